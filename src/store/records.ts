@@ -1,0 +1,116 @@
+import type { SpiffeBundle } from "../spiffe/bundle.ts";
+import type { SpiffeId } from "../spiffe/id.ts";
+import type { Selector } from "../spiffe/selector.ts";
+import type { TrustDomain } from "../spiffe/trust-domain.ts";
+
+/** What an operator says about an identity: which selectors, seen by which parent, earn which SPIFFE ID. */
+export interface EntryContent {
+  readonly spiffeId: SpiffeId;
+  readonly parentId: SpiffeId;
+  /** Canonical: sorted, each once, at least one. */
+  readonly selectors: readonly Selector[];
+  /** Seconds, 0 for the server's default. */
+  readonly x509SvidTtl: number;
+  /** Seconds, 0 for the server's default. */
+  readonly jwtSvidTtl: number;
+  /** Foreign trust domains whose bundles the workload gets. Sorted, each once. */
+  readonly federatesWith: readonly TrustDomain[];
+  readonly admin: boolean;
+  readonly downstream: boolean;
+  readonly storeSvid: boolean;
+  /** Unix seconds after which the entry earns nothing, 0 for never. */
+  readonly expiresAt: number;
+  /** DNS SANs, in the operator's order; the first is also the subject's common name. */
+  readonly dnsNames: readonly string[];
+  /** At most 1024 bytes; empty for none. */
+  readonly hint: string;
+  readonly disableX509SvidPrefetch: boolean;
+  readonly jwtSvidIncludeJti: boolean;
+}
+
+/** A registration entry as stored. */
+export interface EntryRecord extends EntryContent {
+  /** 1 to 255 characters of `a-z A-Z 0-9 . - _`. */
+  readonly id: string;
+  /** 0 at creation, one more with every update. */
+  readonly revision: number;
+  /** Unix seconds. */
+  readonly createdAt: number;
+  /** Grows with every entry created in the store and is never used twice: the order of listings and of identities. */
+  readonly ordinal: number;
+}
+
+/** A node whose agent has attested. */
+export interface NodeRecord {
+  readonly id: SpiffeId;
+  /** Name of the attestor. */
+  readonly attestationType: string;
+  readonly selectors: readonly Selector[];
+  readonly canReattest: boolean;
+  readonly banned: boolean;
+  /** Serial of the agent's X509-SVID in lower-case hex; empty when banned. */
+  readonly serial: string;
+  /** Unix seconds when that SVID expires. */
+  readonly expiresAt: number;
+  /** Serial that a renewal issued and that has not been used, or empty. */
+  readonly pendingSerial: string;
+  /** Unix seconds, 0 without a pending serial. */
+  readonly pendingExpiresAt: number;
+  /** Unix seconds of the last attestation. */
+  readonly attestedAt: number;
+  /** As the agent last reported it, or empty. */
+  readonly agentVersion: string;
+  readonly ordinal: number;
+}
+
+/** A join token as stored: its hash, never itself. */
+export interface JoinTokenRecord {
+  /** Lower-case hex SHA-256 of the token. */
+  readonly hash: string;
+  /** Unix seconds. */
+  readonly expiresAt: number;
+  /** The SPIFFE ID that becomes an entry for the node when the token is used. */
+  readonly aliasId?: SpiffeId;
+}
+
+/** What became of an attempt to use a join token. */
+export type JoinTokenUse =
+  | { readonly outcome: "consumed"; readonly aliasId?: SpiffeId }
+  | { readonly outcome: "unknown" | "expired" | "used" };
+
+/** The life of an authority: published, signing, no longer signing, distrusted, gone. */
+export type AuthorityState = "prepared" | "active" | "old" | "tainted" | "revoked";
+
+/** The public half of an authority and where it stands in its life. */
+export interface AuthorityRecord {
+  /** X.509: subject key id in lower-case hex. JWT: the `kid`. */
+  readonly id: string;
+  readonly kind: "x509" | "jwt";
+  readonly state: AuthorityState;
+  /** The server that holds the private key. */
+  readonly serverId: string;
+  /** The key manager's name for the private key. */
+  readonly keyId: string;
+  /** DER SubjectPublicKeyInfo. */
+  readonly publicKey: Uint8Array;
+  /** X.509: DER certificates from this authority's own up to but without the root; JWT: empty. */
+  readonly chain: readonly Uint8Array[];
+  /** Unix seconds. */
+  readonly notBefore: number;
+  /** Unix seconds. */
+  readonly notAfter: number;
+  /** Unix seconds of the last change of state. */
+  readonly changedAt: number;
+}
+
+/** One thing that changed. Rows are written in the transaction of the change and never altered. */
+export interface ChangeRecord {
+  /** Grows without repetition; a gap is a change that was rolled back. */
+  readonly sequence: number;
+  readonly kind: "entry" | "node" | "authority" | "bundle";
+  /** The entry's id, the node's SPIFFE ID, the authority's id, or the bundle's trust domain. */
+  readonly key: string;
+  readonly operation: "put" | "delete";
+}
+
+export type { SpiffeBundle };

@@ -1,0 +1,149 @@
+/**
+ * store/ — everything the issuer must not forget, behind one contract and one folder per kind of database.
+ *
+ * Must never know what its rows mean: no matching, no policy, no signing, no wire format.
+ * Called by registry, signing, attestation and the server's composition.
+ */
+import type { SpiffeBundle } from "../spiffe/bundle.ts";
+import type { SpiffeId } from "../spiffe/id.ts";
+import type { TrustDomain } from "../spiffe/trust-domain.ts";
+import type {
+  AuthorityRecord,
+  ChangeRecord,
+  EntryContent,
+  EntryRecord,
+  JoinTokenRecord,
+  JoinTokenUse,
+  NodeRecord,
+} from "./records.ts";
+
+/**
+ * The store of one trust domain. Every promise that resolves after a write resolves when the write is durable; a
+ * write that rejects has left nothing behind. Every method may throw `STORE_UNAVAILABLE` (full disk, read-only
+ * folder, lost connection); it says so once more under each method only where the method adds a code of its own.
+ */
+export interface Store extends AsyncDisposable {
+  readonly entries: EntryStore;
+  readonly nodes: NodeStore;
+  readonly joinTokens: JoinTokenStore;
+  readonly authorities: AuthorityStore;
+  readonly bundles: BundleStore;
+  readonly changes: ChangeLog;
+  /** Proves that the store can be written and read now. */
+  check(): Promise<void>;
+}
+
+/** Registration entries. */
+export interface EntryStore {
+  /**
+   * Creates entries in one transaction, in order, each with its own outcome: a new record, the existing record with
+   * the same SPIFFE ID, parent ID and selectors (`similar`), or the existing record with the same id (`conflict`).
+   */
+  create(entries: readonly NewEntry[]): Promise<readonly EntryCreation[]>;
+  /**
+   * Replaces contents in one transaction; revision grows by one. `undefined` for an id that does not exist; `similar`
+   * where the new content equals another entry's identity.
+   */
+  update(updates: readonly EntryUpdate[]): Promise<readonly EntryUpdateOutcome[]>;
+  /** Deletes in one transaction; tells for each id whether it was there. */
+  delete(ids: readonly string[]): Promise<readonly boolean[]>;
+  /** Deletes entries that expired before this time (Unix seconds); gives their ids. */
+  deleteExpired(before: number): Promise<readonly string[]>;
+  get(ids: readonly string[]): Promise<readonly EntryRecord[]>;
+  /** Entries after this ordinal, in order, at most `limit` (1 to 10,000). */
+  list(afterOrdinal: number, limit: number): Promise<readonly EntryRecord[]>;
+}
+
+/** An entry to create: its content, its id and its time of creation in Unix seconds. */
+export interface NewEntry {
+  readonly id: string;
+  readonly createdAt: number;
+  readonly content: EntryContent;
+}
+
+/** A new content for an entry; with `revision` only if that is still the stored one. */
+export interface EntryUpdate {
+  readonly id: string;
+  readonly content: EntryContent;
+  readonly revision?: number;
+}
+
+/** What became of one creation. */
+export interface EntryCreation {
+  readonly outcome: "created" | "similar" | "conflict";
+  readonly entry: EntryRecord;
+}
+
+/** What became of one update. */
+export type EntryUpdateOutcome =
+  | { readonly outcome: "updated" | "similar" | "stale"; readonly entry: EntryRecord }
+  | { readonly outcome: "absent" };
+
+/** Attested nodes. */
+export interface NodeStore {
+  /** Writes the node as it stands after an attestation, new or again. Fails with `AGENT_BANNED` if it is banned. */
+  attested(node: Omit<NodeRecord, "ordinal" | "banned">): Promise<NodeRecord>;
+  /** Changes single fields; `undefined` if there is no such node. */
+  update(id: SpiffeId, change: NodeChange): Promise<NodeRecord | undefined>;
+  /** Makes a pending serial the active one, if it still is the pending one; tells whether it was. */
+  activatePending(id: SpiffeId, serial: string): Promise<NodeRecord | undefined>;
+  /** Deletes nodes and, with each, the entries that its join token's alias made; tells which were there. */
+  delete(ids: readonly SpiffeId[]): Promise<readonly boolean[]>;
+  get(ids: readonly SpiffeId[]): Promise<readonly NodeRecord[]>;
+  list(afterOrdinal: number, limit: number): Promise<readonly NodeRecord[]>;
+}
+
+/** Fields of a node that change without an attestation. */
+export type NodeChange = Partial<
+  Pick<NodeRecord, "banned" | "serial" | "expiresAt" | "pendingSerial" | "pendingExpiresAt" | "agentVersion">
+>;
+
+/** Join tokens. */
+export interface JoinTokenStore {
+  /** @throws AssayError `ALREADY_EXISTS` where the same token was made before and has not been pruned. */
+  create(token: JoinTokenRecord): Promise<void>;
+  /** Uses up a token: of any number of parallel calls with one hash exactly one is told `consumed`. `now` in Unix seconds. */
+  consume(hash: string, now: number): Promise<JoinTokenUse>;
+  /** Forgets tokens that expired before this time (Unix seconds), used or not; gives their number. */
+  prune(before: number): Promise<number>;
+}
+
+/** The journal of authorities, and the trust domain's own bundle that follows from it. */
+export interface AuthorityStore {
+  list(): Promise<readonly AuthorityRecord[]>;
+  /**
+   * Writes authorities and the own bundle in one transaction. `edit` gets the stored bundle (empty with sequence 0
+   * at first) and gives its new content; the store sets the next sequence if the content differs, and keeps the
+   * sequence if it does not. `edit` is pure and may run again.
+   */
+  commit(
+    change: { readonly put?: readonly AuthorityRecord[]; readonly delete?: readonly string[] },
+    edit: (bundle: SpiffeBundle) => SpiffeBundle,
+  ): Promise<SpiffeBundle>;
+}
+
+/** Bundles by trust domain: the own one, written through `AuthorityStore`, and the federated ones. */
+export interface BundleStore {
+  get(trustDomain: TrustDomain): Promise<SpiffeBundle | undefined>;
+  list(): Promise<readonly SpiffeBundle[]>;
+  /** Writes a federated bundle as it is given. Modes: `create` throws `ALREADY_EXISTS`, `update` `BUNDLE_NOT_FOUND`. */
+  put(bundle: SpiffeBundle, mode: "create" | "update" | "set"): Promise<SpiffeBundle>;
+  /**
+   * Deletes a federated bundle. Entries that name it: `restrict` throws `BUNDLE_IN_USE`, `dissociate` takes the name
+   * out of them, `delete` deletes them. All in one transaction.
+   * @throws AssayError `BUNDLE_NOT_FOUND`.
+   */
+  delete(trustDomain: TrustDomain, mode: "restrict" | "dissociate" | "delete"): Promise<void>;
+}
+
+/** The one ordered log of what changed. */
+export interface ChangeLog {
+  /** Sequence of the newest row, 0 where there is none. */
+  latest(): Promise<number>;
+  /** Rows after this sequence in order, at most `limit` (1 to 10,000). */
+  since(sequence: number, limit: number): Promise<readonly ChangeRecord[]>;
+  /** Calls the listener soon after rows were added, by this process or another. Calls may coincide into one. */
+  subscribe(listener: () => void): Disposable;
+  /** Forgets rows up to this sequence. */
+  prune(upTo: number): Promise<void>;
+}
