@@ -32,7 +32,11 @@ expect.extend({
       pass,
       message: () =>
         `expected ${this.isNot ? "no " : ""}AssayError ${code}${detail === undefined ? "" : ` with detail ${String(detail)}`}, got ${
-          thrown === undefined ? "no error" : thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown)
+          thrown === undefined
+            ? "no error"
+            : thrown instanceof Error
+              ? (thrown.stack ?? thrown.message)
+              : String(thrown)
         }`,
     };
   },

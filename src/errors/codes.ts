@@ -73,7 +73,11 @@ const table = {
   CALLER_NOT_IDENTIFIED: operator("UNAUTHENTICATED", 401, "The caller could not be identified"),
   ATTESTATION_FAILED: caller("INVALID_ARGUMENT", 400, "The attestation failed"),
   ATTESTOR_UNKNOWN: caller("FAILED_PRECONDITION", 400, "No such attestor is configured"),
-  JOIN_TOKEN_INVALID: caller("INVALID_ARGUMENT", 400, "The join token does not exist or has already been used"),
+  JOIN_TOKEN_INVALID: caller(
+    "INVALID_ARGUMENT",
+    400,
+    "The join token does not exist or has already been used",
+  ),
   POLICY_DENIED: caller("PERMISSION_DENIED", 403, "Policy does not allow this"),
   RATE_LIMITED: { ...caller("RESOURCE_EXHAUSTED", 429, "Too many requests"), retry: true },
 
@@ -81,7 +85,10 @@ const table = {
   UNIMPLEMENTED: caller("UNIMPLEMENTED", 501, "The method is not implemented"),
   NOT_READY: { ...caller("UNAVAILABLE", 503, "Not ready yet"), retry: true },
   SHUTTING_DOWN: { ...caller("UNAVAILABLE", 503, "Shutting down"), retry: true },
-  WORKLOAD_ATTESTATION_FAILED: { ...operator("UNAVAILABLE", 503, "Workload attestation failed"), retry: true },
+  WORKLOAD_ATTESTATION_FAILED: {
+    ...operator("UNAVAILABLE", 503, "Workload attestation failed"),
+    retry: true,
+  },
   STORE_UNAVAILABLE: { ...operator("UNAVAILABLE", 503, "The store cannot be written or read"), retry: true },
   AUDIT_UNAVAILABLE: { ...operator("UNAVAILABLE", 503, "The audit log cannot be written"), retry: true },
   KEY_UNAVAILABLE: { ...operator("UNAVAILABLE", 503, "The signing key cannot be used"), retry: true },

@@ -18,7 +18,8 @@ export function parseAudiences(values: readonly string[]): readonly Audience[] {
   }
   for (const value of values) {
     if (value === "") throw new AssayError("INVALID_AUDIENCE", "audience must not be empty");
-    if (!value.isWellFormed()) throw new AssayError("INVALID_AUDIENCE", "audience is not well-formed Unicode");
+    if (!value.isWellFormed())
+      throw new AssayError("INVALID_AUDIENCE", "audience is not well-formed Unicode");
     if (Buffer.byteLength(value) > MAX_AUDIENCE_BYTES) {
       throw new AssayError("INVALID_AUDIENCE", `audience is longer than ${MAX_AUDIENCE_BYTES} bytes`);
     }
