@@ -91,6 +91,7 @@ const table = {
   },
   STORE_UNAVAILABLE: { ...operator("UNAVAILABLE", 503, "The store cannot be written or read"), retry: true },
   AUDIT_UNAVAILABLE: { ...operator("UNAVAILABLE", 503, "The audit log cannot be written"), retry: true },
+  FILE_UNAVAILABLE: { ...operator("UNAVAILABLE", 503, "A file cannot be read or written"), retry: true },
   KEY_UNAVAILABLE: { ...operator("UNAVAILABLE", 503, "The signing key cannot be used"), retry: true },
   SERVER_UNAVAILABLE: { ...caller("UNAVAILABLE", 503, "The server cannot be reached"), retry: true },
   AUTHORITY_EXPIRED: operator("UNAVAILABLE", 503, "There is no authority that could sign"),
