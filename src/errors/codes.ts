@@ -60,6 +60,7 @@ const table = {
   DECISION_NOT_FOUND: caller("NOT_FOUND", 404, "There is no such decision in the audit log"),
   ALREADY_EXISTS: caller("ALREADY_EXISTS", 409, "It exists already"),
   BUNDLE_IN_USE: caller("FAILED_PRECONDITION", 409, "The bundle is used by registration entries"),
+  PRECONDITION_FAILED: caller("FAILED_PRECONDITION", 409, "The present state does not allow it"),
   STALE_REVISION: { ...caller("ABORTED", 409, "It was changed by someone else"), retry: true },
 
   // Who may do what.
@@ -83,6 +84,8 @@ const table = {
 
   // What Assay itself could not do.
   UNIMPLEMENTED: caller("UNIMPLEMENTED", 501, "The method is not implemented"),
+  CANCELLED: caller("CANCELLED", 499, "The call was cancelled"),
+  DEADLINE_EXCEEDED: { ...caller("DEADLINE_EXCEEDED", 504, "The call took longer than allowed"), retry: true },
   NOT_READY: { ...caller("UNAVAILABLE", 503, "Not ready yet"), retry: true },
   SHUTTING_DOWN: { ...caller("UNAVAILABLE", 503, "Shutting down"), retry: true },
   WORKLOAD_ATTESTATION_FAILED: {
