@@ -174,7 +174,7 @@ export function isValid(
 function kindOf(key: ManagedKey): string {
   const publicKey = createPublicKey({ key: Buffer.from(key.publicKey), format: "der", type: "spki" });
   const details = publicKey.asymmetricKeyDetails;
-  if (publicKey.asymmetricKeyType === "rsa") return `rsa-${details?.modulusLength}`;
+  if (publicKey.asymmetricKeyType === "rsa") return `rsa-${details?.modulusLength ?? 0}`;
   return details?.namedCurve === "prime256v1"
     ? "ec-p256"
     : details?.namedCurve === "secp384r1"
