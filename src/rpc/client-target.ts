@@ -1,0 +1,119 @@
+import { type ChannelCredentials, credentials } from "@grpc/grpc-js";
+import { constants, type KeyObject } from "node:crypto";
+import { isIP } from "node:net";
+import { createSecureContext, type DetailedPeerCertificate, type PeerCertificate } from "node:tls";
+import { AssayError } from "../errors/assay-error.ts";
+
+/** A server on this machine, behind a Unix socket. */
+export interface UnixTarget {
+  readonly kind: "unix";
+  /** Absolute path. */
+  readonly path: string;
+}
+
+/** A server that proves itself by an X509-SVID. */
+export interface TlsTarget {
+  readonly kind: "tls";
+  /** DNS name or IP address; an IPv6 address without brackets. */
+  readonly host: string;
+  readonly port: number;
+  /** DER certificates of which one must have signed the server's chain; it need not be self-signed. */
+  readonly authorities: readonly Uint8Array[];
+  /**
+   * Decides who the server is. Called once for each connection, after its chain was found to lead to an authority
+   * and be within its time; receives DER certificates, leaf first. Refuses by throwing. Names of hosts play no part.
+   */
+  readonly verifyServer: (chain: readonly Uint8Array[]) => void;
+  /** What the client proves itself by, if it does. */
+  readonly identity?: { readonly certificates: readonly Uint8Array[]; readonly privateKey: KeyObject };
+}
+
+/** Where a client connects to. */
+export type RpcTarget = UnixTarget | TlsTarget;
+
+/** The target as the gRPC library wants it. Throws INVALID_REQUEST if it cannot be one. */
+export function libraryTarget(target: RpcTarget): LibraryTarget {
+  switch (target.kind) {
+    case "unix":
+      // A second slash would be read as the beginning of a host.
+      if (!target.path.startsWith("/") || target.path.startsWith("//")) {
+        throw new AssayError(
+          "INVALID_REQUEST",
+          `socket path must be absolute, got ${JSON.stringify(target.path)}`,
+        );
+      }
+      return {
+        address: `unix:${target.path}`,
+        credentials: credentials.createInsecure(),
+        // Many servers refuse a path as authority, or none at all.
+        options: { "grpc.default_authority": "localhost" },
+      };
+    case "tls":
+      return {
+        address: `dns:${isIP(target.host) === 6 ? `[${target.host}]` : target.host}:${target.port}`,
+        credentials: tlsCredentials(target),
+        // An address may not stand in the server name extension (RFC 6066 §3).
+        options: isIP(target.host) === 0 ? {} : { "grpc.ssl_target_name_override": "localhost" },
+      };
+    default:
+      throw new AssayError("INTERNAL", "target must be a Unix socket or a TLS address");
+  }
+}
+
+interface LibraryTarget {
+  readonly address: string;
+  readonly credentials: ChannelCredentials;
+  readonly options: Readonly<Record<string, string | number>>;
+}
+
+function tlsCredentials(target: TlsTarget): ChannelCredentials {
+  const { identity } = target;
+  const context = createSecureContext({
+    ca: target.authorities.map(pem),
+    // A bundle's authority may be an intermediate (X509-SVID §5: any of the bundle is an anchor).
+    allowPartialTrustChain: true,
+    minVersion: "TLSv1.2",
+    // A resumed session would keep the verdict of an earlier handshake.
+    secureOptions: constants.SSL_OP_NO_TICKET,
+    ...(identity === undefined
+      ? {}
+      : {
+          cert: identity.certificates.map(pem).join(""),
+          key: identity.privateKey.export({ type: "pkcs8", format: "pem" }),
+        }),
+  });
+  return credentials.createFromSecureContext(context, {
+    rejectUnauthorized: true,
+    checkServerIdentity: (_host: string, certificate: PeerCertificate) => {
+      try {
+        target.verifyServer(chainOf(certificate));
+        return undefined;
+      } catch (error) {
+        return error instanceof Error ? error : new Error(String(error));
+      }
+    },
+  });
+}
+
+function chainOf(leaf: Partial<DetailedPeerCertificate>): Uint8Array[] {
+  const chain: Buffer[] = [];
+  let current: Partial<DetailedPeerCertificate> | undefined = leaf;
+  while (current?.raw !== undefined && chain.length < MAX_CHAIN) {
+    const { raw }: { raw?: Buffer } = current;
+    // The last certificate names itself as its issuer.
+    if (chain.some((known) => known.equals(raw))) break;
+    chain.push(raw);
+    current = current.issuerCertificate;
+  }
+  return chain;
+}
+
+function pem(der: Uint8Array): string {
+  const lines =
+    Buffer.from(der.buffer, der.byteOffset, der.byteLength)
+      .toString("base64")
+      .match(/.{1,64}/g) ?? [];
+  return `-----BEGIN CERTIFICATE-----\n${lines.join("\n")}\n-----END CERTIFICATE-----\n`;
+}
+
+const MAX_CHAIN = 16;
