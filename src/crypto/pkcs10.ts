@@ -35,12 +35,12 @@ export function readCertificationRequest(der: Uint8Array): CertificationRequest 
   const request = outer.enter(SEQUENCE, "CSR");
   outer.done("CSR");
   const info = request.element(SEQUENCE, "CSR info");
+  const { spki, subject, names } = readInfo(info);
+  // Before the signature algorithm, so that the answer names the kind of key that is not supported.
+  const { keyType } = readSpki(spki, "INVALID_CSR");
   const algorithm = readSignatureAlgorithm(request, "CSR signature algorithm");
   const signature = request.bitString("CSR signature");
   request.done("CSR");
-
-  const { spki, subject, names } = readInfo(info);
-  const { keyType } = readSpki(spki, "INVALID_CSR");
   if ((keyType === "rsa") !== (algorithm.keyKind === "rsa")) {
     throw new AssayError(
       "INVALID_CSR",

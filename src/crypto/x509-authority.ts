@@ -60,7 +60,7 @@ export async function createX509AuthorityCertificate(
       signature: new Uint8Array(PLACEHOLDER_OCTETS),
       extensions: extensionsOf(fields),
     },
-    webcrypto as Crypto,
+    webcrypto,
   );
   const { tbs } = readCertificate(new Uint8Array(certificate.rawData));
   return assembleSigned(tbs, fields.signatureAlgorithm, await sign(tbs));

@@ -2,6 +2,7 @@ import { AssayError } from "../errors/assay-error.ts";
 import { KEY_USAGE } from "./certificate-extensions.ts";
 import { readTbsCertificate, type TbsCertificate } from "./certificate-reader.ts";
 import { OIDS } from "./der/oid.ts";
+import type { SigningAlgorithm } from "./signature-algorithm.ts";
 
 /** One rule that a certificate breaks. */
 export interface LintFinding {
@@ -22,6 +23,8 @@ export interface ExpectedX509Svid {
   readonly issuer: Uint8Array;
   /** The authority's subject key identifier. */
   readonly authorityKeyId: Uint8Array;
+  /** What the authority signs with. */
+  readonly signatureAlgorithm: SigningAlgorithm;
   /** End of the authority's certificate, Unix seconds. */
   readonly authorityNotAfter: number;
   /** Latest end the leaf may have, Unix seconds; the authority's unless given. */
@@ -101,6 +104,11 @@ function lintProfile(leaf: TbsCertificate, check: Check): void {
 function lintOrigin(leaf: TbsCertificate, expected: ExpectedX509Svid, check: Check): void {
   check(equal(leaf.spki, expected.spki), "RFC5280-4.1.2.7", "public key must be the one verified");
   check(equal(leaf.issuer, expected.issuer), "RFC5280-4.1.2.4", "issuer must be the authority's subject");
+  check(
+    leaf.signatureAlgorithm.oid === SIGNATURE_OIDS[expected.signatureAlgorithm],
+    "RFC5280-4.1.2.3",
+    "signature algorithm must be the authority's",
+  );
   check(leaf.issuer.length > 2, "RFC5280-4.1.2.4", "issuer must not be empty");
   check(leaf.notBefore < leaf.notAfter, "RFC5280-4.1.2.5", "notBefore must lie before notAfter");
   check(
@@ -155,6 +163,11 @@ function equal(left: Uint8Array, right: Uint8Array): boolean {
 }
 
 const SCHEME = "spiffe://";
+const SIGNATURE_OIDS: Readonly<Record<SigningAlgorithm, string>> = {
+  "ecdsa-sha256": OIDS.ecdsaWithSha256,
+  "ecdsa-sha384": OIDS.ecdsaWithSha384,
+  "rsa-sha256": OIDS.sha256WithRsaEncryption,
+};
 const LEAF_EXTENSIONS: ReadonlySet<string> = new Set([
   OIDS.keyUsage,
   OIDS.extKeyUsage,
