@@ -51,7 +51,7 @@ export const ROOMS = [
     why: "gRPC behind our own words, so that its library can be exchanged in one room",
   },
   { room: "http", floor: 1, why: "HTTP behind our own words; problem documents are written once" },
-  { room: "files", floor: 1, offline: true, why: "files that survive a crash are written in one way" },
+  { room: "files", floor: 1, why: "files that survive a crash, and sockets among them, are made in one way" },
   {
     room: "plugin",
     floor: 2,

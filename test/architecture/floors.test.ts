@@ -43,7 +43,6 @@ const PLANTED: Record<string, readonly [file: string, imported: string]> = {
   "offline/errors": ["src/errors/plant.ts", "node:net"],
   "offline/clock.ts": ["src/clock.ts", "node:dgram"],
   "offline/crypto": ["src/crypto/plant.ts", "node:https"],
-  "offline/files": ["src/files/plant.ts", "node:net"],
   "offline/plugin": ["src/plugin/plant.ts", "node:http"],
   "offline/signing": ["src/signing/plant.ts", "node:net"],
   "offline/registry": ["src/registry/plant.ts", "node:dns/promises"],

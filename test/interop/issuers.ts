@@ -1,0 +1,105 @@
+import { writeFile } from "node:fs/promises";
+import { assay, type EntryWanted, placeAgent, placeServer, startAgent, startServer } from "../e2e/harness.ts";
+import { makeScratch, type Scratch } from "../e2e/scratch.ts";
+import { type SpireServer, startSpireAgent, startSpireServer } from "./spire.ts";
+
+/** A server of either make, as far as interop tests use it. */
+export type Server = Omit<SpireServer, "program">;
+
+/** A server with one agent that has attested, in a folder of their own. */
+export interface Issuer extends AsyncDisposable {
+  readonly scratch: Scratch;
+  readonly server: Server;
+  /** What workloads put into `SPIFFE_ENDPOINT_SOCKET`. */
+  readonly endpoint: string;
+}
+
+/**
+ * Both makes run through the same tests: what SPIRE itself does not pass would be a test of our own opinion, not of
+ * interoperability.
+ */
+export const MAKES = ["assay", "spire"] as const;
+export type Make = (typeof MAKES)[number];
+
+/** The alias of the agent, which entries take for their parent. */
+export const NODE_ID = "spiffe://example.org/node";
+
+/** Starts a server, writes `entries`, and starts an agent that attests with a join token for `NODE_ID`. */
+export async function startIssuer(
+  make: Make,
+  spirePrograms: string,
+  entries: readonly EntryWanted[],
+): Promise<Issuer> {
+  await using stack = new AsyncDisposableStack();
+  const scratch = stack.use(await makeScratch());
+  const server = stack.use(await startServerOf(make, spirePrograms, scratch));
+  for (const entry of entries) await server.createEntry(entry);
+  const trustBundleFile = await server.trustBundleFile();
+  const joinToken = await server.joinToken(NODE_ID);
+  const agent = stack.use(
+    make === "spire"
+      ? await startSpireAgent(spirePrograms, scratch, {
+          server: server.address,
+          trustBundleFile,
+          evidence: { joinToken },
+        })
+      : await startAgent(placeAgent(scratch), {
+          server: server.address,
+          trustBundleFile,
+          joinTokenFile: await joinTokenFile(scratch, joinToken),
+        }),
+  );
+  const kept = stack.move();
+  return { scratch, server, endpoint: agent.endpoint, [Symbol.asyncDispose]: () => kept.disposeAsync() };
+}
+
+/** Starts a server of either make; with a CA file it accepts the nodes of that CA by x509pop. */
+export async function startServerOf(
+  make: Make,
+  spirePrograms: string,
+  scratch: Scratch,
+  x509popCaFile?: string,
+): Promise<Server> {
+  if (make === "spire") {
+    return startSpireServer(spirePrograms, scratch, x509popCaFile === undefined ? {} : { x509popCaFile });
+  }
+  const flags = x509popCaFile === undefined ? [] : await x509popFlags(scratch, x509popCaFile);
+  const server = await startServer(await placeServer(scratch), flags);
+  return {
+    address: server.place.address,
+    adminSocket: server.place.adminSocket,
+    trustBundleFile: () => server.trustBundleFile(),
+    joinToken: async (alias) =>
+      (await server.ask<{ token: string }>("token", "generate", "--ttl=10m", `--spiffe-id=${alias}`)).token,
+    createEntry: (entry) => server.createEntry(entry),
+    async deleteEntry(id) {
+      const { code, stderr } = await assay([
+        "entry",
+        "delete",
+        `--entry-id=${id}`,
+        `--admin-socket=${server.place.adminSocket}`,
+      ]);
+      if (code !== 0) throw new Error(stderr);
+    },
+    [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
+  };
+}
+
+/** Writes a join token to a file that our agent reads. */
+export async function joinTokenFile(scratch: Scratch, joinToken: string): Promise<string> {
+  const path = scratch.at("join-token");
+  await writeFile(path, joinToken, { mode: 0o600 });
+  return path;
+}
+
+/** A configuration file with the one attestor that takes more than a flag. */
+async function x509popFlags(scratch: Scratch, caFile: string): Promise<string[]> {
+  const path = scratch.at("assay-server.yaml");
+  const attestors = [
+    { name: "join_token", config: {} },
+    { name: "x509pop", config: { ca_bundle_path: caFile } },
+  ];
+  // JSON is YAML.
+  await writeFile(path, JSON.stringify({ node_attestors: attestors }));
+  return [`--config=${path}`];
+}

@@ -1,0 +1,56 @@
+import { execFileSync } from "node:child_process";
+import { chmod, copyFile } from "node:fs/promises";
+import { basename, join } from "node:path";
+import { describe } from "vitest";
+import { output } from "../e2e/program.ts";
+import type { Scratch } from "../e2e/scratch.ts";
+
+/** What an interop test may need of the machine it runs on. */
+export type Need = "go" | "openssl" | "curl" | "root";
+
+/**
+ * `describe` for tests that need foreign tools: where one is missing they are skipped, and the title says which, so
+ * that nothing is left out silently.
+ */
+export function describeWith(needs: readonly Need[], title: string, body: () => void): void {
+  const missing = needs.flatMap((need) => MISSING[need]() ?? []);
+  const shown = missing.length === 0 ? title : `${title} (skipped: ${missing.join(", ")})`;
+  describe.skipIf(missing.length > 0)(shown, body);
+}
+
+/** The folder of a peer's programs, built if this machine has not built them before. */
+export async function buildPeer(peer: "spire" | "go-client"): Promise<string> {
+  const script = join(import.meta.dirname, "peers", "build.sh");
+  return (await output("bash", [script, peer], { patience: BUILD_PATIENCE })).trim();
+}
+
+/** Milliseconds that a hook which builds a peer may take on a machine that has never built it. */
+export const BUILD_PATIENCE = 20 * 60_000;
+
+/** Copies a program to where every user may run it: a cache folder may be private to the one who built it. */
+export async function placeForAll(program: string, scratch: Scratch): Promise<string> {
+  const copy = scratch.at(basename(program));
+  await copyFile(program, copy);
+  await chmod(copy, 0o755);
+  return copy;
+}
+
+const MISSING: Readonly<Record<Need, () => string | undefined>> = {
+  go: () => {
+    const [, major = 0, minor = 0] = (/go(\d+)\.(\d+)/.exec(versionOf("go", ["version"]) ?? "") ?? []).map(
+      Number,
+    );
+    return major > 1 || minor >= 24 ? undefined : "needs go 1.24 or newer";
+  },
+  openssl: () => (versionOf("openssl", ["version"]) === undefined ? "needs openssl" : undefined),
+  curl: () => (versionOf("curl", ["--version"]) === undefined ? "needs curl" : undefined),
+  root: () => (process.geteuid?.() === 0 ? undefined : "needs root to act as other users"),
+};
+
+function versionOf(command: string, args: readonly string[]): string | undefined {
+  try {
+    return execFileSync(command, args, { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });
+  } catch {
+    return undefined;
+  }
+}
