@@ -1,0 +1,44 @@
+import type { AgentNodeAttestor } from "../../plugin/agent-node-attestor.ts";
+import type { PluginHost } from "../../plugin/host.ts";
+import type { NodeAttestor, NodeAttestorHost } from "../../plugin/node-attestor.ts";
+import type { WorkloadAttestor } from "../../plugin/workload-attestor.ts";
+import { joinToken } from "../node/join-token/server.ts";
+import { joinTokenAgent } from "../node/join-token/agent.ts";
+import { x509pop } from "../node/x509pop/server.ts";
+import { x509popAgent } from "../node/x509pop/agent.ts";
+import { unix } from "../workload/unix/unix.ts";
+import type { LoadablePlugin, PluginKind } from "./load-plugin.ts";
+
+/** The server's halves of node attestors. */
+export const nodeAttestors: PluginKind<NodeAttestorHost, NodeAttestor> = {
+  kind: "nodeAttestor",
+  label: "node attestor",
+  builtIns: table<NodeAttestorHost, NodeAttestor>(joinToken, x509pop),
+  sealed: new Set([joinToken.name]),
+  methods: ["attest"],
+};
+
+/** The agent's halves of node attestors. */
+export const agentNodeAttestors: PluginKind<PluginHost, AgentNodeAttestor> = {
+  kind: "agentNodeAttestor",
+  label: "agent node attestor",
+  builtIns: table<PluginHost, AgentNodeAttestor>(joinTokenAgent, x509popAgent),
+  sealed: new Set([joinTokenAgent.name]),
+  methods: ["begin"],
+};
+
+/** Workload attestors. */
+export const workloadAttestors: PluginKind<PluginHost, WorkloadAttestor> = {
+  kind: "workloadAttestor",
+  label: "workload attestor",
+  builtIns: table<PluginHost, WorkloadAttestor>(unix),
+  sealed: new Set(),
+  methods: ["attest"],
+};
+
+// Each plugin takes its own configuration type; the loader hands it only what its own schema gave back.
+function table<Host, Instance>(
+  ...plugins: readonly LoadablePlugin<Host, Instance>[]
+): ReadonlyMap<string, LoadablePlugin<Host, Instance>> {
+  return new Map(plugins.map((plugin) => [plugin.name, plugin]));
+}
