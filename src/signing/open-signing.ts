@@ -1,0 +1,172 @@
+import type { Clock } from "../clock.ts";
+import type { Random } from "../crypto/random.ts";
+import type { DistinguishedName } from "../crypto/x501-name.ts";
+import type { KeyManager, KeyType } from "../plugin/key-manager.ts";
+import type { SpiffeBundle } from "../spiffe/bundle.ts";
+import type { TrustDomain } from "../spiffe/trust-domain.ts";
+import type { AuthorityStore, BundleStore, ChangeLog } from "../store/store.ts";
+import type { AuthorityEvent } from "./authority.ts";
+import { AuthorityLine } from "./authority-line.ts";
+import { checkAdditions, withAuthorities } from "./bundle-edit.ts";
+import { jwtAuthorityKind } from "./jwt-authority.ts";
+import { createJwtSvidMinter } from "./jwt-svid.ts";
+import { OwnBundle } from "./own-bundle.ts";
+import type { Signing } from "./signing.ts";
+import { x509AuthorityKind } from "./x509-authority.ts";
+import { createX509SvidSigner } from "./x509-svid.ts";
+
+/** The operator's settings for authorities. */
+export interface SigningOptions {
+  /** Which server's authorities these are, in a store that several servers share. */
+  readonly serverId: string;
+  /** Lifetime of authorities in seconds, 86,400 unless given. */
+  readonly caTtlSeconds?: number;
+  /** Key type of new X.509 authorities, `ec-p256` unless given. */
+  readonly caKeyType?: KeyType;
+  /** Key type of new JWT authorities, `ec-p256` unless given. */
+  readonly jwtKeyType?: KeyType;
+  /** Subject of new X.509 authorities, `C=US, O=SPIFFE` unless given. */
+  readonly caSubject?: { readonly country?: string; readonly organization?: string };
+  /** Subject of X509-SVIDs that name none, `C=US, O=SPIRE` unless given. */
+  readonly svidSubject?: DistinguishedName;
+  /** The `iss` of JWT-SVIDs; none unless given. */
+  readonly jwtIssuer?: string;
+}
+
+/** What signing is built on. */
+export interface SigningDependencies {
+  readonly trustDomain: TrustDomain;
+  readonly store: {
+    readonly authorities: AuthorityStore;
+    readonly bundles: Pick<BundleStore, "get">;
+    readonly changes: Pick<ChangeLog, "latest" | "since" | "subscribe">;
+  };
+  /** Holds the private keys. Outlives signing, which does not dispose it. */
+  readonly keyManager: KeyManager;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly options: SigningOptions;
+  /** Told what happens to authorities and what fails in the background, for the operator's log. */
+  readonly report?: (event: SigningEvent) => void;
+}
+
+/** Something an operator should know. */
+export type SigningEvent =
+  | AuthorityEvent
+  /** Looking after the authorities failed and will be tried again. */
+  | { readonly event: "upkeep-failed"; readonly error: unknown }
+  /** Reading the own bundle from the store failed and will be tried again. */
+  | { readonly event: "bundle-unread"; readonly error: unknown };
+
+/**
+ * Opens signing: reads the bundle and the journal, goes on with this server's authorities, or makes and publishes new
+ * ones where none can go on. When it resolves, both kinds of SVID can be made.
+ * @throws AssayError `KEY_UNAVAILABLE`, `STORE_UNAVAILABLE`, `CERTIFICATE_LINT_FAILED`, `INVALID_CERTIFICATE` for a
+ * damaged journal.
+ */
+export async function openSigning(dependencies: SigningDependencies): Promise<Signing> {
+  const { trustDomain, store, keyManager, clock, random, options, report = () => undefined } = dependencies;
+  const { serverId, caTtlSeconds: ttlSeconds = DAY, caSubject, svidSubject, jwtIssuer } = options;
+  await using opening = new AsyncDisposableStack();
+  const own = opening.use(
+    await OwnBundle.open({
+      trustDomain,
+      bundles: store.bundles,
+      changes: store.changes,
+      clock,
+      reportFailure: (error) => report({ event: "bundle-unread", error }),
+    }),
+  );
+  const line = {
+    authorities: store.authorities,
+    keyManager,
+    clock,
+    serverId,
+    report,
+    adopt: (bundle: SpiffeBundle) => own.adopt(bundle),
+  };
+  const x509Kind = x509AuthorityKind({
+    trustDomain,
+    serverId,
+    ttlSeconds,
+    random,
+    keyType: options.caKeyType ?? "ec-p256",
+    ...(caSubject === undefined ? {} : { subject: caSubject }),
+    ...(svidSubject === undefined ? {} : { svidSubject }),
+  });
+  const jwtKind = jwtAuthorityKind({
+    serverId,
+    ttlSeconds,
+    random,
+    keyType: options.jwtKeyType ?? "ec-p256",
+  });
+  const x509 = await AuthorityLine.open(x509Kind, line);
+  const jwt = await AuthorityLine.open(jwtKind, line);
+  const ensureActive = async () => {
+    await Promise.all([x509.ensureActive(), jwt.ensureActive()]);
+  };
+  opening.use(
+    every(clock, UPKEEP_MILLISECONDS, ensureActive, (error) => report({ event: "upkeep-failed", error })),
+  );
+
+  const signer = createX509SvidSigner({ trustDomain, clock, random, authority: () => x509.active() });
+  const mintJwtSvid = createJwtSvidMinter({
+    trustDomain,
+    clock,
+    random,
+    authority: () => jwt.active(),
+    ...(jwtIssuer === undefined ? {} : { issuer: jwtIssuer }),
+  });
+  const open = opening.move();
+  return {
+    x509AuthorityNotAfter: () => x509.active().record.notAfter,
+    jwtAuthorityNotAfter: () => jwt.active().record.notAfter,
+    ...signer,
+    mintJwtSvid,
+    bundle: () => own.current,
+    onBundleChange: (listener) => own.onChange(listener),
+    async appendToBundle(additions) {
+      checkAdditions(own.current, additions);
+      const bundle = await store.authorities.commit({}, (stored) => withAuthorities(stored, additions));
+      own.adopt(bundle);
+      return bundle;
+    },
+    authorities: () => [...x509.records, ...jwt.records],
+    prepareAuthority: (kind) => (kind === "x509" ? x509 : jwt).prepare(),
+    activateAuthority: (kind, id) => (kind === "x509" ? x509 : jwt).activate(id),
+    ensureActive,
+    [Symbol.asyncDispose]: () => open.disposeAsync(),
+  };
+}
+
+/** Runs a task again and again, the next wait beginning when it has ended; stops when disposed, after a running one. */
+function every(
+  clock: Clock,
+  milliseconds: number,
+  task: () => Promise<void>,
+  failed: (error: unknown) => void,
+): AsyncDisposable {
+  let stopped = false;
+  let running: Promise<void> | undefined;
+  let wait: Disposable;
+  const again = () => {
+    wait = clock.schedule(milliseconds, () => {
+      running = task()
+        .catch(failed)
+        .then(() => {
+          if (!stopped) again();
+        });
+    });
+  };
+  again();
+  return {
+    async [Symbol.asyncDispose]() {
+      stopped = true;
+      wait[Symbol.dispose]();
+      await running;
+    },
+  };
+}
+
+const DAY = 86_400;
+const UPKEEP_MILLISECONDS = 10_000;

@@ -1,0 +1,115 @@
+/**
+ * signing/ — the authorities of a trust domain and everything that is signed with them; it mints what it is told to.
+ *
+ * Must never know who asks or why: no evidence, selectors, registration entries, policy or network.
+ * Called by issuance for SVIDs, and by the server's composition for bundles and authorities.
+ */
+import type { DistinguishedName } from "../crypto/x501-name.ts";
+import type { Audience } from "../spiffe/audience.ts";
+import type { SpiffeBundle } from "../spiffe/bundle.ts";
+import type { SpiffeId } from "../spiffe/id.ts";
+import type { AuthorityRecord } from "../store/records.ts";
+import type { BundleAdditions } from "./bundle-edit.ts";
+
+/** Signing at work for one trust domain and one server. */
+export interface Signing extends AsyncDisposable {
+  /** End of the active X.509 authority in Unix seconds. @throws AssayError `AUTHORITY_EXPIRED`. */
+  x509AuthorityNotAfter(): number;
+  /** End of the active JWT authority in Unix seconds. @throws AssayError `AUTHORITY_EXPIRED`. */
+  jwtAuthorityNotAfter(): number;
+  /**
+   * Builds an X509-SVID's TBSCertificate and reads the bytes back with the independent reader against the profile
+   * (X509-SVID §2 to §4), RFC 5280 and the order.
+   * @throws AssayError `CERTIFICATE_LINT_FAILED` naming the first rule broken, `AUTHORITY_EXPIRED`, `INVALID_CSR` for
+   * a key that no SVID may have.
+   */
+  prepareX509Svid(order: X509SvidOrder): PreparedX509Svid;
+  /**
+   * Signs what `prepareX509Svid` returned, once, whether or not the signing succeeds.
+   * @throws AssayError `INTERNAL` for anything else or a second time, `KEY_UNAVAILABLE`.
+   */
+  signX509Svid(prepared: PreparedX509Svid): Promise<IssuedX509Svid>;
+  /**
+   * Mints one JWT-SVID (JWT-SVID §2, §3).
+   * @throws AssayError `AUTHORITY_EXPIRED`, `KEY_UNAVAILABLE`, `INVALID_AUDIENCE` without an audience, and `INTERNAL`
+   * for an order that no decision could have allowed: a foreign ID, one without a path, a lifetime below a second.
+   */
+  mintJwtSvid(order: JwtSvidOrder): Promise<IssuedJwtSvid>;
+  /** The own bundle now. */
+  bundle(): SpiffeBundle;
+  /** Calls the listener with every newer own bundle, whoever wrote it. A listener must not throw. */
+  onBundleChange(listener: (bundle: SpiffeBundle) => void): Disposable;
+  /** Adds authorities from outside to the own bundle. @throws AssayError `INVALID_BUNDLE`, `STORE_UNAVAILABLE`. */
+  appendToBundle(additions: BundleAdditions): Promise<SpiffeBundle>;
+  /** This server's authorities of all states. */
+  authorities(): readonly AuthorityRecord[];
+  /** Makes and publishes the next authority. @throws AssayError `KEY_UNAVAILABLE`, `STORE_UNAVAILABLE`. */
+  prepareAuthority(kind: AuthorityRecord["kind"]): Promise<AuthorityRecord>;
+  /** Lets the prepared authority sign. @throws AssayError `AUTHORITY_NOT_FOUND`, `STORE_UNAVAILABLE`. */
+  activateAuthority(kind: AuthorityRecord["kind"], id?: string): Promise<AuthorityRecord>;
+  /** Replaces authorities that have expired; also done by itself every ten seconds. @throws as `prepareAuthority`. */
+  ensureActive(): Promise<void>;
+}
+
+/** An X509-SVID to be made, as it was decided elsewhere. */
+export interface X509SvidOrder {
+  readonly spiffeId: SpiffeId;
+  /** SubjectPublicKeyInfo of a key whose possession was proved. */
+  readonly publicKey: Uint8Array;
+  /** DNS SANs; the first is also the common name unless `subject` is given. */
+  readonly dnsNames: readonly string[];
+  /** Lifetime from now on in seconds, at least 1; the authority's own end caps it. */
+  readonly ttl: number;
+  /** Subject in place of the configured one. */
+  readonly subject?: DistinguishedName;
+}
+
+/** An X509-SVID that has passed the lint and may be signed once. Only `prepareX509Svid` makes one that can be. */
+export interface PreparedX509Svid {
+  readonly spiffeId: SpiffeId;
+  /** Serial number in lower-case hex without leading zero octets. */
+  readonly serial: string;
+  /** Unix seconds. */
+  readonly notBefore: number;
+  /** Unix seconds. */
+  readonly notAfter: number;
+  /** The X.509 authority that will sign. */
+  readonly authorityId: string;
+}
+
+/** A signed X509-SVID without its private key, which never was here. */
+export interface IssuedX509Svid extends PreparedX509Svid {
+  /** DER of the leaf. */
+  readonly certificate: Uint8Array;
+  /** DER of leaf and intermediates in signing order, without the root. */
+  readonly chain: readonly Uint8Array[];
+}
+
+/** A JWT-SVID to be made, as it was decided elsewhere. */
+export interface JwtSvidOrder {
+  readonly spiffeId: SpiffeId;
+  readonly audiences: readonly Audience[];
+  /** Lifetime from now on in seconds, at least 1; the authority's own end caps it. */
+  readonly ttl: number;
+  /** Whether the token carries a `jti`. */
+  readonly includeJti: boolean;
+}
+
+/** A signed JWT-SVID. */
+export interface IssuedJwtSvid {
+  readonly spiffeId: SpiffeId;
+  /** JWS compact serialisation. A bearer secret: never logged. */
+  readonly token: string;
+  /** The JWT authority that signed; the `kid` of the token. */
+  readonly keyId: string;
+  /**
+   * By which this one token can be traced: its `jti` where it has one, else the SHA-256 of its signing input in
+   * lower-case hex. Says nothing that would help to use the token.
+   */
+  readonly tokenId: string;
+  readonly jti?: string;
+  /** Unix seconds. */
+  readonly issuedAt: number;
+  /** Unix seconds. */
+  readonly expiresAt: number;
+}

@@ -1,0 +1,89 @@
+import { type Clock, unixSeconds } from "../clock.ts";
+import { keyTypeOf, subjectKeyIdentifier } from "../crypto/keys.ts";
+import { type Random, randomSerial, serialToHex } from "../crypto/random.ts";
+import { lintX509SvidTbs } from "../crypto/x509-svid-lint.ts";
+import { AssayError } from "../errors/assay-error.ts";
+import { isMemberOf } from "../spiffe/id.ts";
+import type { TrustDomain } from "../spiffe/trust-domain.ts";
+import type { PreparedX509Svid, Signing } from "./signing.ts";
+import type { X509Authority } from "./x509-authority.ts";
+
+/** What the signer works with. */
+export interface X509SvidSignerDependencies {
+  readonly trustDomain: TrustDomain;
+  readonly clock: Clock;
+  readonly random: Random;
+  /** The active authority. */
+  readonly authority: () => X509Authority;
+}
+
+/** The two steps in which X509-SVIDs are made; the second accepts nothing but what the first has checked. */
+export type X509SvidSigner = Pick<Signing, "prepareX509Svid" | "signX509Svid">;
+
+/** The signer of X509-SVIDs: workloads', agents' and the server's own alike. */
+export function createX509SvidSigner(dependencies: X509SvidSignerDependencies): X509SvidSigner {
+  const { trustDomain, clock, random, authority } = dependencies;
+  const pending = new WeakMap<PreparedX509Svid, { readonly tbs: Uint8Array; readonly by: X509Authority }>();
+
+  return {
+    prepareX509Svid(order) {
+      const { spiffeId, publicKey, dnsNames, ttl, subject } = order;
+      const by = authority();
+      const now = unixSeconds(clock);
+      if (!isMemberOf(spiffeId, trustDomain)) throw refused(`SPIFFE ID must be a member of ${trustDomain}`);
+      if (!(ttl >= 1)) throw refused("lifetime must be at least one second");
+      keyTypeOf(publicKey, "INVALID_CSR");
+      const serial = randomSerial(random);
+      const notBefore = Math.max(now - BACKDATE_SECONDS, by.record.notBefore);
+      const notAfter = Math.min(now + Math.floor(ttl), by.record.notAfter);
+      const tbs = by.template.build({
+        spki: publicKey,
+        subjectKeyId: subjectKeyIdentifier(publicKey),
+        spiffeId,
+        dnsNames,
+        serial,
+        notBefore,
+        notAfter,
+        ...(subject === undefined ? {} : { subject }),
+      });
+      const [finding] = lintX509SvidTbs(tbs, {
+        spiffeId,
+        spki: publicKey,
+        dnsNames,
+        issuer: by.subject,
+        authorityKeyId: by.subjectKeyId,
+        signatureAlgorithm: by.signatureAlgorithm,
+        authorityNotAfter: by.record.notAfter,
+        notAfter,
+        serial,
+      });
+      if (finding !== undefined) throw refused(`${finding.rule}: ${finding.detail}`);
+      const prepared: PreparedX509Svid = Object.freeze({
+        spiffeId,
+        serial: serialToHex(serial),
+        notBefore,
+        notAfter,
+        authorityId: by.record.id,
+      });
+      pending.set(prepared, { tbs, by });
+      return prepared;
+    },
+
+    async signX509Svid(prepared) {
+      const found = pending.get(prepared);
+      if (found === undefined)
+        throw new AssayError("INTERNAL", "X509-SVID was not prepared here or is signed already");
+      // Taken out before the key is used: two calls at once must not both get a signature.
+      pending.delete(prepared);
+      const { tbs, by } = found;
+      const certificate = by.template.assemble(tbs, await by.key.sign(tbs, "der"));
+      return { ...prepared, certificate, chain: [certificate, ...by.intermediates] };
+    },
+  };
+}
+
+function refused(detail: string): AssayError {
+  return new AssayError("CERTIFICATE_LINT_FAILED", `X509-SVID: ${detail}`);
+}
+
+const BACKDATE_SECONDS = 10;
