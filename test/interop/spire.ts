@@ -132,20 +132,39 @@ export interface SpireAgent extends AsyncDisposable {
 /** How a spire-agent proves its node. */
 export type SpireAgentEvidence = { readonly joinToken: string } | { readonly x509pop: X509popFiles };
 
+/** Which server a spire-agent attests to, and how. */
+export interface SpireAgentWanted {
+  /** Of its files and socket; `spire-agent` unless told. */
+  readonly name?: string;
+  /** `host:port` of the server API. */
+  readonly server: string;
+  readonly trustBundleFile: string;
+  readonly evidence: SpireAgentEvidence;
+}
+
 /** Starts spire-agent against a server of whatever make and waits until it is healthy. */
 export async function startSpireAgent(
   programs: string,
   scratch: Scratch,
-  wanted: {
-    readonly name?: string;
-    /** `host:port` of the server API. */
-    readonly server: string;
-    readonly trustBundleFile: string;
-    readonly evidence: SpireAgentEvidence;
-  },
+  wanted: SpireAgentWanted,
 ): Promise<SpireAgent> {
+  const program = await launchSpireAgent(programs, scratch, wanted);
+  const socket = socketOf(scratch, wanted);
+  await healthy(program, join(programs, "spire-agent"), socket);
+  return {
+    program,
+    endpoint: `unix://${socket}`,
+    [Symbol.asyncDispose]: () => program[Symbol.asyncDispose](),
+  };
+}
+
+/** Starts spire-agent and leaves it to the caller how it fares. */
+export async function launchSpireAgent(
+  programs: string,
+  scratch: Scratch,
+  wanted: SpireAgentWanted,
+): Promise<Program> {
   const name = wanted.name ?? "spire-agent";
-  const socket = scratch.at(`${name}.sock`);
   const config = scratch.at(`${name}.json`);
   const [host, port] = wanted.server.split(":");
   const { evidence } = wanted;
@@ -156,7 +175,7 @@ export async function startSpireAgent(
         data_dir: scratch.at(name),
         server_address: host,
         server_port: port,
-        socket_path: socket,
+        socket_path: socketOf(scratch, wanted),
         trust_bundle_path: wanted.trustBundleFile,
         trust_domain: TRUST_DOMAIN,
         ...("joinToken" in evidence ? { join_token: evidence.joinToken } : {}),
@@ -175,14 +194,7 @@ export async function startSpireAgent(
       },
     }),
   );
-  const binary = join(programs, "spire-agent");
-  const program = Program.start(name, binary, ["run", "-config", config]);
-  await healthy(program, binary, socket);
-  return {
-    program,
-    endpoint: `unix://${socket}`,
-    [Symbol.asyncDispose]: () => program[Symbol.asyncDispose](),
-  };
+  return Program.start(name, join(programs, "spire-agent"), ["run", "-config", config]);
 }
 
 /** Makes a CA and a node certificate under it with OpenSSL: an issuer that is neither of the two under test. */
@@ -199,6 +211,10 @@ export async function makeX509popFiles(scratch: Scratch, name = "node"): Promise
     `req -x509 ${NEW_KEY} -keyout ${keyFile} -out ${certificateFile} -CA ${caFile} -CAkey ${at("ca.key")} -days 1 -subj /CN=${name} -addext basicConstraints=critical,CA:FALSE -addext keyUsage=critical,digitalSignature`,
   );
   return { caFile, certificateFile, keyFile };
+}
+
+function socketOf(scratch: Scratch, { name = "spire-agent" }: SpireAgentWanted): string {
+  return scratch.at(`${name}.sock`);
 }
 
 /** Asks for its health until it is well; one that ends first is an error that holds what it said. */
