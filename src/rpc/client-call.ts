@@ -22,6 +22,7 @@ export interface BidiCall<Input, Output> extends AsyncIterable<Output> {
   end(): void;
   /** Gives the call up. */
   cancel(): void;
+  [Symbol.asyncIterator](): AsyncGenerator<Output, void, undefined>;
 }
 
 /** The part of the gRPC library's calls that reading needs. */
