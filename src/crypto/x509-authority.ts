@@ -10,6 +10,7 @@ import {
   X509CertificateGenerator,
 } from "@peculiar/x509";
 import { webcrypto } from "node:crypto";
+import type {} from "./web-crypto.ts";
 import { readCertificate } from "./certificate-reader.ts";
 import { subjectKeyIdentifier } from "./keys.ts";
 import { serialToDecimal, serialToHex } from "./random.ts";

@@ -207,10 +207,7 @@ describe("JWK", () => {
       { ...jwk },
       jwk.kty === "RSA" ? "RS256" : jwk.crv === "P-256" ? "ES256" : "ES384",
     );
-    const exported = await crypto.subtle.exportKey(
-      "spki",
-      theirs,
-    );
+    const exported = await crypto.subtle.exportKey("spki", theirs);
     expect(Buffer.from(new Uint8Array(exported)).equals(spki)).toBe(true);
   });
 
