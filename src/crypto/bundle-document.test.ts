@@ -1,0 +1,108 @@
+import { describe, expect, it } from "vitest";
+import { parseTrustDomain } from "../spiffe/trust-domain.ts";
+import { formatBundleDocument, parseBundleDocument } from "./bundle-document.ts";
+import { generateEcKeyPair } from "./keys.ts";
+import { spkiToJwk } from "./jose/jwk.ts";
+import { createX509AuthorityCertificate } from "./x509-authority.ts";
+import { sign } from "node:crypto";
+
+const trustDomain = parseTrustDomain("example.org");
+const jwtKey = generateEcKeyPair("ec-p256").spki;
+
+describe("SPIFFE bundle documents (Trust Domain and Bundle §4)", () => {
+  it("writes what X509-SVID §6.1 and JWT-SVID §6.1 ask for and reads it back", async () => {
+    const certificate = await authority();
+    const bundle = {
+      trustDomain,
+      sequence: 2n ** 63n - 1n,
+      refreshHint: 300,
+      x509Authorities: [{ certificate, tainted: false }],
+      jwtAuthorities: [{ keyId: "k1", publicKey: jwtKey, expiresAt: 0, tainted: false }],
+    };
+    const text = formatBundleDocument(bundle);
+    const document = JSON.parse(text);
+    expect(document.spiffe_refresh_hint).toBe(300);
+    const [x509, jwt] = document.keys;
+    expect(Object.keys(x509).toSorted()).toEqual(["crv", "kty", "use", "x", "x5c", "y"]);
+    expect(x509).toMatchObject({ use: "x509-svid", x5c: [Buffer.from(certificate).toString("base64")] });
+    expect(Object.keys(jwt).toSorted()).toEqual(["crv", "kid", "kty", "use", "x", "y"]);
+    expect(jwt).toMatchObject({ use: "jwt-svid", kid: "k1" });
+    const read = parseBundleDocument(trustDomain, Buffer.from(text));
+    expect(read.sequence).toBe(2n ** 63n - 1n);
+    expect(read.x509Authorities).toHaveLength(1);
+    expect(Buffer.compare(read.x509Authorities[0]?.certificate ?? Buffer.of(), certificate)).toBe(0);
+    expect(read.jwtAuthorities[0]?.keyId).toBe("k1");
+    expect(Buffer.compare(read.jwtAuthorities[0]?.publicKey ?? Buffer.of(), jwtKey)).toBe(0);
+  });
+
+  it("leaves out entries of an unknown use or key type and X.509 entries without a certificate", () => {
+    const good = spkiToJwk(jwtKey, { keyId: "k1", use: "jwt-svid" });
+    const read = parse({
+      keys: [
+        { ...good, kid: "a", use: "foo" },
+        { ...good, kid: "b", use: undefined },
+        { ...good, kid: "c", use: "JWT-SVID" },
+        { kty: "AKP", use: "jwt-svid", kid: "d", pub: "x" },
+        { ...good, use: "x509-svid" },
+        { ...good, use: "x509-svid", x5c: [] },
+        good,
+      ],
+      x_foo: 1,
+    });
+    expect(read.jwtAuthorities.map(({ keyId }) => keyId)).toEqual(["k1"]);
+    expect(read.x509Authorities).toEqual([]);
+  });
+
+  it("reads the sequence of the document, not one that stands deeper", () => {
+    const text = '{"x": {"spiffe_sequence": 1}, "spiffe_sequence": 9007199254740993, "keys": []}';
+    expect(parseBundleDocument(trustDomain, Buffer.from(text)).sequence).toBe(9007199254740993n);
+  });
+
+  it("takes an empty set of keys for a bundle that trusts nothing", () => {
+    expect(parse({ keys: [] })).toMatchObject({
+      sequence: 0n,
+      refreshHint: 0,
+      x509Authorities: [],
+      jwtAuthorities: [],
+    });
+  });
+
+  it.each([
+    ["not JSON", "{", /bundle/],
+    ["no keys", "{}", /keys must be an array/],
+    ["keys that is no array", '{"keys": {}}', /keys must be an array/],
+    ["a key that is no object", '{"keys": [1]}', /keys\[0\] must be an object/],
+    ["repeated members", '{"keys": [], "keys": []}', /bundle/],
+    ["a JWT key without kid", JSON.stringify({ keys: [spkiToJwk(jwtKey, { use: "jwt-svid" })] }), /kid/],
+    [
+      "a repeated kid",
+      JSON.stringify({ keys: [1, 2].map(() => spkiToJwk(jwtKey, { keyId: "k", use: "jwt-svid" })) }),
+      /kid is repeated/,
+    ],
+    ["x5c that is no certificate", '{"keys": [{"kty": "EC", "use": "x509-svid", "x5c": ["AAAA"]}]}', /x5c/],
+    ["a negative sequence", '{"keys": [], "spiffe_sequence": -1}', /spiffe_sequence/],
+    ["a fractional hint", '{"keys": [], "spiffe_refresh_hint": 1.5}', /spiffe_refresh_hint/],
+    ["a sequence in exponent form beyond 2^53", '{"keys": [], "spiffe_sequence": 1e17}', /plain digits/],
+  ])("refuses %s", (_, text, detail) => {
+    expect(() => parseBundleDocument(trustDomain, Buffer.from(text))).toThrowCode("INVALID_BUNDLE", detail);
+  });
+});
+
+function parse(document: unknown) {
+  return parseBundleDocument(trustDomain, Buffer.from(JSON.stringify(document)));
+}
+
+async function authority(): Promise<Uint8Array> {
+  const { pkcs8, spki } = generateEcKeyPair("ec-p256");
+  return createX509AuthorityCertificate(
+    {
+      trustDomain,
+      spki,
+      serial: Uint8Array.of(1, 2, 3),
+      notBefore: 1_790_000_000,
+      notAfter: 1_790_086_400,
+      signatureAlgorithm: "ecdsa-sha256",
+    },
+    (tbs) => sign("sha256", tbs, { key: Buffer.from(pkcs8), format: "der", type: "pkcs8" }),
+  );
+}

@@ -1,0 +1,134 @@
+import { AssayError } from "../errors/assay-error.ts";
+import type { JwtAuthorityKey, SpiffeBundle, X509AuthorityCertificate } from "../spiffe/bundle.ts";
+import type { TrustDomain } from "../spiffe/trust-domain.ts";
+import { readCertificate } from "./certificate-reader.ts";
+import { jwkToSpki, spkiToJwk } from "./jose/jwk.ts";
+import { type JsonObject, parseJsonObject } from "./jose/strict-json.ts";
+
+/**
+ * Writes a bundle as the JSON document of Trust Domain and Bundle §4: every X.509 authority as a JWK with one
+ * certificate (X509-SVID §6.1), every JWT authority as a JWK with `kid` (JWT-SVID §6.1).
+ * @throws AssayError `INVALID_BUNDLE` for a key that has no place in such a document.
+ */
+export function formatBundleDocument(bundle: SpiffeBundle): string {
+  const keys = [
+    ...bundle.x509Authorities.map(({ certificate }) => ({
+      ...spkiToJwk(readCertificate(certificate, "INVALID_BUNDLE").spki, { use: X509_USE }),
+      x5c: [Buffer.from(certificate).toString("base64")],
+    })),
+    ...bundle.jwtAuthorities.map(({ keyId, publicKey }) => spkiToJwk(publicKey, { keyId, use: JWT_USE })),
+  ];
+  // The sequence may exceed what a double holds, so it is written as text: JSON itself has no such bound.
+  const head = [
+    `"spiffe_sequence": ${bundle.sequence}`,
+    ...(bundle.refreshHint > 0 ? [`"spiffe_refresh_hint": ${bundle.refreshHint}`] : []),
+  ];
+  return `{${head.join(", ")}, "keys": ${JSON.stringify(keys)}}`;
+}
+
+/**
+ * Reads a bundle document that somebody else wrote, at most 4 MiB. Entries of an unknown `use` or `kty` are left out
+ * (§4.2.1, §4.2.2), an entry of a known use that is broken refuses the whole, and so do a missing `keys` and repeated
+ * member names. An X.509 entry counts by the first certificate of `x5c`; one without is left out (X509-SVID §6.2).
+ * @throws AssayError `INVALID_BUNDLE` naming the entry and member.
+ */
+export function parseBundleDocument(trustDomain: TrustDomain, bytes: Uint8Array): SpiffeBundle {
+  if (bytes.length > MAX_DOCUMENT) fail(`bundle is larger than ${MAX_DOCUMENT} bytes`);
+  const document = parseJsonObject(bytes);
+  if (typeof document === "string") return fail(`bundle: ${document}`);
+  const { keys } = document;
+  if (!Array.isArray(keys)) return fail("bundle: keys must be an array");
+  const x509Authorities: X509AuthorityCertificate[] = [];
+  const jwtAuthorities = new Map<string, JwtAuthorityKey>();
+  for (const [index, key] of (keys as readonly unknown[]).entries()) {
+    if (!isObject(key)) return fail(`bundle: keys[${index}] must be an object`);
+    const where = `bundle: keys[${index}]`;
+    if (!KNOWN_TYPES.has(key["kty"])) continue;
+    if (key["use"] === X509_USE) {
+      const certificate = firstCertificate(key, where);
+      if (certificate !== undefined) x509Authorities.push({ certificate, tainted: false });
+    } else if (key["use"] === JWT_USE) {
+      const authority = jwtAuthority(key, where);
+      if (jwtAuthorities.has(authority.keyId)) return fail(`${where}: kid is repeated`);
+      jwtAuthorities.set(authority.keyId, authority);
+    }
+  }
+  return {
+    trustDomain,
+    sequence: sequenceOf(bytes, document),
+    refreshHint: refreshHintOf(document),
+    x509Authorities,
+    jwtAuthorities: [...jwtAuthorities.values()],
+  };
+}
+
+function firstCertificate(key: JsonObject, where: string): Uint8Array | undefined {
+  const { x5c } = key as { readonly x5c?: unknown };
+  if (x5c === undefined || (Array.isArray(x5c) && x5c.length === 0)) return undefined;
+  const first: unknown = Array.isArray(x5c) ? x5c[0] : undefined;
+  if (typeof first !== "string") return fail(`${where}: x5c must be an array of base64 certificates`);
+  const der = Buffer.from(first, "base64");
+  if (der.toString("base64") !== first) return fail(`${where}: x5c must be padded base64`);
+  try {
+    readCertificate(der, "INVALID_BUNDLE");
+  } catch (error) {
+    return fail(`${where}: x5c: ${error instanceof AssayError ? error.detail : "no certificate"}`, error);
+  }
+  return der;
+}
+
+function jwtAuthority(key: JsonObject, where: string): JwtAuthorityKey {
+  const { kid } = key as { readonly kid?: unknown };
+  if (typeof kid !== "string" || kid === "") return fail(`${where}: kid must be a non-empty string`);
+  try {
+    return { keyId: kid, publicKey: jwkToSpki(key), expiresAt: 0, tainted: false };
+  } catch (error) {
+    return fail(`${where}: ${error instanceof AssayError ? error.detail : "no key"}`, error);
+  }
+}
+
+function sequenceOf(bytes: Uint8Array, document: JsonObject): bigint {
+  const { spiffe_sequence: sequence } = document as { readonly spiffe_sequence?: unknown };
+  if (sequence === undefined) return 0n;
+  if (typeof sequence !== "number" || !Number.isInteger(sequence) || sequence < 0) {
+    return fail("bundle: spiffe_sequence must be a non-negative integer");
+  }
+  if (Number.isSafeInteger(sequence)) return BigInt(sequence);
+  // Beyond 2^53 a parsed number has lost its last digits, so they are read from the text (§4.1.1).
+  const source = sequenceSource(Buffer.from(bytes).toString("utf8"));
+  return source !== undefined && /^\d{1,20}$/.test(source)
+    ? BigInt(source)
+    : fail("bundle: spiffe_sequence must be written as plain digits");
+}
+
+/** How the top-level member is written: the same name may stand deeper in a member that nobody defined. */
+function sequenceSource(text: string): string | undefined {
+  const sources = new Map<unknown, string>();
+  const remember = function (this: unknown, name: string, value: unknown, context?: { source?: string }) {
+    if (name === "spiffe_sequence" && context?.source !== undefined) sources.set(this, context.source);
+    return value;
+  };
+  return sources.get(JSON.parse(text, remember));
+}
+
+function refreshHintOf(document: JsonObject): number {
+  const { spiffe_refresh_hint: hint } = document as { readonly spiffe_refresh_hint?: unknown };
+  if (hint === undefined) return 0;
+  if (typeof hint !== "number" || !Number.isSafeInteger(hint) || hint < 0) {
+    return fail("bundle: spiffe_refresh_hint must be a non-negative whole number of seconds");
+  }
+  return hint;
+}
+
+function isObject(value: unknown): value is JsonObject {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function fail(detail: string, cause?: unknown): never {
+  throw new AssayError("INVALID_BUNDLE", detail, { cause });
+}
+
+const X509_USE = "x509-svid";
+const JWT_USE = "jwt-svid";
+const KNOWN_TYPES: ReadonlySet<unknown> = new Set(["EC", "RSA"]);
+const MAX_DOCUMENT = 4 * 1024 * 1024;
