@@ -71,12 +71,13 @@ export function nodeAttestorSuite<Config>(suite: NodeAttestorSuite<Config>): voi
       await attestor.attest(evidence, new AbortController().signal);
     });
 
-    it.skipIf(!suite.challenges)("passes on why a challenge could not be asked", async () => {
-      const attestor = await create();
-      const reason = new AssayError("ATTESTATION_FAILED", "the agent went away");
-      const evidence = { ...(await suite.evidence()), challenge: () => Promise.reject(reason) };
-      await expect(attestor.attest(evidence, new AbortController().signal)).rejects.toBe(reason);
-    });
+    if (suite.challenges)
+      it("passes on why a challenge could not be asked", async () => {
+        const attestor = await create();
+        const reason = new AssayError("ATTESTATION_FAILED", "the agent went away");
+        const evidence = { ...(await suite.evidence()), challenge: () => Promise.reject(reason) };
+        await expect(attestor.attest(evidence, new AbortController().signal)).rejects.toBe(reason);
+      });
 
     it.each([
       ["nothing", Buffer.alloc(0)],

@@ -22,9 +22,9 @@ export const DEFAULT_AGENT_PATH_TEMPLATE = "/{{ .PluginName }}/{{ .Fingerprint }
 export function parseAgentPathTemplate(text: string): AgentPathTemplate {
   const parts = text.split(FIELD);
   const fields = parts.filter((_, index) => index % 2 === 1);
-  const unknown = fields.find((field) => !(field in VALUES));
+  const unknown = fields.find((field) => !VALUES.has(field));
   if (unknown !== undefined)
-    refuse(`has the unknown field ${unknown}, expected ${Object.keys(VALUES).join(", ")}`);
+    refuse(`has the unknown field ${unknown}, expected ${[...VALUES.keys()].join(", ")}`);
   if (parts.some((part, index) => index % 2 === 0 && /[{}]/.test(part)))
     refuse("has a brace outside of {{ .Field }}");
   if (!fields.some((field) => DISTINCT.has(field))) refuse(`needs one of ${[...DISTINCT].join(", ")}`);
@@ -40,7 +40,9 @@ export function parseAgentPathTemplate(text: string): AgentPathTemplate {
 
 function render(parts: readonly string[], facts: LeafFacts, trustDomain: TrustDomain): string {
   return parts
-    .map((part, index) => (index % 2 === 0 ? part : segment(part, VALUES[part]?.(facts, trustDomain) ?? "")))
+    .map((part, index) =>
+      index % 2 === 0 ? part : segment(part, VALUES.get(part)?.(facts, trustDomain) ?? ""),
+    )
     .join("");
 }
 
@@ -66,13 +68,15 @@ function refuse(detail: string): never {
   throw new AssayError("CONFIG_INVALID", `agentPathTemplate ${detail}`);
 }
 
+type ValueOf = (facts: LeafFacts, trustDomain: TrustDomain) => string;
+
 const OWN = "/x509pop/";
 const FIELD = /\{\{\s*\.([A-Za-z.]+)\s*\}\}/;
-const VALUES: Readonly<Record<string, (facts: LeafFacts, trustDomain: TrustDomain) => string>> = {
-  PluginName: () => "x509pop",
-  TrustDomain: (_, trustDomain) => trustDomain,
-  Fingerprint: ({ fingerprint }) => fingerprint,
-  SerialNumberHex: ({ serialNumberHex }) => serialNumberHex,
-  "Subject.CommonName": ({ commonName }) => commonName,
-};
+const VALUES: ReadonlyMap<string, ValueOf> = new Map<string, ValueOf>([
+  ["PluginName", () => "x509pop"],
+  ["TrustDomain", (_, trustDomain) => trustDomain],
+  ["Fingerprint", ({ fingerprint }) => fingerprint],
+  ["SerialNumberHex", ({ serialNumberHex }) => serialNumberHex],
+  ["Subject.CommonName", ({ commonName }) => commonName],
+]);
 const DISTINCT: ReadonlySet<string> = new Set(["Fingerprint", "SerialNumberHex", "Subject.CommonName"]);
