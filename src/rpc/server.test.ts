@@ -131,8 +131,9 @@ describe("RpcServer", () => {
     let reached = 0;
     server.register(Agent, {
       countAgents: () => ({ count: ++reached }),
-      async *attestAgent() {
+      attestAgent: (requests) => {
         reached++;
+        return challengeTwice(requests);
       },
     });
     const client = connect().service(Agent);
@@ -157,14 +158,19 @@ describe("RpcServer", () => {
       countAgents: () => {
         throw secret;
       },
-      async *attestAgent() {
+      async *attestAgent(requests) {
+        yield* challengeTwice(requests);
         throw secret;
       },
     });
     const client = connect().service(Agent);
     const hidden = { status: "INTERNAL", detail: "an internal error happened" };
     await expect(client.countAgents({})).rejects.toMatchObject(hidden);
-    await expect(client.attestAgent()[Symbol.asyncIterator]().next()).rejects.toMatchObject(hidden);
+    const conversation = client.attestAgent();
+    conversation.end();
+    const responses = conversation[Symbol.asyncIterator]();
+    expect((await responses.next()).value?.step.case).toBe("result");
+    await expect(responses.next()).rejects.toMatchObject(hidden);
     expect(calls.map(({ error }) => error?.cause)).toEqual([secret, secret]);
   });
 
