@@ -29,6 +29,11 @@ function attest(run: Attest, overrides: Partial<NodeAttestationRequest> = {}): P
   });
 }
 
+function rejected(reason: unknown): Promise<never> {
+  // oxlint-disable-next-line typescript/prefer-promise-reject-errors -- a plugin may reject with anything
+  return Promise.reject(reason);
+}
+
 describe("attestNode", () => {
   it("hands the evidence on and gives canonical selectors", async () => {
     const attestation = await attest(async ({ payload, remoteAddress, challenge }) => {
@@ -71,6 +76,23 @@ describe("attestNode", () => {
   });
 
   it.each([
+    ["dot segments", "spiffe://example.org/spire/agent/test/../../workload"],
+    ["an escape", "spiffe://example.org/spire/agent/test/%61"],
+    ["no ID at all", undefined],
+  ])("refuses an ID with %s, whatever the attestor's types say", async (_, id) => {
+    const attestation = { ...good, agentId: id } as NodeAttestation;
+    await expect(attest(async () => attestation)).rejects.toThrowCode("INTERNAL", "is not inside");
+    await expect(attest(async () => undefined as unknown as NodeAttestation)).rejects.toThrowCode("INTERNAL");
+  });
+
+  it("takes only a plain true for leave to attest again", async () => {
+    const attestation = { ...good, canReattest: "no" } as unknown as NodeAttestation;
+    expect((await attest(async () => attestation)).canReattest).toBe(false);
+  });
+
+  it.each([
+    ["of nothing", [null]],
+    ["of numbers", [{ type: "test", value: 1 }]],
     ["of another type", [{ type: "other", value: "a" }]],
     ["without a value", [{ type: "test", value: "" }]],
     ["with a huge value", [{ type: "test", value: "x".repeat(5000) }]],
@@ -82,7 +104,7 @@ describe("attestNode", () => {
     ["that are no list", "test:a"],
   ])("refuses selectors %s", async (_, selectors) => {
     const attestation = { ...good, selectors } as unknown as NodeAttestation;
-    await expect(attest(async () => attestation)).rejects.toThrowCode("INTERNAL", "attestor test gave");
+    await expect(attest(async () => attestation)).rejects.toThrowCode("INTERNAL", /^attestor test gave/);
   });
 
   it("tells the caller what the attestor said on purpose", async () => {
@@ -99,8 +121,8 @@ describe("attestNode", () => {
 
   it.each([
     ["an error", () => Promise.reject(new TypeError("secret"))],
-    ["a bare string", () => Promise.reject("secret")],
-    ["nothing", () => Promise.reject(undefined)],
+    ["a bare string", () => rejected("secret")],
+    ["nothing", () => rejected(undefined)],
     [
       "a synchronous error",
       () => {

@@ -7,7 +7,7 @@
 import { AssayError } from "../errors/assay-error.ts";
 import type { NodeAttestation, NodeAttestor } from "../plugin/node-attestor.ts";
 import { agentId, isAgentId } from "../spiffe/reserved.ts";
-import { pathOf } from "../spiffe/id.ts";
+import { pathOf, tryParseSpiffeId } from "../spiffe/id.ts";
 import type { TrustDomain } from "../spiffe/trust-domain.ts";
 import { checkedSelectors } from "./checked-selectors.ts";
 import { raceAbort } from "./race-abort.ts";
@@ -71,11 +71,17 @@ export async function attestNode(request: NodeAttestationRequest): Promise<NodeA
 
 function checked(attestation: NodeAttestation, type: string, trustDomain: TrustDomain): NodeAttestation {
   const own = pathOf(agentId(trustDomain, type, "x")).slice(0, -1);
-  const { agentId: id, canReattest } = attestation;
-  if (!isAgentId(id, trustDomain) || !pathOf(id).startsWith(own)) {
-    throw new AssayError("INTERNAL", `node attestor ${type} gave ${id}, which is not inside ${own}`);
+  // A third party's code may give anything, so nothing is taken at its type's word.
+  const given = attestation as Partial<NodeAttestation> | undefined;
+  const id = tryParseSpiffeId(String(given?.agentId ?? ""));
+  if (id === undefined || !isAgentId(id, trustDomain) || !pathOf(id).startsWith(own)) {
+    throw new AssayError("INTERNAL", `node attestor ${type} gave an ID that is not inside ${own}`);
   }
-  return { agentId: id, selectors: checkedSelectors(attestation.selectors, type), canReattest };
+  return {
+    agentId: id,
+    selectors: checkedSelectors(attestation.selectors, type),
+    canReattest: given?.canReattest === true,
+  };
 }
 
 /** What leaves: what the attestor says on purpose, and nothing of what it says by accident. */

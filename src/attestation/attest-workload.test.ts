@@ -20,6 +20,7 @@ function says(name: string, ...values: readonly string[]) {
 }
 
 function fails(name: string, error: unknown = new Error("boom")) {
+  // oxlint-disable-next-line typescript/prefer-promise-reject-errors -- a plugin may reject with anything
   return attestor(name, () => Promise.reject(error));
 }
 

@@ -13,10 +13,13 @@ export function checkedSelectors(selectors: readonly Selector[], attestor: strin
   const fail = (detail: string, cause?: unknown): never => {
     throw new AssayError("INTERNAL", `attestor ${attestor} ${detail}`, { cause });
   };
-  if (!Array.isArray(selectors)) return fail("gave no list of selectors");
+  const list: unknown = selectors;
+  if (!Array.isArray(list)) return fail("gave no list of selectors");
   if (selectors.length > SELECTOR_LIMITS.count) fail(`gave more than ${SELECTOR_LIMITS.count} selectors`);
   let bytes = 0;
   const clean = selectors.map((selector) => {
+    if (typeof selector?.type !== "string" || typeof selector.value !== "string")
+      return fail("gave no selector");
     if (selector.type !== attestor) fail(`gave a selector of the type ${JSON.stringify(selector.type)}`);
     bytes += Buffer.byteLength(formatSelector(selector));
     if (bytes > SELECTOR_LIMITS.bytes) fail(`gave more than ${SELECTOR_LIMITS.bytes} bytes of selectors`);

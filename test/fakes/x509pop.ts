@@ -61,7 +61,7 @@ export type Answer = (challenge: Uint8Array) => Uint8Array | Promise<Uint8Array>
 export async function server(config: Readonly<Record<string, unknown>> = {}) {
   const result = await x509pop.config["~standard"].validate({ caBundlePath: bundle, ...config });
   if (result.issues !== undefined) throw new Error(result.issues.map(({ message }) => message).join("; "));
-  return await x509pop.create(result.value, host);
+  return x509pop.create(result.value, host);
 }
 
 /** Attests with these certificates, the proof made with this key; or with that payload and answer. */
@@ -84,7 +84,7 @@ export async function attest(
     {
       payload: payload ?? writePayload(certificates.map(({ der }) => der)),
       remoteAddress: "",
-      challenge: async (challenge) => await reply(challenge),
+      challenge: async (challenge) => reply(challenge),
     },
     new AbortController().signal,
   );

@@ -94,6 +94,7 @@ describe("loadPlugins", () => {
 
   it.each([
     ["an error", () => Promise.reject(new Error("boom")), /thing "one": could not start: boom/],
+    // oxlint-disable-next-line typescript/prefer-promise-reject-errors -- a plugin may reject with anything
     ["a bare string", () => Promise.reject("boom"), /thing "one": could not start: boom/],
     ["nothing", () => undefined, /thing "one" gave an instance without attest/],
     ["too little", () => ({ async [Symbol.asyncDispose]() {} }), /without attest/],

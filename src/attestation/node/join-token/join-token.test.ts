@@ -39,7 +39,7 @@ async function attest(host: NodeAttestorHost, payload: Uint8Array | string) {
     remoteAddress: "",
     challenge: () => expect.unreachable(),
   };
-  return await attestor.attest(evidence, signal);
+  return attestor.attest(evidence, signal);
 }
 
 nodeAttestorSuite({
@@ -117,7 +117,7 @@ describe("join_token, the agent's half", () => {
     const result = await joinTokenAgent.config["~standard"].validate(config);
     if (result.issues !== undefined) throw new Error(result.issues.map(({ message }) => message).join("; "));
     const attestor = await joinTokenAgent.create(result.value, host);
-    return await attestor.begin(signal);
+    return attestor.begin(signal);
   }
 
   it("shows the token it was given", async () => {

@@ -32,7 +32,7 @@ describe("x509pop, the agent's half", () => {
   async function begin(config: Record<string, unknown> = files) {
     const result = await x509popAgent.config["~standard"].validate(config);
     if (result.issues !== undefined) throw new Error(result.issues.map(({ message }) => message).join("; "));
-    return await (await x509popAgent.create(result.value, host)).begin(signal);
+    return (await x509popAgent.create(result.value, host)).begin(signal);
   }
 
   it("attests to the server's half", async () => {

@@ -61,16 +61,16 @@ export const x509pop = defineNodeAttestor({
     const template = parseAgentPathTemplate(settings.agentPathTemplate);
     const roots = await readRoots(settings.caBundlePaths ?? [settings.caBundlePath ?? ""]);
     return {
-      async attest({ payload, challenge }, signal) {
+      async attest(evidence, signal) {
         signal.throwIfAborted();
-        const certificates = readPayload(payload, 1 + settings.maxIntermediates).map(readSent);
+        const certificates = readPayload(evidence.payload, 1 + settings.maxIntermediates).map(readSent);
         const [leaf, ...intermediates] = certificates as [Certificate, ...Certificate[]];
         const publicKey = checkLeaf(leaf, settings);
         for (const one of intermediates) usableKey(one.spki, "an intermediate certificate", settings);
         const chain = verifiedChain(leaf, intermediates, roots, unixSeconds(host.clock));
         // Everything from here on is about the one certificate that was verified: its key, its names, its bytes.
         const nonce = randomBytes(NONCE_BYTES);
-        const answer = await challenge(writeChallenge(keyKindOf(publicKey), nonce));
+        const answer = await evidence.challenge(writeChallenge(keyKindOf(publicKey), nonce));
         signal.throwIfAborted();
         verifyAnswer(answer, nonce, publicKey);
         const facts = leafFacts(leaf, host.trustDomain);

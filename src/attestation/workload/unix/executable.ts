@@ -63,7 +63,7 @@ export class ExecutableReader implements Disposable {
     if (known !== undefined) return this.#remember(key, known);
     // Many processes of one program start together: one of them hashes, the others wait for it.
     const running = this.#running.get(key);
-    if (running !== undefined) return await running;
+    if (running !== undefined) return running;
     const work = hashUnchanged(handle, key, this.#stop.signal);
     this.#running.set(key, work);
     try {
