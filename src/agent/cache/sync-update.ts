@@ -1,0 +1,26 @@
+import type { WorkloadEntry } from "../../issuance/workload/workload-entry.ts";
+import type { SpiffeBundle } from "../../spiffe/bundle.ts";
+import type { TrustDomain } from "../../spiffe/trust-domain.ts";
+
+/** What the server says about the entries and bundles of this agent: all of it, or what changed. */
+export interface SyncUpdate {
+  /** Whether this is a complete state that replaces everything known before. */
+  readonly complete: boolean;
+  readonly upserted: readonly WorkloadEntry[];
+  /** Ids of entries. */
+  readonly deleted: readonly string[];
+  /** The own trust domain's bundle, where it changed. */
+  readonly bundle?: SpiffeBundle;
+  readonly federatedBundles: readonly SpiffeBundle[];
+  readonly deletedFederatedBundles: readonly TrustDomain[];
+}
+
+/** What an update came to. */
+export interface SyncEffect {
+  /** Ids of entries that are new or have another revision. */
+  readonly changed: readonly string[];
+  /** Ids of entries that are gone. */
+  readonly removed: readonly string[];
+  readonly bundleChanged: boolean;
+  readonly federatedBundlesChanged: boolean;
+}

@@ -1,0 +1,66 @@
+import { createPrivateKey, sign } from "node:crypto";
+import { readCertificate } from "../../crypto/certificate-reader.ts";
+import { generateEcKeyPair, type KeyPair } from "../../crypto/keys.ts";
+import { createCertificationRequest } from "../../crypto/pkcs10-writer.ts";
+import { serialToHex } from "../../crypto/random.ts";
+import { parseX509Svid } from "../../crypto/x509-svid.ts";
+import { AssayError } from "../../errors/assay-error.ts";
+import type { SpiffeId } from "../../spiffe/id.ts";
+import type { X509Svid } from "../../spiffe/svid.ts";
+
+/** A fresh key and the request for a certificate over it. */
+export interface KeyAndCsr {
+  readonly key: KeyPair;
+  /** PKCS#10, DER. Names nothing: the identity comes from the entry. */
+  readonly csr: Uint8Array;
+}
+
+/** An X509-SVID with the authority that signed it. */
+export interface SignedX509Svid extends X509Svid {
+  /** Authority key identifier in lower-case hex, empty where the leaf has none. */
+  readonly authorityId: string;
+}
+
+/** Makes a P-256 key and a CSR signed by it, synchronously. */
+export function newKeyAndCsr(): KeyAndCsr {
+  const key = generateEcKeyPair("ec-p256");
+  const privateKey = createPrivateKey({ key: Buffer.from(key.pkcs8), format: "der", type: "pkcs8" });
+  const csr = createCertificationRequest({ spki: key.spki }, "ecdsa-sha256", (bytes) =>
+    sign("sha256", bytes, privateKey),
+  );
+  return { key, csr };
+}
+
+/**
+ * The X509-SVID that a server made of a CSR of ours. What a server sends is checked before it is handed to anyone: the
+ * leaf is an X509-SVID, over our key, and has the ID that the entry promises.
+ * @throws AssayError `INVALID_CERTIFICATE` naming what does not fit.
+ */
+export function signedX509Svid(
+  chain: readonly Uint8Array[],
+  key: KeyPair,
+  expected: SpiffeId | undefined,
+): SignedX509Svid {
+  const [leafDer] = chain;
+  if (leafDer === undefined) throw new AssayError("INVALID_CERTIFICATE", "the server sent an empty chain");
+  const leaf = readCertificate(leafDer);
+  const facts = parseX509Svid(leaf);
+  if (Buffer.compare(facts.spki, key.spki) !== 0) {
+    throw new AssayError("INVALID_CERTIFICATE", "the server's certificate is over another key");
+  }
+  if (expected !== undefined && facts.spiffeId !== expected) {
+    throw new AssayError(
+      "INVALID_CERTIFICATE",
+      `the server's certificate is for ${facts.spiffeId}, expected ${expected}`,
+    );
+  }
+  return {
+    spiffeId: facts.spiffeId,
+    chain,
+    privateKey: key.pkcs8,
+    notBefore: facts.notBefore,
+    notAfter: facts.notAfter,
+    serial: serialToHex(facts.serial),
+    authorityId: Buffer.from(leaf.authorityKeyId ?? []).toString("hex"),
+  };
+}

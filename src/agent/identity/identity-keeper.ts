@@ -1,0 +1,247 @@
+/**
+ * agent/identity/ — who the agent is: attests the node, keeps the SVID and the bundle on disk, renews in time.
+ *
+ * Must never know a workload or an entry.
+ * Called by the agent's composition.
+ */
+import { type Clock, unixSeconds } from "../../clock.ts";
+import { AssayError, toAssayError } from "../../errors/assay-error.ts";
+import type { ErrorCode } from "../../errors/codes.ts";
+import { FIELD } from "../../observe/fields.ts";
+import type { Log } from "../../observe/log.ts";
+import type { AgentNodeAttestor } from "../../plugin/agent-node-attestor.ts";
+import type { SpiffeBundle } from "../../spiffe/bundle.ts";
+import { sameBundle } from "../cache/entry-table.ts";
+import { replaceAt, retryDelay, type Spread } from "../cache/rotation.ts";
+import { newKeyAndCsr } from "../cache/x509-signing.ts";
+import type { IdentityFile, StoredIdentity } from "../disk/identity-file.ts";
+import type { ServerApi } from "../link/server-api.ts";
+import { delay } from "../delay.ts";
+import { type AgentIdentity, agentIdentity } from "./agent-identity.ts";
+
+/** The connection as identity needs it. */
+export interface IdentityLink {
+  use(identity: AgentIdentity | undefined, bundle: SpiffeBundle): void;
+  readonly server: Pick<ServerApi, "attest" | "renew">;
+}
+
+/** What keeping an identity needs. */
+export interface IdentityKeeperOptions {
+  readonly file: Pick<IdentityFile, "read" | "write" | "wipe">;
+  /** What the operator gave to believe the first server by; the stored bundle goes before it. */
+  readonly firstBundle: SpiffeBundle;
+  readonly stored: StoredIdentity | undefined;
+  readonly attestor: { readonly name: string; readonly instance: AgentNodeAttestor } | undefined;
+  readonly link: IdentityLink;
+  readonly clock: Clock;
+  readonly spread: Spread;
+  readonly log: Log;
+}
+
+/** The agent's identity over time. */
+export class IdentityKeeper implements Disposable {
+  readonly #options: IdentityKeeperOptions;
+  readonly #stopped = new AbortController();
+  #bundle: SpiffeBundle;
+  #identity: AgentIdentity | undefined;
+  #renewal: Disposable | undefined;
+  #writing: Promise<void> = Promise.resolve();
+
+  constructor(options: IdentityKeeperOptions) {
+    this.#options = options;
+    this.#bundle = options.stored?.bundle ?? options.firstBundle;
+    this.#identity = this.#usable(options.stored);
+    options.link.use(this.#identity, this.#bundle);
+    if (this.#identity !== undefined) this.#scheduleRenewal(this.#identity);
+  }
+
+  /** Who the agent is now; `undefined` while it has not attested. */
+  get current(): AgentIdentity | undefined {
+    return this.#identity;
+  }
+
+  /** The bundle that servers are believed by. */
+  get bundle(): SpiffeBundle {
+    return this.#bundle;
+  }
+
+  /**
+   * The identity, attesting first where there is none. Waits for a server that cannot be reached.
+   * @throws AssayError where attesting again would not help: the server refused the evidence, or there is none to show.
+   */
+  async ensure(signal: AbortSignal): Promise<AgentIdentity> {
+    const now = this.#options.clock.now();
+    if (this.#identity !== undefined && this.#identity.notAfter * 1000 > now) return this.#identity;
+    for (let failures = 1; ; failures++) {
+      try {
+        return await this.#attest(signal);
+      } catch (thrown) {
+        const error = toAssayError(thrown);
+        if (signal.aborted || !isTrouble(error.code)) throw error;
+        const wait = retryDelay(failures, FIRST_RETRY, LONGEST_RETRY, this.#options.spread);
+        this.#options.log.warn("attestation failed, trying again", {
+          [FIELD.retryMs]: Math.round(wait),
+          [FIELD.error]: error,
+        });
+        await delay(this.#options.clock, wait, signal);
+      }
+    }
+  }
+
+  /**
+   * Draws the consequence of a denial: a banned agent forgets itself and gives up, any other attests anew when `ensure` is
+   * called next.
+   * @throws AssayError `AGENT_BANNED`, or the error itself where it is no denial that attesting could mend.
+   */
+  async denied(error: AssayError): Promise<void> {
+    switch (error.code) {
+      case "AGENT_BANNED":
+        this.#drop();
+        await this.#writing;
+        await this.#options.file.wipe();
+        throw new AssayError(
+          "AGENT_BANNED",
+          "the server has banned this agent; its stored SVID was removed",
+          {
+            cause: error,
+          },
+        );
+      case "AGENT_EXPIRED":
+      case "AGENT_NOT_ACTIVE":
+      case "AGENT_NOT_ATTESTED":
+      case "AGENT_MUST_REATTEST":
+        this.#options.log.warn("the server wants the agent to attest again", { [FIELD.code]: error.code });
+        this.#drop();
+        this.#options.link.use(undefined, this.#bundle);
+        return;
+      default:
+        throw error;
+    }
+  }
+
+  /** Takes a newer bundle over: on disk, and for the connections to come. */
+  setBundle(bundle: SpiffeBundle): void {
+    if (bundle.x509Authorities.length === 0 || sameBundle(bundle, this.#bundle)) return;
+    this.#bundle = bundle;
+    this.#store();
+    this.#options.link.use(this.#identity, bundle);
+  }
+
+  /** Waits for what is being written. */
+  async flush(): Promise<void> {
+    await this.#writing;
+  }
+
+  [Symbol.dispose](): void {
+    this.#stopped.abort();
+    this.#renewal?.[Symbol.dispose]();
+  }
+
+  async #attest(signal: AbortSignal): Promise<AgentIdentity> {
+    const { attestor, link } = this.#options;
+    if (attestor === undefined) {
+      throw new AssayError(
+        "CONFIG_INVALID",
+        "no node attestor is configured and there is no usable stored SVID",
+      );
+    }
+    const evidence = await attestor.instance.begin(signal);
+    const { key, csr } = newKeyAndCsr();
+    const attested = await link.server.attest(attestor.name, evidence, csr, signal);
+    const identity = await this.#adopt(attested.chain, key.pkcs8, attested.reattestable);
+    this.#options.log.info("node attested", {
+      [FIELD.nodeAttestorType]: attestor.name,
+      [FIELD.spiffeId]: identity.agentId,
+      [FIELD.expiresAt]: identity.notAfter,
+    });
+    return identity;
+  }
+
+  async #renew(): Promise<void> {
+    const current = this.#identity;
+    if (current === undefined) return;
+    const { signal } = this.#stopped;
+    if (current.reattestable && this.#options.attestor !== undefined) {
+      await this.#attest(signal);
+      return;
+    }
+    const { key, csr } = newKeyAndCsr();
+    const chain = await this.#options.link.server.renew(csr, signal);
+    const identity = await this.#adopt(chain, key.pkcs8, current.reattestable);
+    this.#options.log.info("agent SVID renewed", { [FIELD.expiresAt]: identity.notAfter });
+  }
+
+  /** On disk first, in use afterwards: the server forgets the old SVID the first time it sees the new one. */
+  async #adopt(chain: readonly Uint8Array[], privateKey: Uint8Array, reattestable: boolean) {
+    const parts = { chain, privateKey, reattestable };
+    const identity = agentIdentity(parts, this.#bundle, unixSeconds(this.#options.clock));
+    await this.#writing;
+    await this.#options.file.write({ ...parts, bundle: this.#bundle });
+    this.#identity = identity;
+    this.#options.link.use(identity, this.#bundle);
+    this.#scheduleRenewal(identity);
+    return identity;
+  }
+
+  #scheduleRenewal(identity: AgentIdentity, failures = 0): void {
+    const { clock, spread, log } = this.#options;
+    this.#renewal?.[Symbol.dispose]();
+    if (this.#stopped.signal.aborted) return;
+    const now = clock.now();
+    const wait =
+      failures === 0
+        ? Math.max(0, replaceAt(now, identity.notAfter * 1000, spread) - now)
+        : retryDelay(failures, FIRST_RETRY, LONGEST_RETRY, spread);
+    this.#renewal = clock.schedule(wait, () => {
+      this.#renew().catch((thrown: unknown) => {
+        const error = toAssayError(thrown);
+        if (this.#stopped.signal.aborted || this.#identity !== identity) return;
+        log.warn("agent SVID could not be renewed", { [FIELD.error]: error });
+        // A denial also meets the sync, which draws the consequence.
+        this.#scheduleRenewal(identity, failures + 1);
+      });
+    });
+  }
+
+  #usable(stored: StoredIdentity | undefined): AgentIdentity | undefined {
+    if (stored === undefined) return undefined;
+    try {
+      return agentIdentity(stored, stored.bundle, unixSeconds(this.#options.clock));
+    } catch (error) {
+      this.#options.log.warn("stored agent SVID cannot be used, attesting anew", { [FIELD.error]: error });
+      return undefined;
+    }
+  }
+
+  #store(): void {
+    const identity = this.#identity;
+    if (identity === undefined) return;
+    const { chain, privateKey, reattestable } = identity;
+    this.#writing = this.#writing
+      .then(() => this.#options.file.write({ chain, privateKey, reattestable, bundle: this.#bundle }))
+      .catch((error: unknown) =>
+        this.#options.log.warn("agent identity cannot be written", { [FIELD.error]: error }),
+      );
+  }
+
+  #drop(): void {
+    this.#identity = undefined;
+    this.#renewal?.[Symbol.dispose]();
+  }
+}
+
+/** Whether an error is of the kind that passes. */
+function isTrouble(code: ErrorCode): boolean {
+  return TROUBLE.has(code);
+}
+
+const TROUBLE: ReadonlySet<ErrorCode> = new Set([
+  "SERVER_UNAVAILABLE",
+  "DEADLINE_EXCEEDED",
+  "RATE_LIMITED",
+  "INTERNAL",
+  "CANCELLED",
+  "FILE_UNAVAILABLE",
+]);
+const FIRST_RETRY = 500;
+const LONGEST_RETRY = 30_000;

@@ -1,0 +1,95 @@
+import type { WorkloadEntry } from "../../issuance/workload/workload-entry.ts";
+import type { Bundle } from "../../proto/gen/spire/api/types/bundle_pb.ts";
+import type { Entry } from "../../proto/gen/spire/api/types/entry_pb.ts";
+import type { SPIFFEID } from "../../proto/gen/spire/api/types/spiffeid_pb.ts";
+import { AssayError } from "../../errors/assay-error.ts";
+import type { SpiffeBundle } from "../../spiffe/bundle.ts";
+import { pathOf, type SpiffeId, spiffeIdOf, trustDomainOf } from "../../spiffe/id.ts";
+import { canonicalSelectors, selectorOf } from "../../spiffe/selector.ts";
+import { parseTrustDomain, parseTrustDomainOrId } from "../../spiffe/trust-domain.ts";
+
+/**
+ * An entry as the server sends it.
+ * @throws AssayError `INVALID_ENTRY`, `INVALID_SPIFFE_ID`, `INVALID_SELECTOR` or `INVALID_TRUST_DOMAIN` where a field that
+ * decides who gets what is malformed.
+ */
+export function entryFromWire(entry: Entry): WorkloadEntry {
+  if (entry.id === "") throw new AssayError("INVALID_ENTRY", "entry has no id");
+  const selectors = canonicalSelectors(entry.selectors.map(({ type, value }) => selectorOf(type, value)));
+  // No selector would match every caller.
+  if (selectors.length === 0) throw new AssayError("INVALID_ENTRY", `entry ${entry.id} has no selectors`);
+  return {
+    id: entry.id,
+    revision: Number(entry.revisionNumber),
+    createdAt: Number(entry.createdAt),
+    spiffeId: idFromWire(entry.spiffeId),
+    parentId: idFromWire(entry.parentId),
+    selectors,
+    x509SvidTtl: entry.x509SvidTtl,
+    jwtSvidTtl: entry.jwtSvidTtl,
+    federatesWith: entry.federatesWith.map((name) => parseTrustDomainOrId(name)),
+    admin: entry.admin,
+    downstream: entry.downstream,
+    storeSvid: entry.storeSvid,
+    expiresAt: Number(entry.expiresAt),
+    dnsNames: entry.dnsNames,
+    hint: entry.hint,
+    disableX509SvidPrefetch: entry.additionalAttributes?.disableX509SvidPrefetch ?? false,
+    jwtSvidIncludeJti: entry.additionalAttributes?.jwtSvidIncludeJti ?? false,
+  };
+}
+
+/** An entry as the admin socket shows it. */
+export function entryToWire(entry: WorkloadEntry) {
+  return {
+    id: entry.id,
+    spiffeId: idToWire(entry.spiffeId),
+    parentId: idToWire(entry.parentId),
+    selectors: entry.selectors.map(({ type, value }) => ({ type, value })),
+    x509SvidTtl: entry.x509SvidTtl,
+    jwtSvidTtl: entry.jwtSvidTtl,
+    federatesWith: [...entry.federatesWith],
+    admin: entry.admin,
+    downstream: entry.downstream,
+    storeSvid: entry.storeSvid,
+    expiresAt: BigInt(entry.expiresAt),
+    dnsNames: [...entry.dnsNames],
+    hint: entry.hint,
+    revisionNumber: BigInt(entry.revision),
+    createdAt: BigInt(entry.createdAt),
+    additionalAttributes: {
+      disableX509SvidPrefetch: entry.disableX509SvidPrefetch,
+      jwtSvidIncludeJti: entry.jwtSvidIncludeJti,
+    },
+  };
+}
+
+/** A bundle as the server sends it. @throws AssayError `INVALID_TRUST_DOMAIN`. */
+export function bundleFromWire(bundle: Bundle): SpiffeBundle {
+  return {
+    trustDomain: parseTrustDomain(bundle.trustDomain),
+    sequence: bundle.sequenceNumber,
+    refreshHint: Number(bundle.refreshHint),
+    x509Authorities: bundle.x509Authorities.map(({ asn1, tainted }) => ({
+      certificate: Uint8Array.from(asn1),
+      tainted,
+    })),
+    jwtAuthorities: bundle.jwtAuthorities.map(({ keyId, publicKey, expiresAt, tainted }) => ({
+      keyId,
+      publicKey: Uint8Array.from(publicKey),
+      expiresAt: Number(expiresAt),
+      tainted,
+    })),
+  };
+}
+
+/** A SPIFFE ID as the server sends it. @throws AssayError `INVALID_SPIFFE_ID` or `INVALID_TRUST_DOMAIN`. */
+export function idFromWire(id: SPIFFEID | undefined): SpiffeId {
+  if (id === undefined) throw new AssayError("INVALID_SPIFFE_ID", "SPIFFE ID is missing");
+  return spiffeIdOf(parseTrustDomain(id.trustDomain), id.path);
+}
+
+/** A SPIFFE ID in the two parts of the wire. */
+export function idToWire(id: SpiffeId): { trustDomain: string; path: string } {
+  return { trustDomain: trustDomainOf(id), path: pathOf(id) };
+}

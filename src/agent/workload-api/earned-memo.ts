@@ -1,0 +1,44 @@
+import { earnedEntries, withUniqueHints } from "../../issuance/workload/verdict.ts";
+import type { WorkloadEntry } from "../../issuance/workload/workload-entry.ts";
+import { formatSelector, type Selector } from "../../spiffe/selector.ts";
+import type { EntryTable } from "../cache/entry-table.ts";
+
+/**
+ * Which entries a set of selectors earns, computed once for all streams that have the same selectors and entries. Many
+ * replicas of one program see one set, and each change wakes them all.
+ */
+export class EarnedMemo {
+  readonly #table: EntryTable;
+  readonly #known = new Map<string, { version: number; until: number; entries: readonly WorkloadEntry[] }>();
+
+  constructor(table: EntryTable) {
+    this.#table = table;
+  }
+
+  /**
+   * What these selectors earn, at any time (Unix ms) it is asked: entries in the order of an answer, hints unique; the same
+   * array as before where nothing changed.
+   */
+  view(selectors: readonly Selector[]): (now: number) => readonly WorkloadEntry[] {
+    const key = JSON.stringify(selectors.map(formatSelector));
+    return (now) => this.#earned(key, selectors, now);
+  }
+
+  #earned(key: string, selectors: readonly Selector[], now: number): readonly WorkloadEntry[] {
+    const known = this.#known.get(key);
+    const { version } = this.#table;
+    if (known?.version === version && now < known.until) return known.entries;
+    const found = withUniqueHints(earnedEntries(selectors, this.#table.index, now));
+    const same =
+      known !== undefined &&
+      known.entries.length === found.length &&
+      known.entries.every((entry, i) => entry === found[i]);
+    const entries = same ? known.entries : found;
+    if (this.#known.size >= MAX_KNOWN) this.#known.clear();
+    const expiries = found.flatMap(({ expiresAt }) => (expiresAt === 0 ? [] : [expiresAt * 1000]));
+    this.#known.set(key, { version, until: Math.min(Number.POSITIVE_INFINITY, ...expiries), entries });
+    return entries;
+  }
+}
+
+const MAX_KNOWN = 4096;

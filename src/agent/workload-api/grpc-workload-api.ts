@@ -1,0 +1,122 @@
+import type { JsonObject as WireJsonObject, MessageInitShape } from "@bufbuild/protobuf";
+import { AssayError } from "../../errors/assay-error.ts";
+import type { PeerProcess } from "../../peer/identify-peer.ts";
+import type {
+  SpiffeWorkloadAPI,
+  X509BundlesResponseSchema,
+  X509SVIDResponseSchema,
+} from "../../proto/gen/spiffe/workload/workload_pb.ts";
+import type { CallContext } from "../../rpc/call-context.ts";
+import type { ServiceHandlers } from "../../rpc/handlers.ts";
+import { concatenatedX509Authorities } from "../../spiffe/bundle.ts";
+import { trustDomainUri } from "../../spiffe/trust-domain.ts";
+import { jwksText } from "./jwks-bytes.ts";
+import { requireSecurityHeader, SECURITY_HEADER } from "./security-header.ts";
+import type { WorkloadCall } from "./workload-call.ts";
+import type { BundleSet, WorkloadService } from "./workload-service.ts";
+import type { X509State } from "./x509-state.ts";
+
+/** A call on the Workload Endpoint. */
+export type WorkloadContext = CallContext<PeerProcess, undefined>;
+
+/** Refuses calls of the Workload API without the security header; other services on the socket need none. */
+export function admitWorkloadCall(context: CallContext<PeerProcess, undefined>): undefined {
+  if (context.method.startsWith(METHOD_PREFIX)) requireSecurityHeader(context.header(SECURITY_HEADER));
+  return undefined;
+}
+
+/** The SPIFFE Workload API over gRPC. */
+export function workloadApiHandlers(
+  service: WorkloadService,
+): Required<ServiceHandlers<typeof SpiffeWorkloadAPI, WorkloadContext>> {
+  return {
+    async *fetchX509SVID(_request, context) {
+      for await (const state of service.watchX509Svids(callOf(context))) yield x509SvidResponse(state);
+    },
+    async *fetchX509Bundles(_request, context) {
+      for await (const bundles of service.watchBundles(callOf(context), "x509_bundles.read")) {
+        const response = x509BundlesResponse(bundles);
+        // An empty own bundle would break clients for good; it is there as soon as the server was heard.
+        if (response !== undefined) yield response;
+      }
+    },
+    async fetchJWTSVID({ audience, spiffeId }, context) {
+      const identities = await service.fetchJwtSvids(callOf(context), audience, spiffeId);
+      return {
+        svids: identities.map(({ entry, svid }) => ({
+          spiffeId: svid.spiffeId,
+          svid: svid.token,
+          hint: entry.hint,
+        })),
+      };
+    },
+    async *fetchJWTBundles(_request, context) {
+      for await (const bundles of service.watchBundles(callOf(context), "jwt_bundles.read")) {
+        yield {
+          bundles: Object.fromEntries(
+            withKeys(bundles, "jwtAuthorities").map((bundle) => [
+              trustDomainUri(bundle.trustDomain),
+              Buffer.from(jwksText(bundle)),
+            ]),
+          ),
+        };
+      }
+    },
+    async validateJWTSVID({ audience, svid }, context) {
+      const { spiffeId, claims } = await service.validateJwtSvid(callOf(context), audience, svid);
+      return { spiffeId, claims: claims as WireJsonObject };
+    },
+    // biome-ignore lint/correctness/useYield: a stream that is not implemented has nothing to say.
+    async *fetchWITSVID() {
+      throw new AssayError("UNIMPLEMENTED", "WIT-SVIDs are not supported");
+    },
+    // biome-ignore lint/correctness/useYield: a stream that is not implemented has nothing to say.
+    async *fetchWITBundles() {
+      throw new AssayError("UNIMPLEMENTED", "WIT-SVIDs are not supported");
+    },
+  };
+}
+
+/** The bundles that a message names: the own trust domain's always, a foreign one's only if it has keys of the kind. */
+export function withKeys(bundles: BundleSet, kind: "x509Authorities" | "jwtAuthorities"): BundleSet {
+  return bundles.filter((bundle, i) => i === 0 || bundle[kind].length > 0);
+}
+
+function callOf(context: WorkloadContext): WorkloadCall {
+  return { caller: context.peer, method: context.method.slice(1), signal: context.signal };
+}
+
+function x509SvidResponse(state: X509State): MessageInitShape<typeof X509SVIDResponseSchema> {
+  const bundle = concatenatedX509Authorities(state.bundle);
+  return {
+    svids: state.identities.map(({ entry, svid }) => ({
+      spiffeId: svid.spiffeId,
+      x509Svid: Buffer.concat(svid.chain),
+      x509SvidKey: svid.privateKey,
+      bundle,
+      hint: entry.hint,
+    })),
+    federatedBundles: Object.fromEntries(
+      state.federated.map((foreign) => [
+        trustDomainUri(foreign.trustDomain),
+        concatenatedX509Authorities(foreign),
+      ]),
+    ),
+  };
+}
+
+function x509BundlesResponse(
+  bundles: BundleSet,
+): MessageInitShape<typeof X509BundlesResponseSchema> | undefined {
+  if (bundles[0]?.x509Authorities.length === 0) return undefined;
+  return {
+    bundles: Object.fromEntries(
+      withKeys(bundles, "x509Authorities").map((bundle) => [
+        trustDomainUri(bundle.trustDomain),
+        concatenatedX509Authorities(bundle),
+      ]),
+    ),
+  };
+}
+
+const METHOD_PREFIX = "/SpiffeWorkloadAPI/";

@@ -1,0 +1,281 @@
+/**
+ * agent/workload-api/ — answers workloads: who they are, whom to trust, over gRPC and JSON by one set of rules.
+ *
+ * Must never know how entries and SVIDs come to the agent.
+ * Called by the agent's composition, once for each listener.
+ */
+import type { Clock } from "../../clock.ts";
+import { AssayError, toAssayError } from "../../errors/assay-error.ts";
+import type { RateLimiter } from "../../issuance/rate-limiter.ts";
+import type { DeliveredSvid, WorkloadRecorder } from "../../issuance/workload/issuance-record.ts";
+import { judge, type WorkloadEvent, type WorkloadQuestion } from "../../issuance/workload/verdict.ts";
+import type { WorkloadEntry } from "../../issuance/workload/workload-entry.ts";
+import { parseAudiences } from "../../spiffe/audience.ts";
+import type { SpiffeBundle } from "../../spiffe/bundle.ts";
+import { parseSpiffeId, type SpiffeId } from "../../spiffe/id.ts";
+import type { JwtSvid } from "../../spiffe/svid.ts";
+import type { AgentCache } from "../cache/agent-cache.ts";
+import { keyIdOf } from "../cache/jwt-cache.ts";
+import { ChangeWaiter } from "./change-waiter.ts";
+import { Demand } from "./demand.ts";
+import { EarnedMemo } from "./earned-memo.ts";
+import { jtiOf } from "./jti.ts";
+import { type ValidatedJwtSvid, validateJwtSvid } from "./validate-jwt-svid.ts";
+import { type EvidenceOptions, executableOf, gatherEvidence, type WorkloadCall } from "./workload-call.ts";
+import { namedBundles, sameX509State, withdraws, type X509State, x509State } from "./x509-state.ts";
+
+/** What answering needs. */
+export interface WorkloadServiceOptions extends EvidenceOptions {
+  readonly cache: AgentCache;
+  readonly recorder: WorkloadRecorder;
+  readonly clock: Clock;
+  readonly agentId: () => SpiffeId | undefined;
+  /** A new request id: a UUID. */
+  readonly newId: () => string;
+  /** Bounds how often one user may ask; absent for no bound. */
+  readonly limiter?: RateLimiter;
+  /** Whether a caller without identity may have the own trust domain's bundles. */
+  readonly allowUnauthenticatedVerifiers: boolean;
+  /** Claims beside sub, exp and aud that a validated JWT-SVID of a foreign trust domain keeps. */
+  readonly allowedForeignJwtClaims: readonly string[];
+  /** Milliseconds that an answer waits for SVIDs that are being signed. */
+  readonly signingPatience: number;
+}
+
+/** One JWT-SVID of an answer. */
+export interface JwtIdentity {
+  readonly entry: WorkloadEntry;
+  readonly svid: JwtSvid;
+}
+
+/** Bundles of an answer; the own trust domain's is first. */
+export type BundleSet = readonly SpiffeBundle[];
+
+/** The Workload API without a protocol. Streams never end by themselves: they fail with why they ended. */
+export class WorkloadService {
+  readonly #options: WorkloadServiceOptions;
+  readonly #memo: EarnedMemo;
+
+  constructor(options: WorkloadServiceOptions) {
+    this.#options = options;
+    this.#memo = new EarnedMemo(options.cache.table);
+  }
+
+  /**
+   * The caller's X509-SVIDs: the complete state now and after each change of it. The first waits until every SVID is
+   * there, for a while; then what is there will do if the default identity is among it.
+   * @throws AssayError `NO_IDENTITY_ISSUED` as soon as the caller has none, `NOT_READY` and others that pass.
+   */
+  async *watchX509Svids(call: WorkloadCall): AsyncGenerator<X509State, never, undefined> {
+    const { cache, clock, recorder, signingPatience } = this.#options;
+    const question = await this.#question(call, "x509_svid.issue");
+    const earned = this.#memo.view(question.evidence.selectors);
+    using waiter = new ChangeWaiter(cache.bell, call.signal, clock);
+    using demand = new Demand(cache.x509);
+    const handedOver = new Set<unknown>();
+    let last: X509State | undefined;
+    let missingSince: number | undefined;
+    for (;;) {
+      requireWaiting(call);
+      const now = clock.now();
+      const entries = earned(now);
+      if (entries.length === 0) throw this.#refusal({ ...question, at: now });
+      demand.follow(entries);
+      const state = x509State(entries, cache);
+      missingSince = state.missing.length === 0 ? undefined : (missingSince ?? now);
+      const patienceEnds = (missingSince ?? now) + signingPatience;
+      const mayWait = now < patienceEnds && (last === undefined || !withdraws(last, entries));
+      if (state.missing.length > 0 && mayWait) {
+        await waiter.next(patienceEnds);
+        continue;
+      }
+      if (!isServable(state, entries, last)) throw this.#notSigned({ ...question, at: now }, state);
+      if (!sameX509State(last, state)) {
+        const fresh = state.identities.filter(({ svid }) => !handedOver.has(svid));
+        recorder.delivered({ ...question, at: now }, fresh.map(deliveredX509));
+        handedOver.clear();
+        for (const { svid } of state.identities) handedOver.add(svid);
+        last = state;
+        yield state;
+        continue;
+      }
+      await waiter.next(Number.POSITIVE_INFINITY);
+    }
+  }
+
+  /**
+   * Bundles that the caller may use, complete now and after each change; those of trust domains that its entries do not
+   * name are left out.
+   * @throws AssayError as `watchX509Svids`.
+   */
+  async *watchBundles(
+    call: WorkloadCall,
+    event: "x509_bundles.read" | "jwt_bundles.read",
+  ): AsyncGenerator<BundleSet, never, undefined> {
+    const { cache, clock, recorder } = this.#options;
+    const question = await this.#question(call, event);
+    const earned = this.#memo.view(question.evidence.selectors);
+    using waiter = new ChangeWaiter(cache.bell, call.signal, clock);
+    let last: BundleSet | undefined;
+    for (;;) {
+      requireWaiting(call);
+      const now = clock.now();
+      const entries = earned(now);
+      if (entries.length === 0 && !this.#options.allowUnauthenticatedVerifiers) {
+        throw this.#refusal({ ...question, at: now });
+      }
+      const bundles = [cache.table.bundle, ...namedBundles(entries, cache.table)];
+      const same = last?.length === bundles.length && last.every((bundle, i) => bundle === bundles[i]);
+      if (!same) {
+        const names = bundles.map(({ trustDomain }) => trustDomain);
+        // What is decided is whose bundles the caller may have; that their keys change is no decision about it.
+        if (last?.map(({ trustDomain }) => trustDomain).join() !== names.join()) {
+          recorder.bundlesDelivered({ ...question, at: now }, names);
+        }
+        last = bundles;
+        yield bundles;
+        continue;
+      }
+      await waiter.next(Number.POSITIVE_INFINITY);
+    }
+  }
+
+  /**
+   * JWT-SVIDs for the audiences: one for each identity of the caller, or for the wanted one (empty for none in
+   * particular).
+   * @throws AssayError `INVALID_AUDIENCE`, `INVALID_SPIFFE_ID`, `NO_IDENTITY_ISSUED`, and others that pass.
+   */
+  async fetchJwtSvids(
+    call: WorkloadCall,
+    audience: readonly string[],
+    wanted: string,
+  ): Promise<readonly JwtIdentity[]> {
+    const { cache, recorder } = this.#options;
+    const audiences = parseAudiences(audience);
+    const wantedId = wanted === "" ? undefined : parseSpiffeId(wanted);
+    const question: WorkloadQuestion = {
+      ...(await this.#question(call, "jwt_svid.issue")),
+      audience: audiences,
+      ...(wantedId === undefined ? {} : { wanted: wantedId }),
+    };
+    const verdict = judge(question, cache.table.index);
+    if (!verdict.granted) throw recorder.refused(question, verdict);
+    let identities: readonly JwtIdentity[];
+    try {
+      identities = await Promise.all(
+        verdict.entries.map(async (entry) => ({ entry, svid: await cache.jwt.fetch(entry, audiences) })),
+      );
+    } catch (thrown) {
+      const detail = `JWT-SVID could not be signed: ${toAssayError(thrown).detail}`;
+      recorder.refused(question, { code: "SERVER_UNAVAILABLE", detail, nearMisses: [] });
+      throw new AssayError("SERVER_UNAVAILABLE", "the JWT-SVID could not be signed now", { cause: thrown });
+    }
+    requireWaiting(call);
+    // Signing takes a while, in which an entry may go.
+    if (verdict.entries.some((entry) => cache.table.entries.get(entry.id)?.spiffeId !== entry.spiffeId)) {
+      throw new AssayError("NOT_READY", "the caller's entries have just changed");
+    }
+    recorder.delivered(question, identities.map(deliveredJwt));
+    return identities;
+  }
+
+  /**
+   * Validates a JWT-SVID in the caller's place, with the bundle of its subject's trust domain: our own, or one that the
+   * caller's entries name. Whether the caller has an identity plays no part.
+   * @throws AssayError `INVALID_AUDIENCE` or `INVALID_JWT_SVID`, and others that pass.
+   */
+  async validateJwtSvid(call: WorkloadCall, audience: string, token: string): Promise<ValidatedJwtSvid> {
+    if (audience === "") throw new AssayError("INVALID_AUDIENCE", "audience must be specified");
+    if (token === "") throw new AssayError("INVALID_JWT_SVID", "svid must be specified");
+    const { cache, clock, allowedForeignJwtClaims } = this.#options;
+    const { selectors } = await this.#evidence(call);
+    const entries = this.#memo.view(selectors)(clock.now());
+    const bundles = [cache.table.bundle, ...namedBundles(entries, cache.table)];
+    return validateJwtSvid(token, audience, bundles, { clock, allowedForeignJwtClaims });
+  }
+
+  async #question(call: WorkloadCall, event: WorkloadEvent): Promise<WorkloadQuestion> {
+    const { clock, limiter, newId, recorder } = this.#options;
+    try {
+      limiter?.take(`${call.caller.uid}`);
+    } catch {
+      // Unavailable is what clients of the Workload API come back from (Workload Endpoint §6).
+      throw new AssayError("OVERLOADED", "the caller asks too often");
+    }
+    const evidence = await this.#evidence(call);
+    const { pid, uid, gid } = call.caller;
+    const path = await executableOf(pid);
+    requireWaiting(call);
+    const agentId = this.#options.agentId();
+    const question: WorkloadQuestion = {
+      requestId: newId(),
+      method: call.method,
+      at: clock.now(),
+      event,
+      evidence,
+      process: path === undefined ? { pid, uid, gid } : { pid, uid, gid, path },
+      ...(agentId === undefined ? {} : { agentId }),
+    };
+    if (evidence.answered > 0) return question;
+    const verdict = judge(question, this.#options.cache.table.index);
+    throw verdict.granted
+      ? new AssayError("INTERNAL", "granted without evidence")
+      : recorder.refused(question, verdict);
+  }
+
+  /** @throws AssayError `NOT_READY` while entries are not known: a workload may then not be told that it has none. */
+  async #evidence(call: WorkloadCall) {
+    if (!this.#options.cache.synchronised) {
+      throw new AssayError("NOT_READY", "the agent has not heard from its server yet");
+    }
+    return gatherEvidence(call.caller, this.#options, call.signal);
+  }
+
+  #refusal(question: WorkloadQuestion): AssayError {
+    const verdict = judge(question, this.#options.cache.table.index);
+    if (!verdict.granted) return this.#options.recorder.refused(question, verdict);
+    return new AssayError("NOT_READY", "the caller's entries have just changed");
+  }
+
+  #notSigned(question: WorkloadQuestion, state: X509State): AssayError {
+    const reasons = state.missing.map(
+      ({ id }) => `entry ${id}: ${this.#options.cache.x509.failure(id)?.detail ?? "still being signed"}`,
+    );
+    const detail = `X509-SVID could not be signed: ${reasons.join("; ")}`;
+    this.#options.recorder.refused(question, { code: "SERVER_UNAVAILABLE", detail, nearMisses: [] });
+    return new AssayError("SERVER_UNAVAILABLE", "the X509-SVID could not be signed now");
+  }
+}
+
+/** A first answer needs the default identity; a later one may do without what could not be renewed. */
+function isServable(
+  state: X509State,
+  entries: readonly WorkloadEntry[],
+  last: X509State | undefined,
+): boolean {
+  if (state.bundle.x509Authorities.length === 0) return false;
+  const [first] = state.identities;
+  return first !== undefined && (last !== undefined || first.entry.id === entries[0]?.id);
+}
+
+/** Nothing is prepared for a caller that has gone, or whose process has ended and left its socket to another. */
+function requireWaiting({ caller, signal }: WorkloadCall): void {
+  signal.throwIfAborted();
+  if (!caller.isAlive()) {
+    throw new AssayError("CALLER_NOT_IDENTIFIED", `process ${caller.pid} has ended`);
+  }
+}
+
+function deliveredX509({ entry, svid }: X509State["identities"][number]): DeliveredSvid {
+  return { entry, authorityId: svid.authorityId, serial: svid.serial, expiresAt: svid.notAfter };
+}
+
+function deliveredJwt({ entry, svid }: JwtIdentity): DeliveredSvid {
+  const jti = jtiOf(svid);
+  return {
+    entry,
+    authorityId: keyIdOf(svid),
+    expiresAt: svid.expiresAt,
+    ...(jti === undefined ? {} : { jti }),
+  };
+}
