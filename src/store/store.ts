@@ -37,18 +37,21 @@ export interface Store extends AsyncDisposable {
 export interface EntryStore {
   /**
    * Creates entries in one transaction, in order, each with its own outcome: a new record, the existing record with
-   * the same SPIFFE ID, parent ID and selectors (`similar`), or the existing record with the same id (`conflict`).
+   * the same SPIFFE ID, parent ID and selectors (`similar`), the existing record with the same id (`conflict`), or
+   * the first trust domain it federates with whose bundle is not there (`unknownBundle`).
+   * @throws AssayError `AGENT_NOT_FOUND` where an `ownerNode` does not exist; nothing of the batch is written.
    */
   create(entries: readonly NewEntry[]): Promise<readonly EntryCreation[]>;
   /**
-   * Replaces contents in one transaction; revision grows by one. `undefined` for an id that does not exist; `similar`
-   * where the new content equals another entry's identity.
+   * Replaces contents in one transaction; revision grows by one. `absent` for an id that does not exist; `similar`
+   * where the new content equals another entry's identity, `unknownBundle` as for `create`.
    */
   update(updates: readonly EntryUpdate[]): Promise<readonly EntryUpdateOutcome[]>;
   /** Deletes in one transaction; tells for each id whether it was there. */
   delete(ids: readonly string[]): Promise<readonly boolean[]>;
   /** Deletes entries that expired before this time (Unix seconds); gives their ids. */
   deleteExpired(before: number): Promise<readonly string[]>;
+  /** The entries with these ids, in the order of the ids; those that do not exist are left out. */
   get(ids: readonly string[]): Promise<readonly EntryRecord[]>;
   /** Entries after this ordinal, in order, at most `limit` (1 to 10,000). */
   list(afterOrdinal: number, limit: number): Promise<readonly EntryRecord[]>;
@@ -59,6 +62,8 @@ export interface NewEntry {
   readonly id: string;
   readonly createdAt: number;
   readonly content: EntryContent;
+  /** The node whose join token's alias the entry is; it goes when the node is deleted. */
+  readonly ownerNode?: SpiffeId;
 }
 
 /** A new content for an entry; with `revision` only if that is still the stored one. */
@@ -69,14 +74,14 @@ export interface EntryUpdate {
 }
 
 /** What became of one creation. */
-export interface EntryCreation {
-  readonly outcome: "created" | "similar" | "conflict";
-  readonly entry: EntryRecord;
-}
+export type EntryCreation =
+  | { readonly outcome: "created" | "similar" | "conflict"; readonly entry: EntryRecord }
+  | { readonly outcome: "unknownBundle"; readonly trustDomain: TrustDomain };
 
 /** What became of one update. */
 export type EntryUpdateOutcome =
   | { readonly outcome: "updated" | "similar" | "stale"; readonly entry: EntryRecord }
+  | { readonly outcome: "unknownBundle"; readonly trustDomain: TrustDomain }
   | { readonly outcome: "absent" };
 
 /** Attested nodes. */
@@ -85,11 +90,13 @@ export interface NodeStore {
   attested(node: Omit<NodeRecord, "ordinal" | "banned">): Promise<NodeRecord>;
   /** Changes single fields; `undefined` if there is no such node. */
   update(id: SpiffeId, change: NodeChange): Promise<NodeRecord | undefined>;
-  /** Makes a pending serial the active one, if it still is the pending one; tells whether it was. */
+  /** Makes a pending serial the active one; `undefined` if it is not (or no longer) the pending one. */
   activatePending(id: SpiffeId, serial: string): Promise<NodeRecord | undefined>;
   /** Deletes nodes and, with each, the entries that its join token's alias made; tells which were there. */
   delete(ids: readonly SpiffeId[]): Promise<readonly boolean[]>;
+  /** The nodes with these IDs, in the order of the IDs; those that do not exist are left out. */
   get(ids: readonly SpiffeId[]): Promise<readonly NodeRecord[]>;
+  /** Nodes after this ordinal, in order, at most `limit` (1 to 10,000). */
   list(afterOrdinal: number, limit: number): Promise<readonly NodeRecord[]>;
 }
 
@@ -126,22 +133,29 @@ export interface AuthorityStore {
 export interface BundleStore {
   get(trustDomain: TrustDomain): Promise<SpiffeBundle | undefined>;
   list(): Promise<readonly SpiffeBundle[]>;
-  /** Writes a federated bundle as it is given. Modes: `create` throws `ALREADY_EXISTS`, `update` `BUNDLE_NOT_FOUND`. */
+  /**
+   * Writes a federated bundle as it is given; a bundle equal to the stored one is no change. Modes: `create` throws
+   * `ALREADY_EXISTS`, `update` `BUNDLE_NOT_FOUND`.
+   * @throws AssayError `INVALID_BUNDLE` for the own trust domain.
+   */
   put(bundle: SpiffeBundle, mode: "create" | "update" | "set"): Promise<SpiffeBundle>;
   /**
    * Deletes a federated bundle. Entries that name it: `restrict` throws `BUNDLE_IN_USE`, `dissociate` takes the name
-   * out of them, `delete` deletes them. All in one transaction.
-   * @throws AssayError `BUNDLE_NOT_FOUND`.
+   * out of them (their revision grows), `delete` deletes them. All in one transaction.
+   * @throws AssayError `BUNDLE_NOT_FOUND`, `INVALID_BUNDLE` for the own trust domain.
    */
   delete(trustDomain: TrustDomain, mode: "restrict" | "dissociate" | "delete"): Promise<void>;
 }
 
 /** The one ordered log of what changed. */
 export interface ChangeLog {
-  /** Sequence of the newest row, 0 where there is none. */
+  /** Sequence of the newest row ever written, forgotten or not; 0 where there never was one. */
   latest(): Promise<number>;
-  /** Rows after this sequence in order, at most `limit` (1 to 10,000). */
-  since(sequence: number, limit: number): Promise<readonly ChangeRecord[]>;
+  /**
+   * Rows after this sequence in order, at most `limit` (1 to 10,000). `undefined` where rows after it have been
+   * forgotten: a reader that far behind has to read everything anew.
+   */
+  since(sequence: number, limit: number): Promise<readonly ChangeRecord[] | undefined>;
   /** Calls the listener soon after rows were added, by this process or another. Calls may coincide into one. */
   subscribe(listener: () => void): Disposable;
   /** Forgets rows up to this sequence. */

@@ -1,0 +1,55 @@
+/**
+ * sqlite/ — the store in one SQLite file, for one server.
+ *
+ * Must never know what the rows mean, nor a query: those are in sql/. It holds tables, pragmas, the lock and the file.
+ * Called by the server's composition and by the contract suite.
+ */
+import { dirname, join } from "node:path";
+import { Kysely } from "kysely";
+import type { Clock } from "../../clock.ts";
+import type { TrustDomain } from "../../spiffe/trust-domain.ts";
+import { claimTrustDomain } from "../sql/meta.ts";
+import type { Schema } from "../sql/schema.ts";
+import { SqlSession } from "../sql/session.ts";
+import { sqlStore } from "../sql/store.ts";
+import type { Store } from "../store.ts";
+import { openDatabase } from "./database.ts";
+import { nodeSqliteDialect } from "./dialect.ts";
+import { takeStoreLock } from "./lock.ts";
+import { createPrivateFolder } from "./private-file.ts";
+
+/** Where the store is and whose it is: the database file itself, or a folder that holds it as `store.sqlite`. */
+export type SqliteStoreOptions = ({ readonly path: string } | { readonly folder: string }) & {
+  /** The trust domain; a store once made for one is never opened for another. */
+  readonly trustDomain: TrustDomain;
+  readonly clock: Clock;
+  /** Largest size of the database in pages of 4 KiB; without it only the disk bounds it. */
+  readonly maxPages?: number;
+};
+
+/**
+ * Opens the store, making and migrating it as needed. The folder is made with mode 0700, the files have 0600.
+ * @throws AssayError `STORE_IN_USE` (another process has it), `STORE_TOO_NEW` (a newer program wrote it),
+ * `STORE_UNAVAILABLE` (unreadable, damaged, not a store, full, read-only), `CONFIG_INVALID` (another trust domain's).
+ */
+export async function openSqliteStore(options: SqliteStoreOptions): Promise<Store> {
+  const path = "path" in options ? options.path : join(options.folder, FILE_NAME);
+  createPrivateFolder(dirname(path));
+  const lock = takeStoreLock(path);
+  try {
+    const database = openDatabase(path, options.maxPages);
+    const db = new Kysely<Schema>({ dialect: nodeSqliteDialect(database, path) });
+    try {
+      await claimTrustDomain(db, options.trustDomain, path);
+    } catch (error) {
+      await db.destroy();
+      throw error;
+    }
+    return sqlStore(new SqlSession(db, options.trustDomain), options.clock, () => lock[Symbol.dispose]());
+  } catch (error) {
+    lock[Symbol.dispose]();
+    throw error;
+  }
+}
+
+const FILE_NAME = "store.sqlite";

@@ -1,0 +1,119 @@
+import { parseSpiffeId, type SpiffeId } from "../../src/spiffe/id.ts";
+import { canonicalSelectors, parseSelector } from "../../src/spiffe/selector.ts";
+import { parseTrustDomain } from "../../src/spiffe/trust-domain.ts";
+import type { AuthorityRecord, EntryContent, NodeRecord } from "../../src/store/records.ts";
+import type { NewEntry, Store } from "../../src/store/store.ts";
+
+/** The trust domain that every store under the contract suite is opened for. */
+export const OWN = parseTrustDomain("example.org");
+/** A foreign trust domain. */
+export const FOREIGN = parseTrustDomain("partner.example");
+
+/** An ID of the own trust domain. */
+export function id(path: string): SpiffeId {
+  return parseSpiffeId(`spiffe://${OWN}${path}`);
+}
+
+/** A small valid content. */
+export function content(path: string, change: Partial<EntryContent> = {}): EntryContent {
+  return {
+    spiffeId: id(path),
+    parentId: id("/spire/agent/x509pop/1"),
+    selectors: [{ type: "unix", value: "uid:1000" }],
+    x509SvidTtl: 0,
+    jwtSvidTtl: 0,
+    federatesWith: [],
+    admin: false,
+    downstream: false,
+    storeSvid: false,
+    expiresAt: 0,
+    dnsNames: [],
+    hint: "",
+    disableX509SvidPrefetch: false,
+    jwtSvidIncludeJti: false,
+    ...change,
+  };
+}
+
+/** A content in which no field has its default. */
+export function fullContent(path: string): EntryContent {
+  return {
+    spiffeId: id(path),
+    parentId: id("/parent"),
+    selectors: selectors("k8s:ns:a", "unix:uid:0", "unix:path:/bin/a:b c\u00e9\u{1f511}"),
+    x509SvidTtl: 2 ** 31 - 1,
+    jwtSvidTtl: 300,
+    federatesWith: [FOREIGN],
+    admin: true,
+    downstream: true,
+    storeSvid: true,
+    expiresAt: Number.MAX_SAFE_INTEGER,
+    dnsNames: ["b.example.org", "a.example.org"],
+    hint: "internal \u{1f4a1}",
+    disableX509SvidPrefetch: true,
+    jwtSvidIncludeJti: true,
+  };
+}
+
+/** An entry to create. */
+export function newEntry(entryId: string, change: Partial<EntryContent> = {}): NewEntry {
+  return { id: entryId, createdAt: 1_700_000_000, content: content(`/workload/${entryId}`, change) };
+}
+
+/** Canonical selectors from texts. */
+export function selectors(...texts: string[]) {
+  return canonicalSelectors(texts.map(parseSelector));
+}
+
+/** A node as it stands after attestation. */
+export function node(name: string, change: Partial<NodeRecord> = {}): Omit<NodeRecord, "ordinal" | "banned"> {
+  return {
+    id: id(`/spire/agent/x509pop/${name}`),
+    attestationType: "x509pop",
+    selectors: selectors("x509pop:subject:cn:a", "x509pop:ca:fingerprint:00"),
+    canReattest: true,
+    serial: "0a",
+    expiresAt: 1_700_003_600,
+    pendingSerial: "",
+    pendingExpiresAt: 0,
+    attestedAt: 1_700_000_000,
+    agentVersion: "1.0.0",
+    ...change,
+  };
+}
+
+/** An authority. */
+export function authority(name: string, change: Partial<AuthorityRecord> = {}): AuthorityRecord {
+  return {
+    id: name,
+    kind: "x509",
+    state: "active",
+    serverId: "server-1",
+    keyId: `x509-${name}`,
+    publicKey: Uint8Array.of(0x30, 0, 255),
+    chain: [Uint8Array.of(1, 2, 3), Uint8Array.of()],
+    notBefore: 1_700_000_000,
+    notAfter: 1_700_086_400,
+    changedAt: 1_700_000_001,
+    ...change,
+  };
+}
+
+/** A federated bundle. */
+export function foreignBundle(sequence = 1n, trustDomain = FOREIGN) {
+  return {
+    trustDomain,
+    sequence,
+    refreshHint: 300,
+    x509Authorities: [{ certificate: Uint8Array.of(0x30, 1, 2), tainted: false }],
+    jwtAuthorities: [
+      { keyId: "k1", publicKey: Uint8Array.of(0x30, 9), expiresAt: 1_800_000_000, tainted: true },
+    ],
+  };
+}
+
+/** The newest rows of the change log after this sequence, as `kind operation key`. */
+export async function changesAfter(store: Store, sequence: number): Promise<string[]> {
+  const rows = await store.changes.since(sequence, 10_000);
+  return (rows ?? []).map((row) => `${row.kind} ${row.operation} ${row.key}`);
+}
