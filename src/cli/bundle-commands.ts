@@ -1,0 +1,162 @@
+import { readFile } from "node:fs/promises";
+import { create } from "@bufbuild/protobuf";
+import type { Command } from "commander";
+import { formatBundleDocument, parseBundleDocument } from "../crypto/bundle-document.ts";
+import { parsePemCertificates, toPem } from "../crypto/pem.ts";
+import { AssayError } from "../errors/assay-error.ts";
+import {
+  Bundle as BundleService,
+  BatchDeleteFederatedBundleRequest_Mode as DeleteMode,
+} from "../proto/gen/spire/api/server/bundle/v1/bundle_pb.ts";
+import { type Bundle, BundleSchema } from "../proto/gen/spire/api/types/bundle_pb.ts";
+import type { SpiffeBundle } from "../spiffe/bundle.ts";
+import { parseTrustDomain, parseTrustDomainOrId } from "../spiffe/trust-domain.ts";
+import { withAdminClient } from "./admin-client.ts";
+import { type CliIo, writeResult } from "./io.ts";
+import { adminOptions, type AdminOptions } from "./options.ts";
+import { itemFault } from "./wire-text.ts";
+
+/** Adds `assay bundle …`: the own bundle and those of foreign trust domains, on the server's admin socket. */
+export function addBundleCommands(program: Command, io: CliIo): void {
+  const bundle = program.command("bundle").description("SPIFFE bundles: whom a trust domain's SVIDs chain to");
+
+  withFormat(adminOptions(bundle.command("show").description("show the own bundle"))).action(
+    (flags: AdminOptions & FormatFlag) =>
+      withAdminClient(flags.adminSocket, async (client) => {
+        writeBundle(io, flags, await client.service(BundleService).getBundle({}));
+      }),
+  );
+
+  withFormat(adminOptions(bundle.command("list").description("list the bundles of foreign trust domains")))
+    .option("--trust-domain <name>", "only this one")
+    .action((flags: AdminOptions & FormatFlag & { trustDomain?: string }) =>
+      withAdminClient(flags.adminSocket, async (client) => {
+        const service = client.service(BundleService);
+        if (flags.trustDomain !== undefined) {
+          const trustDomain = parseTrustDomainOrId(flags.trustDomain);
+          writeBundle(io, flags, await service.getFederatedBundle({ trustDomain }));
+          return;
+        }
+        const bundles: Bundle[] = [];
+        let pageToken = "";
+        do {
+          const page = await service.listFederatedBundles({ pageSize: PAGE_SIZE, pageToken });
+          bundles.push(...page.bundles);
+          pageToken = page.nextPageToken;
+        } while (pageToken !== "");
+        writeResult(io, flags.output, bundles.map(documentOf), () =>
+          bundles.length === 0
+            ? "no bundles of foreign trust domains"
+            : bundles.map((found) => `# ${found.trustDomain}\n${bundleText(found, flags.format)}`).join("\n"),
+        );
+      }),
+    );
+
+  withFormat(adminOptions(bundle.command("set").description("set the bundle of a foreign trust domain")))
+    .requiredOption("--trust-domain <name>", "the trust domain")
+    .requiredOption("--file <path>", "the bundle; - reads standard input")
+    .action((flags: AdminOptions & FormatFlag & { trustDomain: string; file: string }) =>
+      withAdminClient(flags.adminSocket, async (client) => {
+        const content = flags.file === "-" ? Buffer.from(await io.stdin()) : await readBytes(flags.file);
+        const wanted = bundleOf(flags.trustDomain, content, flags.format);
+        const { results } = await client.service(BundleService).batchSetFederatedBundle({
+          bundle: [
+            {
+              trustDomain: wanted.trustDomain,
+              sequenceNumber: wanted.sequence,
+              refreshHint: BigInt(wanted.refreshHint),
+              x509Authorities: wanted.x509Authorities.map(({ certificate }) => ({ asn1: certificate })),
+              jwtAuthorities: wanted.jwtAuthorities.map(({ keyId, publicKey }) => ({ keyId, publicKey })),
+            },
+          ],
+        });
+        const fault = itemFault(results[0]?.status);
+        if (fault !== undefined) throw new AssayError("INVALID_BUNDLE", `cannot set the bundle: ${fault}`);
+        writeResult(io, flags.output, { set: wanted.trustDomain }, () => `set the bundle of ${wanted.trustDomain}`);
+      }),
+    );
+
+  adminOptions(bundle.command("delete").description("delete the bundle of a foreign trust domain"))
+    .requiredOption("--trust-domain <name>", "the trust domain")
+    .option("--mode <mode>", "entries that federate with it: restrict (refuse), dissociate or delete", "restrict")
+    .action((flags: AdminOptions & { trustDomain: string; mode: string }) =>
+      withAdminClient(flags.adminSocket, async (client) => {
+        const mode = DELETE_MODES.get(flags.mode);
+        if (mode === undefined) throw new AssayError("USAGE", "--mode: expected restrict, dissociate or delete");
+        const trustDomain = parseTrustDomainOrId(flags.trustDomain);
+        const { results } = await client
+          .service(BundleService)
+          .batchDeleteFederatedBundle({ trustDomains: [trustDomain], mode });
+        const fault = itemFault(results[0]?.status);
+        if (fault !== undefined) throw new AssayError("BUNDLE_NOT_FOUND", `cannot delete the bundle: ${fault}`);
+        writeResult(io, flags.output, { deleted: trustDomain }, () => `deleted the bundle of ${trustDomain}`);
+      }),
+    );
+}
+
+interface FormatFlag {
+  readonly format: "pem" | "spiffe";
+}
+
+function withFormat(command: Command): Command {
+  return command.option(
+    "--format <format>",
+    "pem (X.509 authorities alone) or spiffe (the whole JSON document)",
+    (text) => {
+      if (text !== "pem" && text !== "spiffe") throw new AssayError("USAGE", "--format: expected pem or spiffe");
+      return text;
+    },
+    "pem",
+  );
+}
+
+function writeBundle(io: CliIo, flags: AdminOptions & FormatFlag, bundle: Bundle): void {
+  writeResult(io, flags.output, documentOf(bundle), () => bundleText(bundle, flags.format));
+}
+
+function bundleText(bundle: Bundle, format: FormatFlag["format"]): string {
+  if (format === "pem") return bundle.x509Authorities.map(({ asn1 }) => toPem("CERTIFICATE", asn1)).join("");
+  return formatBundleDocument(fromWire(bundle));
+}
+
+function documentOf(bundle: Bundle): unknown {
+  return { trust_domain: bundle.trustDomain, ...(JSON.parse(formatBundleDocument(fromWire(bundle))) as object) };
+}
+
+function fromWire(bundle: Bundle): SpiffeBundle {
+  return {
+    trustDomain: parseTrustDomain(bundle.trustDomain),
+    sequence: bundle.sequenceNumber,
+    refreshHint: Number(bundle.refreshHint),
+    x509Authorities: bundle.x509Authorities.map(({ asn1, tainted }) => ({ certificate: asn1, tainted })),
+    jwtAuthorities: bundle.jwtAuthorities.map(({ keyId, publicKey, expiresAt, tainted }) => {
+      return { keyId, publicKey, expiresAt: Number(expiresAt), tainted };
+    }),
+  };
+}
+
+function bundleOf(name: string, content: Uint8Array, format: FormatFlag["format"]): SpiffeBundle {
+  const trustDomain = parseTrustDomainOrId(name);
+  if (format === "spiffe") return parseBundleDocument(trustDomain, content);
+  const certificates = parsePemCertificates(Buffer.from(content).toString("utf8"));
+  if (certificates.length === 0) throw new AssayError("INVALID_BUNDLE", "the file holds no PEM certificate");
+  return {
+    ...fromWire(create(BundleSchema, { trustDomain })),
+    x509Authorities: certificates.map(({ der }) => ({ certificate: der, tainted: false })),
+  };
+}
+
+async function readBytes(path: string): Promise<Uint8Array> {
+  try {
+    return await readFile(path);
+  } catch (error) {
+    throw new AssayError("USAGE", `--file: ${path} cannot be read`, { cause: error });
+  }
+}
+
+const DELETE_MODES = new Map([
+  ["restrict", DeleteMode.RESTRICT],
+  ["dissociate", DeleteMode.DISSOCIATE],
+  ["delete", DeleteMode.DELETE],
+]);
+const PAGE_SIZE = 100;

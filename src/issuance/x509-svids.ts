@@ -1,0 +1,153 @@
+import { type Clock, unixSeconds } from "../clock.ts";
+import { type CertificationRequest, readCertificationRequest } from "../crypto/pkcs10.ts";
+import { AssayError } from "../errors/assay-error.ts";
+import { denials, type PolicyDecision } from "../policy/decision.ts";
+import type { PolicyOptions } from "../policy/policy-options.ts";
+import { decideX509Svid } from "../policy/x509-svid.ts";
+import type { IssuedX509Svid, Signing } from "../signing/signing.ts";
+import { parseSpiffeId, type SpiffeId } from "../spiffe/id.ts";
+import type { TrustDomain } from "../spiffe/trust-domain.ts";
+import type { EntryRecord } from "../store/records.ts";
+import type { AgentCaller, Caller } from "./caller.ts";
+import { type Decided, decision, type DecisionOptions, outcomeOf, recorded } from "./decision.ts";
+import { formatSelector } from "../spiffe/selector.ts";
+
+/** What the issuance of workloads' SVIDs stands on. */
+export interface WorkloadIssuanceOptions extends DecisionOptions {
+  readonly trustDomain: TrustDomain;
+  readonly clock: Clock;
+  readonly policy: PolicyOptions;
+  readonly signing: Signing;
+  /** The entry, if the agent is authorised for it now and it has not expired. */
+  readonly authorizedEntry: (agent: SpiffeId, entryId: string) => EntryRecord | undefined;
+}
+
+/** One X509-SVID that an agent asks for. */
+export interface X509SvidOrder {
+  readonly entryId: string;
+  /** DER PKCS#10; contributes its public key and nothing else. */
+  readonly csr: Uint8Array;
+}
+
+/**
+ * Issues X509-SVIDs for entries of an agent, each with its own outcome, in order. All records are written, by one
+ * call, before any of them leaves.
+ * @throws AssayError `AUDIT_UNAVAILABLE`, and then for the whole batch.
+ */
+export async function issueX509Svids(
+  options: WorkloadIssuanceOptions,
+  caller: AgentCaller,
+  orders: readonly X509SvidOrder[],
+): Promise<readonly Decided<IssuedX509Svid>[]> {
+  const decided: Decided<IssuedX509Svid>[] = [];
+  for (const order of orders) {
+    decided.push(
+      await decision(
+        options,
+        X509_EVENTS,
+        caller,
+        { agent_id: caller.svid.spiffeId, entry_id: order.entryId },
+        async (draft) => {
+          const entry = options.authorizedEntry(caller.svid.spiffeId, order.entryId);
+          if (entry === undefined)
+            throw new AssayError("ENTRY_NOT_FOUND", "entry not found or not authorized");
+          draft.note({
+            spiffe_id: entry.spiffeId,
+            entry_revision: entry.revision,
+            selectors: entry.selectors.map(formatSelector),
+          });
+          const csr = readCertificationRequest(order.csr);
+          const issued = await sign(options, csr, {
+            spiffeId: entry.spiffeId,
+            dnsNames: entry.dnsNames,
+            entryTtl: entry.x509SvidTtl,
+            entryExpiresAt: entry.expiresAt,
+          });
+          draft.note(issuedFacts(issued));
+          return issued;
+        },
+      ),
+    );
+  }
+  return recorded(options, decided);
+}
+
+/**
+ * Mints an X509-SVID for an administrator, without an entry: the SPIFFE ID, DNS names and public key are the signing
+ * request's, and policy still has the last word.
+ * @throws AssayError `INVALID_CSR`, `INVALID_SPIFFE_ID`, `POLICY_DENIED`, `AUDIT_UNAVAILABLE` and signing's.
+ */
+export async function mintX509Svid(
+  options: Omit<WorkloadIssuanceOptions, "authorizedEntry">,
+  caller: Caller,
+  request: { readonly csr: Uint8Array; readonly ttl: number },
+): Promise<IssuedX509Svid> {
+  const decided = await decision(options, X509_EVENTS, caller, {}, async (draft) => {
+    const csr = readCertificationRequest(request.csr);
+    const [uri, ...more] = csr.uris;
+    if (uri === undefined) throw new AssayError("INVALID_CSR", "CSR URI SAN is required");
+    if (more.length > 0) throw new AssayError("INVALID_CSR", "only one URI SAN is expected");
+    const spiffeId = parseSpiffeId(uri);
+    draft.note({ spiffe_id: spiffeId });
+    const issued = await sign(options, csr, {
+      spiffeId,
+      dnsNames: csr.dnsNames,
+      requestedTtl: request.ttl,
+    });
+    draft.note(issuedFacts(issued));
+    return issued;
+  });
+  return outcomeOf(recorded(options, [decided])[0] ?? decided);
+}
+
+/** The part of an audit record that an issued X509-SVID fills in. */
+export function issuedFacts(issued: IssuedX509Svid): {
+  serial: string;
+  authority_id: string;
+  expires_at: number;
+} {
+  return { serial: issued.serial, authority_id: issued.authorityId, expires_at: issued.notAfter };
+}
+
+/** Throws `POLICY_DENIED` with the rules that said no, or gives the lifetime. */
+export function allowedTtl(decided: PolicyDecision): number {
+  if (decided.allowed) return decided.ttl;
+  const rules = denials(decided).map(({ rule, detail }) => `${detail} (rule ${rule})`);
+  throw new AssayError("POLICY_DENIED", rules.join("; "));
+}
+
+async function sign(
+  options: Omit<WorkloadIssuanceOptions, "authorizedEntry">,
+  csr: CertificationRequest,
+  wanted: {
+    readonly spiffeId: SpiffeId;
+    readonly dnsNames: readonly string[];
+    readonly entryTtl?: number;
+    readonly entryExpiresAt?: number;
+    readonly requestedTtl?: number;
+  },
+): Promise<IssuedX509Svid> {
+  const { signing, policy, trustDomain, clock } = options;
+  const ttl = allowedTtl(
+    decideX509Svid(
+      {
+        ...wanted,
+        trustDomain,
+        keyType: csr.keyType,
+        now: unixSeconds(clock),
+        authorityNotAfter: signing.x509AuthorityNotAfter(),
+      },
+      policy,
+    ),
+  );
+  return signing.signX509Svid(
+    signing.prepareX509Svid({
+      spiffeId: wanted.spiffeId,
+      publicKey: csr.spki,
+      dnsNames: wanted.dnsNames,
+      ttl,
+    }),
+  );
+}
+
+const X509_EVENTS = { issued: "svid.x509.issued", refused: "svid.denied" } as const;

@@ -1,0 +1,129 @@
+import type { DetailedPeerCertificate, TLSSocket } from "node:tls";
+import { type Clock, unixSeconds } from "../../clock.ts";
+import { type Certificate, readCertificate } from "../../crypto/certificate-reader.ts";
+import { serialToHex } from "../../crypto/random.ts";
+import { parseX509Svid, validateX509Svid } from "../../crypto/x509-svid.ts";
+import { AssayError } from "../../errors/assay-error.ts";
+import type { CallerSvid } from "../../issuance/caller.ts";
+import type { SpiffeBundle } from "../../spiffe/bundle.ts";
+import { type SpiffeId, trustDomainOf } from "../../spiffe/id.ts";
+import type { TrustDomain } from "../../spiffe/trust-domain.ts";
+
+/** Checks client certificates as X509-SVIDs, at the handshake and again whenever a bundle has changed. */
+export interface ClientSvidVerifier {
+  /**
+   * Verifies a chain.
+   * @throws AssayError `CALLER_NOT_IDENTIFIED` saying what is wrong with it.
+   */
+  open(chain: readonly Uint8Array[]): VerifiedSvid;
+}
+
+/** A client's SVID over the life of its connection. */
+export interface VerifiedSvid {
+  /**
+   * The SVID, verified against the bundle as it is now. Expiry is not an error here: what an expired SVID means
+   * depends on who asks for what.
+   * @throws AssayError `CALLER_NOT_IDENTIFIED` where its authority has left the bundle.
+   */
+  current(): CallerSvid;
+}
+
+/** What the verifier needs. */
+export interface ClientSvidVerifierOptions {
+  readonly clock: Clock;
+  /** The bundle of a trust domain whose members may call, or `undefined`. The same object as long as it is unchanged. */
+  readonly bundleOf: (trustDomain: TrustDomain) => SpiffeBundle | undefined;
+}
+
+/** Makes the verifier of one server. */
+export function createClientSvidVerifier(options: ClientSvidVerifierOptions): ClientSvidVerifier {
+  const { clock, bundleOf } = options;
+  const rootsByBundle = new WeakMap<SpiffeBundle, readonly Certificate[]>();
+
+  return {
+    open(der) {
+      const { chain, spiffeId } = readChain(der);
+      const trustDomain = trustDomainOf(spiffeId);
+      let verifiedWith: SpiffeBundle | undefined;
+      let svid: CallerSvid | undefined;
+
+      const current = (): CallerSvid => {
+        const bundle = bundleOf(trustDomain);
+        if (svid !== undefined && bundle === verifiedWith) return svid;
+        if (bundle === undefined) {
+          throw new AssayError(
+            "CALLER_NOT_IDENTIFIED",
+            `client SVID: no bundle of trust domain ${trustDomain}`,
+          );
+        }
+        svid = verify(chain, bundle, spiffeId, svid);
+        verifiedWith = bundle;
+        return svid;
+      };
+      current();
+      return { current };
+    },
+  };
+
+  function verify(
+    chain: readonly Certificate[],
+    bundle: SpiffeBundle,
+    spiffeId: SpiffeId,
+    known: CallerSvid | undefined,
+  ): CallerSvid {
+    const now = unixSeconds(clock);
+    // A connection may outlive its SVID; whether the chain is trusted is then asked for the time it was valid.
+    const at = known === undefined ? now : Math.min(now, known.notAfter);
+    try {
+      const valid = validateX509Svid(chain, rootsOf(bundle), at);
+      return { spiffeId, serial: serialToHex(valid.serial), notAfter: valid.notAfter };
+    } catch (error) {
+      throw refused(error);
+    }
+  }
+
+  function rootsOf(bundle: SpiffeBundle): readonly Certificate[] {
+    let roots = rootsByBundle.get(bundle);
+    if (roots === undefined) {
+      roots = bundle.x509Authorities.map(({ certificate }) => readCertificate(certificate));
+      rootsByBundle.set(bundle, roots);
+    }
+    return roots;
+  }
+}
+
+/** The certificates a client showed, leaf first, as DER; `undefined` where it showed none. Bounded in length. */
+export function peerChain(socket: TLSSocket): readonly Uint8Array[] | undefined {
+  const leaf: DetailedPeerCertificate | undefined = socket.getPeerCertificate(true);
+  // Without a certificate Node answers an object without members.
+  if (leaf?.raw === undefined) return undefined;
+  const chain: Uint8Array[] = [];
+  let certificate: DetailedPeerCertificate | undefined = leaf;
+  while (certificate?.raw !== undefined) {
+    if (chain.length >= MAX_CHAIN)
+      throw new AssayError("CALLER_NOT_IDENTIFIED", "client SVID: chain is too long");
+    chain.push(certificate.raw);
+    // A self-signed certificate names itself as its issuer.
+    certificate = certificate.issuerCertificate === certificate ? undefined : certificate.issuerCertificate;
+  }
+  return chain;
+}
+
+function readChain(der: readonly Uint8Array[]): { chain: readonly Certificate[]; spiffeId: SpiffeId } {
+  try {
+    const chain = der.map((certificate) => readCertificate(certificate));
+    const [leaf] = chain;
+    if (leaf === undefined) throw new AssayError("INVALID_CERTIFICATE", "chain is empty");
+    return { chain, spiffeId: parseX509Svid(leaf).spiffeId };
+  } catch (error) {
+    throw refused(error);
+  }
+}
+
+function refused(error: unknown): AssayError {
+  const reason =
+    error instanceof AssayError ? error.detail : error instanceof Error ? error.message : String(error);
+  return new AssayError("CALLER_NOT_IDENTIFIED", `client SVID: ${reason}`, { cause: error });
+}
+
+const MAX_CHAIN = 10;

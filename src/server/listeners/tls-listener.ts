@@ -1,0 +1,158 @@
+import { constants } from "node:crypto";
+import type { AddressInfo } from "node:net";
+import { createSecureContext, createServer, type SecureContext, type Server, type TLSSocket } from "node:tls";
+import { AssayError } from "../../errors/assay-error.ts";
+import type { Caller } from "../../issuance/caller.ts";
+import { type ClientSvidVerifier, peerChain } from "./client-svid.ts";
+
+/** Certificate and key that the listener shows, as PEM. */
+export interface ServerCredential {
+  /** Leaf first, then intermediates. */
+  readonly certificateChain: string;
+  readonly privateKey: string;
+}
+
+/** A connection that is ready to be served, with a live view of who is at its other end. */
+export interface TlsConnection {
+  readonly socket: TLSSocket;
+  readonly peer: TlsPeer;
+}
+
+/** Who is at the other end of a TLS connection. Asked at every call: bundles change while connections live. */
+export interface TlsPeer {
+  /**
+   * The caller as it is now.
+   * @throws AssayError `CALLER_NOT_IDENTIFIED` where the SVID shown no longer chains to the bundle.
+   */
+  caller(): Caller;
+}
+
+/** What a TLS listener is made of. */
+export interface TlsListenerOptions {
+  readonly host: string;
+  /** 0 takes a free one. */
+  readonly port: number;
+  /** Protocols offered, first preferred: `h2` for gRPC, also `http/1.1` for the web. */
+  readonly alpn: readonly string[];
+  readonly credential: ServerCredential;
+  readonly verifier: ClientSvidVerifier;
+  /** Takes over each connection whose handshake is done and whose client SVID, if any, is good. */
+  readonly onConnection: (connection: TlsConnection) => void;
+  /** Told of handshakes that failed; the text names no secret. */
+  readonly onRefused?: (address: string, reason: string) => void;
+}
+
+/**
+ * A TCP listener with TLS 1.2 or later that asks for a client certificate, does not require one, and checks the one
+ * it is shown as an X509-SVID.
+ *
+ * Sessions are never resumed: a resumed session would skip the check of a client's chain and so outlive a revoked
+ * root or agent.
+ */
+export class TlsListener implements AsyncDisposable {
+  readonly #server: Server;
+  readonly #options: TlsListenerOptions;
+  readonly #sockets = new Set<TLSSocket>();
+
+  private constructor(options: TlsListenerOptions) {
+    this.#options = options;
+    this.#server = createServer({
+      ...contextOptions(options.credential),
+      ALPNProtocols: [...options.alpn],
+      requestCert: true,
+      rejectUnauthorized: false,
+      handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
+    });
+    this.#server.on("secureConnection", (socket) => this.#accept(socket));
+    this.#server.on("tlsClientError", (error, socket) => {
+      options.onRefused?.(socket.remoteAddress ?? "", error.message);
+      socket.destroy();
+    });
+  }
+
+  /** Opens the listener. @throws AssayError `LISTEN_FAILED` naming the address and the remedy. */
+  static async open(options: TlsListenerOptions): Promise<TlsListener> {
+    const listener = new TlsListener(options);
+    const server = listener.#server;
+    await new Promise<void>((resolve, reject) => {
+      server.once("error", (error: NodeJS.ErrnoException) => reject(listenError(options, error)));
+      server.listen({ host: options.host, port: options.port, backlog: BACKLOG }, resolve);
+    });
+    server.removeAllListeners("error");
+    server.on("error", (error) => options.onRefused?.("", error.message));
+    return listener;
+  }
+
+  /** The address the listener has, with the port the system chose if 0 was asked for. */
+  get address(): AddressInfo {
+    return this.#server.address() as AddressInfo;
+  }
+
+  /** Shows another certificate from the next handshake on; connections that are open keep theirs. */
+  setCredential(credential: ServerCredential): void {
+    this.#server.setSecureContext(contextOptions(credential));
+  }
+
+  /** Takes no further connections. Those that are open belong to whoever took them over. */
+  stopAccepting(): void {
+    this.#server.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#server.close();
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
+  #accept(socket: TLSSocket): void {
+    this.#sockets.add(socket);
+    socket.once("close", () => this.#sockets.delete(socket));
+    const address = socket.remoteAddress ?? "";
+    try {
+      const chain = peerChain(socket);
+      if (chain === undefined) {
+        const caller: Caller = { address };
+        this.#options.onConnection({ socket, peer: { caller: () => caller } });
+        return;
+      }
+      const verified = this.#options.verifier.open(chain);
+      this.#options.onConnection({
+        socket,
+        peer: { caller: () => ({ address, svid: verified.current() }) },
+      });
+    } catch (error) {
+      this.#options.onRefused?.(address, error instanceof Error ? error.message : String(error));
+      socket.destroy();
+    }
+  }
+}
+
+/** A context for outgoing or incoming TLS with our minimum version and without session tickets. */
+export function secureContext(credential: ServerCredential): SecureContext {
+  return createSecureContext(contextOptions(credential));
+}
+
+function contextOptions(credential: ServerCredential) {
+  return {
+    cert: credential.certificateChain,
+    key: credential.privateKey,
+    minVersion: "TLSv1.2" as const,
+    secureOptions: constants.SSL_OP_NO_TICKET | constants.SSL_OP_NO_RENEGOTIATION,
+    sessionTimeout: 1,
+  };
+}
+
+function listenError(options: TlsListenerOptions, error: NodeJS.ErrnoException): AssayError {
+  const where = `${options.host}:${options.port}`;
+  const reason =
+    error.code === "EADDRINUSE"
+      ? "the port is taken by another process, choose another or stop that process"
+      : error.code === "EACCES"
+        ? "the port needs more privileges, choose one above 1023"
+        : error.code === "EADDRNOTAVAIL"
+          ? "this machine does not have that address"
+          : error.message;
+  return new AssayError("LISTEN_FAILED", `cannot listen on ${where}: ${reason}`, { cause: error });
+}
+
+const HANDSHAKE_TIMEOUT_MS = 10_000;
+const BACKLOG = 4096;
