@@ -1,0 +1,77 @@
+import { AssayError } from "../../errors/assay-error.ts";
+import type { AuditRecord } from "../../observe/audit-record.ts";
+import type { Signing } from "../../signing/signing.ts";
+import type { SpiffeBundle } from "../../spiffe/bundle.ts";
+import type { TrustDomain } from "../../spiffe/trust-domain.ts";
+import type { BundleStore } from "../../store/store.ts";
+import { changeRecord, type OperatorCall } from "./operator-call.ts";
+
+/** Federated bundles, as far as they are changed here. */
+export type OperatedBundles = Pick<BundleStore, "put" | "delete">;
+
+/** Signing, as far as the own bundle is changed through it. */
+export type OperatedSigning = Pick<Signing, "appendToBundle">;
+
+/** Which existing bundle a write expects: none, one, or either. */
+export type BundleWriteMode = Parameters<BundleStore["put"]>[1];
+
+/** What happens to entries that name a deleted bundle. */
+export type BundleDeleteMode = Parameters<BundleStore["delete"]>[1];
+
+/** Authorities to add to the own bundle. */
+export type BundleAdditions = Parameters<Signing["appendToBundle"]>[0];
+
+/** Changes of bundles. */
+export interface BundleOperations {
+  /**
+   * Writes the bundle of a foreign trust domain.
+   * @throws AssayError `INVALID_BUNDLE` (the own trust domain's among them), `ALREADY_EXISTS`, `BUNDLE_NOT_FOUND`.
+   */
+  setFederatedBundle(call: OperatorCall, bundle: SpiffeBundle, mode: BundleWriteMode): Promise<SpiffeBundle>;
+  /**
+   * Deletes the bundle of a foreign trust domain.
+   * @throws AssayError `BUNDLE_NOT_FOUND`, `BUNDLE_IN_USE`, `INVALID_BUNDLE` for the own trust domain.
+   */
+  deleteFederatedBundle(call: OperatorCall, trustDomain: TrustDomain, mode: BundleDeleteMode): Promise<void>;
+  /** Adds authorities to the own bundle. @throws AssayError `INVALID_BUNDLE`. */
+  appendBundle(call: OperatorCall, additions: BundleAdditions): Promise<SpiffeBundle>;
+}
+
+/** Makes the operations on bundles. */
+export function bundleOperations(options: {
+  readonly trustDomain: TrustDomain;
+  readonly bundles: OperatedBundles;
+  readonly signing: OperatedSigning;
+  readonly audit: { append(records: readonly AuditRecord[]): void };
+}): BundleOperations {
+  const { trustDomain: own, bundles, signing, audit } = options;
+  return {
+    async setFederatedBundle(call, bundle, mode) {
+      refuseOwn(bundle.trustDomain, own);
+      const stored = await bundles.put(bundle, mode);
+      audit.append([changeRecord("bundle.changed", call, { trust_domain: stored.trustDomain })]);
+      return stored;
+    },
+    async deleteFederatedBundle(call, trustDomain, mode) {
+      refuseOwn(trustDomain, own);
+      await bundles.delete(trustDomain, mode);
+      audit.append([
+        changeRecord("bundle.deleted", call, {
+          trust_domain: trustDomain,
+          ...(mode !== "restrict" && { reasons: [`entries that name it: ${mode}`] }),
+        }),
+      ]);
+    },
+    async appendBundle(call, additions) {
+      const bundle = await signing.appendToBundle(additions);
+      audit.append([changeRecord("bundle.changed", call, { trust_domain: own })]);
+      return bundle;
+    },
+  };
+}
+
+function refuseOwn(trustDomain: TrustDomain, own: TrustDomain): void {
+  if (trustDomain === own) {
+    throw new AssayError("INVALID_BUNDLE", `trust domain ${own} is the server's own, not a federated one`);
+  }
+}

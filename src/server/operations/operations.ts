@@ -1,0 +1,39 @@
+/**
+ * server/operations — what an operator may change, each change with its audit record, for every face of the server.
+ *
+ * Must never know a wire format, nor who may call what: callers were authorised before.
+ * Called by the gRPC services and the JSON routes.
+ */
+import { agentOperations, type AgentOperations, type OperatedNodes } from "./agent-operations.ts";
+import {
+  bundleOperations,
+  type BundleOperations,
+  type OperatedBundles,
+  type OperatedSigning,
+} from "./bundle-operations.ts";
+import { entryOperations, type EntryOperations, type OperatedEntries } from "./entry-operations.ts";
+import type { AuditRecord } from "../../observe/audit-record.ts";
+import type { TrustDomain } from "../../spiffe/trust-domain.ts";
+
+/** What the operations stand on. */
+export interface OperationsOptions {
+  readonly trustDomain: TrustDomain;
+  readonly entries: OperatedEntries;
+  readonly nodes: OperatedNodes;
+  readonly bundles: OperatedBundles;
+  readonly signing: OperatedSigning;
+  /** Writes records before it returns, all or none, or throws `AUDIT_UNAVAILABLE`. */
+  readonly audit: { append(records: readonly AuditRecord[]): void };
+}
+
+/**
+ * Everything an operator may change. Each call makes its change, then writes its audit records, then answers; where
+ * the records cannot be written it throws `AUDIT_UNAVAILABLE`, and the change stands though it was not acknowledged,
+ * as with any answer that is lost. What changed nothing has no record. All may throw `STORE_UNAVAILABLE`.
+ */
+export type Operations = EntryOperations & AgentOperations & BundleOperations;
+
+/** Makes the operations of one server. */
+export function createOperations(options: OperationsOptions): Operations {
+  return { ...entryOperations(options), ...agentOperations(options), ...bundleOperations(options) };
+}
