@@ -1,0 +1,70 @@
+import { z } from "zod";
+import * as kind from "./kinds.ts";
+import { auditSchema, logSchema, perSecond, pluginSchema, rateLimitSchema } from "./shared-schema.ts";
+
+/** Rate limits of the agent, per calling user and second. */
+export const agentRateLimits = z.strictObject({
+  x509_svid: perSecond(100, "X509-SVID fetches and streams opened"),
+  jwt_svid: perSecond(500, "JWT-SVIDs asked for"),
+  bundles: perSecond(100, "Bundle fetches and streams opened"),
+  validation: perSecond(1000, "JWT-SVIDs validated"),
+});
+
+/** The configuration file of the agent. Keys are as in the file. */
+export const agentSchema = z.strictObject({
+  trust_domain: kind.trustDomain().meta({ description: "Trust domain of the server" }),
+  server: kind.hostPort().meta({ description: "Address of the server API" }),
+  trust_bundle: kind.path("file").optional().meta({
+    description:
+      "PEM certificates or SPIFFE bundle that the server is known by at the first start; later ones use what `data_dir` holds",
+  }),
+  join_token_file: kind.path("file").optional().meta({
+    description: "File with a join token, read when the agent attests; may be gone afterwards",
+    may_be_missing: true,
+  }),
+  node_attestor: pluginSchema
+    .optional()
+    .meta({ description: "Node attestor other than `join_token`; not together with `join_token_file`" }),
+  data_dir: kind.path("folder").prefault("/var/lib/assay/agent").meta({
+    description: "Folder of the agent's key, its SVID and what it serves while the server is away; mode 0700",
+  }),
+  socket: kind.path("socket").prefault("/run/assay/agent.sock").meta({
+    description: "Unix socket of the Workload API; every local user may connect",
+    may_be_missing: true,
+  }),
+  admin_socket: kind.path("socket").meta({
+    description: "Unix socket for local administration; mode 0600",
+    derived: "admin.sock",
+    may_be_missing: true,
+  }),
+  workload_attestors: z
+    .array(pluginSchema)
+    .min(1)
+    .max(32)
+    .default([{ type: "unix" }])
+    .meta({ description: "Workload attestors that are asked about every caller, each type once" }),
+  workload_key_type: z
+    .enum(["ec-p256", "ec-p384", "rsa-2048"])
+    .default("ec-p256")
+    .meta({ description: "Key type of workloads' X509-SVIDs" }),
+  sync_interval: kind
+    .duration("500ms", "1h")
+    .prefault("5s")
+    .meta({ description: "How often the server is polled where it has no stream of changes" }),
+  jwt_svid_cache_size: z
+    .int()
+    .min(1)
+    .max(1_000_000)
+    .default(1000)
+    .meta({ description: "How many JWT-SVIDs are kept for workloads that ask again" }),
+  allowed_foreign_jwt_claims: z.array(z.string().min(1).max(256)).max(100).default([]).meta({
+    description: "Claims that are shown of JWT-SVIDs of foreign trust domains, beside `sub`, `exp` and `aud`",
+  }),
+  allow_unauthenticated_verifiers: z
+    .boolean()
+    .default(false)
+    .meta({ description: "Give bundles also to callers without an identity" }),
+  rate_limit: rateLimitSchema(agentRateLimits),
+  audit: auditSchema,
+  log: logSchema,
+});

@@ -1,0 +1,93 @@
+import { z } from "zod";
+import * as kind from "./kinds.ts";
+import { auditSchema, logSchema, perSecond, pluginSchema, rateLimitSchema } from "./shared-schema.ts";
+
+const keyType = z.enum(["ec-p256", "ec-p384", "rsa-2048", "rsa-4096"]);
+
+/** Rate limits of the server, per caller and second. */
+export const serverRateLimits = z.strictObject({
+  attestation: perSecond(10, "Node attestations"),
+  signing: perSecond(500, "SVIDs signed"),
+  bundle: perSecond(100, "Changes of bundles and keys"),
+});
+
+/** The configuration file of the server. Keys are as in the file. */
+export const serverSchema = z.strictObject({
+  trust_domain: kind.trustDomain().meta({ description: "Trust domain that the server is the authority of" }),
+  data_dir: kind
+    .path("folder")
+    .prefault("/var/lib/assay/server")
+    .meta({ description: "Folder of the store, the keys and the audit log; made with mode 0700" }),
+  listen: kind
+    .hostPort()
+    .prefault("127.0.0.1:8081")
+    .meta({ description: "Address of the server API for agents and downstream servers (gRPC over TLS)" }),
+  web_listen: kind
+    .hostPort()
+    .prefault("127.0.0.1:8443")
+    .meta({ description: "Address of the web port: operator API, OIDC discovery, health, metrics" }),
+  admin_socket: kind.path("socket").meta({
+    description: "Unix socket for local administration; mode 0600",
+    derived: "admin.sock",
+    may_be_missing: true,
+  }),
+  ca_ttl: kind.lifetime("1m", "3650d").prefault("24h").meta({ description: "Lifetime of an authority" }),
+  ca_key_type: keyType.default("ec-p256").meta({ description: "Key type of X.509 authorities" }),
+  jwt_key_type: keyType.default("ec-p256").meta({ description: "Key type of JWT authorities" }),
+  ca_subject: z
+    .strictObject({
+      country: z.string().length(2).optional().meta({ description: "Country (C) of an authority's subject" }),
+      organization: z.string().min(1).max(64).default("SPIFFE").meta({ description: "Organization (O)" }),
+      common_name: z.string().min(1).max(64).optional().meta({ description: "Common name (CN)" }),
+    })
+    .prefault({}),
+  default_x509_svid_ttl: kind
+    .lifetime("10s", "365d")
+    .prefault("1h")
+    .meta({ description: "Lifetime of an X509-SVID whose entry names none" }),
+  max_x509_svid_ttl: kind
+    .lifetime("10s", "365d")
+    .prefault("24h")
+    .meta({ description: "Longest lifetime of an X509-SVID that an entry may name" }),
+  default_jwt_svid_ttl: kind
+    .lifetime("10s", "24h")
+    .prefault("5m")
+    .meta({ description: "Lifetime of a JWT-SVID whose entry names none" }),
+  max_jwt_svid_ttl: kind
+    .lifetime("10s", "24h")
+    .prefault("1h")
+    .meta({ description: "Longest lifetime of a JWT-SVID that an entry may name" }),
+  agent_ttl: kind
+    .lifetime("10s", "365d")
+    .prefault("1h")
+    .meta({ description: "Lifetime of an agent's X509-SVID" }),
+  jwt_issuer: kind.httpsUrl().optional().meta({
+    description: "`iss` of JWT-SVIDs and issuer of OIDC discovery; JWT-SVIDs have no `iss` where absent",
+  }),
+  rate_limit: rateLimitSchema(serverRateLimits),
+  key_manager: z
+    .strictObject({
+      type: z
+        .enum(["disk", "memory"])
+        .default("disk")
+        .meta({ description: "Where private keys of authorities live" }),
+      config: z
+        .unknown()
+        .optional()
+        .meta({ description: "The key manager's own settings, as its page says" }),
+    })
+    .prefault({}),
+  node_attestors: z
+    .array(pluginSchema)
+    .min(1)
+    .max(32)
+    .default([{ type: "join_token" }])
+    .meta({ description: "Node attestors that agents may use, each type once" }),
+  admin_ids: z
+    .array(kind.spiffeId())
+    .max(1000)
+    .prefault([])
+    .meta({ description: "SPIFFE IDs that are administrators without an entry saying so" }),
+  audit: auditSchema,
+  log: logSchema,
+});
