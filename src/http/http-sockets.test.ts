@@ -147,9 +147,11 @@ describe("server-sent events", () => {
 
   it("shows that it lives while nothing happens", async () => {
     await startEvents(async function* (signal) {
+      yield { data: 1 };
       await once(signal, "abort");
     });
     const [response] = await open("/events");
+    expect(String((await once(response, "data"))[0])).toBe("data: 1\n\n");
     await clock.advance(15_000);
     expect(String((await once(response, "data"))[0])).toBe(": \n\n");
     response.destroy();

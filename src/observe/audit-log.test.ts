@@ -384,5 +384,5 @@ function linesOf(file: string): unknown[] {
   return readFileSync(file, "utf8")
     .split("\n")
     .slice(0, -1)
-    .map((line) => JSON.parse(line));
+    .map((line): unknown => JSON.parse(line));
 }

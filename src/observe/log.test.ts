@@ -2,6 +2,7 @@ import { inspect } from "node:util";
 import { describe, expect, it } from "vitest";
 import { FakeClock } from "../../test/fakes/clock.ts";
 import { AssayError } from "../errors/assay-error.ts";
+import type { LoggedError } from "./log-error.ts";
 import { createLog, type LogLevel } from "./log.ts";
 import { Secret } from "./secret.ts";
 
@@ -23,7 +24,9 @@ describe("log", () => {
     child.debug("seen");
     expect(log.getLevel()).toBe("debug");
     expect(log.launchLevel).toBe("warn");
-    expect(lines.map((line) => JSON.parse(line))).toMatchObject([{ msg: "seen", subsystem_name: "signing" }]);
+    expect(lines.map((line): unknown => JSON.parse(line))).toMatchObject([
+      { msg: "seen", subsystem_name: "signing" },
+    ]);
   });
 
   it("writes nothing at the level fatal", () => {
@@ -37,14 +40,14 @@ describe("log", () => {
     log.error("failed", {
       error: new AssayError("STORE_UNAVAILABLE", "disk is full", { cause: new Error("ENOSPC") }),
     });
-    const { error } = JSON.parse(lines[0] ?? "");
+    const { error } = JSON.parse(lines[0] ?? "") as { error: LoggedError };
     expect(error).toMatchObject({
       code: "STORE_UNAVAILABLE",
       message: "disk is full",
       cause: { message: "ENOSPC" },
     });
     expect(error.stack).toBeUndefined();
-    expect(error.cause.stack).toContain("log.test.ts");
+    expect(error.cause?.stack).toContain("log.test.ts");
   });
 
   it.each([
@@ -99,7 +102,7 @@ describe("log", () => {
 describe("Secret", () => {
   it("shows itself only when asked to reveal", () => {
     const secret = new Secret("hunter2");
-    expect(`${secret} ${JSON.stringify({ secret })} ${inspect(secret)}`).not.toContain("hunter2");
+    expect(`${String(secret)} ${JSON.stringify({ secret })} ${inspect(secret)}`).not.toContain("hunter2");
     expect(secret.reveal()).toBe("hunter2");
   });
 });
