@@ -15,6 +15,7 @@ import { JwtCache } from "./jwt-cache.ts";
 import type { Spread } from "./rotation.ts";
 import type { SyncEffect, SyncUpdate } from "./sync-update.ts";
 import { X509Cache } from "./x509-cache.ts";
+import type { WorkloadKeyType } from "./x509-signing.ts";
 
 /** What the cache needs. */
 export interface AgentCacheOptions {
@@ -24,6 +25,7 @@ export interface AgentCacheOptions {
   readonly clock: Clock;
   readonly spread: Spread;
   readonly log: Log;
+  readonly keyType: WorkloadKeyType;
   /** JWT-SVIDs kept at most. */
   readonly maxJwtSvids: number;
   /** Told of each failed call to the server. */
@@ -51,6 +53,7 @@ export class AgentCache implements Disposable {
       clock,
       spread,
       log,
+      keyType: options.keyType,
       onChange,
       onError,
       entry: (id) => this.table.entries.get(id),

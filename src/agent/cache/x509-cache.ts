@@ -7,7 +7,13 @@ import type { Log } from "../../observe/log.ts";
 import type { SpiffeBundle } from "../../spiffe/bundle.ts";
 import type { ServerApi, X509Outcome } from "../link/server-api.ts";
 import { replaceAt, retryDelay, type Spread } from "./rotation.ts";
-import { type KeyAndCsr, newKeyAndCsr, type SignedX509Svid, signedX509Svid } from "./x509-signing.ts";
+import {
+  type KeyAndCsr,
+  newKeyAndCsr,
+  type SignedX509Svid,
+  signedX509Svid,
+  type WorkloadKeyType,
+} from "./x509-signing.ts";
 
 /** What a cache of X509-SVIDs needs. */
 export interface X509CacheOptions {
@@ -16,6 +22,7 @@ export interface X509CacheOptions {
   readonly entry: (id: string) => WorkloadEntry | undefined;
   readonly clock: Clock;
   readonly spread: Spread;
+  readonly keyType: WorkloadKeyType;
   readonly log: Log;
   /** Told after SVIDs came or went. */
   readonly onChange: () => void;
@@ -191,7 +198,7 @@ export class X509Cache implements Disposable {
 
   async #sign(batch: readonly WorkloadEntry[]): Promise<void> {
     try {
-      const keys = await freshKeys(batch.length);
+      const keys = await freshKeys(batch.length, this.#options.keyType);
       const requests = batch.map((entry, i) => ({ entryId: entry.id, csr: (keys[i] as KeyAndCsr).csr }));
       const outcomes = await this.#options.signer.signX509(requests, this.#stopped.signal);
       this.#outage = undefined;
@@ -298,11 +305,12 @@ function issuersOf(svid: SignedX509Svid): readonly string[] {
 }
 
 /** Keys in slices, so that a large batch does not hold up the calls of workloads. */
-async function freshKeys(count: number): Promise<readonly KeyAndCsr[]> {
+async function freshKeys(count: number, type: WorkloadKeyType): Promise<readonly KeyAndCsr[]> {
   const keys: KeyAndCsr[] = [];
   for (let i = 0; i < count; i++) {
     if (i > 0 && i % KEYS_PER_TURN === 0) await new Promise((resolve) => setImmediate(resolve));
-    keys.push(newKeyAndCsr());
+    const made = newKeyAndCsr(type);
+    keys.push(made instanceof Promise ? await made : made);
   }
   return keys;
 }

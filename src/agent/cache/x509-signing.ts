@@ -1,8 +1,9 @@
 import { createPrivateKey, sign } from "node:crypto";
 import { readCertificate } from "../../crypto/certificate-reader.ts";
-import { generateEcKeyPair, type KeyPair } from "../../crypto/keys.ts";
+import { generateEcKeyPair, generateRsaKeyPair, type KeyPair } from "../../crypto/keys.ts";
 import { createCertificationRequest } from "../../crypto/pkcs10-writer.ts";
 import { serialToHex } from "../../crypto/random.ts";
+import type { SigningAlgorithm } from "../../crypto/signature-algorithm.ts";
 import { parseX509Svid } from "../../crypto/x509-svid.ts";
 import { AssayError } from "../../errors/assay-error.ts";
 import type { SpiffeId } from "../../spiffe/id.ts";
@@ -21,14 +22,19 @@ export interface SignedX509Svid extends X509Svid {
   readonly authorityId: string;
 }
 
-/** Makes a P-256 key and a CSR signed by it, synchronously. */
-export function newKeyAndCsr(): KeyAndCsr {
-  const key = generateEcKeyPair("ec-p256");
-  const privateKey = createPrivateKey({ key: Buffer.from(key.pkcs8), format: "der", type: "pkcs8" });
-  const csr = createCertificationRequest({ spki: key.spki }, "ecdsa-sha256", (bytes) =>
-    sign("sha256", bytes, privateKey),
-  );
-  return { key, csr };
+/** The types that the key of an X509-SVID can have. */
+export type WorkloadKeyType = "ec-p256" | "ec-p384" | "rsa-2048";
+
+/** Makes a key and a CSR signed by it; EC keys at once, an RSA key on another thread. */
+export function newKeyAndCsr(type: WorkloadKeyType = "ec-p256"): KeyAndCsr | Promise<KeyAndCsr> {
+  switch (type) {
+    case "ec-p256":
+      return withCsr(generateEcKeyPair("ec-p256"), "ecdsa-sha256", "sha256");
+    case "ec-p384":
+      return withCsr(generateEcKeyPair("ec-p384"), "ecdsa-sha384", "sha384");
+    case "rsa-2048":
+      return generateRsaKeyPair(2048).then((key) => withCsr(key, "rsa-sha256", "sha256"));
+  }
 }
 
 /**
@@ -63,4 +69,12 @@ export function signedX509Svid(
     serial: serialToHex(facts.serial),
     authorityId: Buffer.from(leaf.authorityKeyId ?? []).toString("hex"),
   };
+}
+
+function withCsr(key: KeyPair, algorithm: SigningAlgorithm, digest: string): KeyAndCsr {
+  const privateKey = createPrivateKey({ key: Buffer.from(key.pkcs8), format: "der", type: "pkcs8" });
+  const csr = createCertificationRequest({ spki: key.spki }, algorithm, (bytes) =>
+    sign(digest, bytes, privateKey),
+  );
+  return { key, csr };
 }

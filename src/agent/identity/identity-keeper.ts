@@ -17,6 +17,7 @@ import { newKeyAndCsr } from "../cache/x509-signing.ts";
 import type { IdentityFile, StoredIdentity } from "../disk/identity-file.ts";
 import type { ServerApi } from "../link/server-api.ts";
 import { delay } from "../delay.ts";
+import { isDenial } from "../link/denial.ts";
 import { type AgentIdentity, agentIdentity } from "./agent-identity.ts";
 
 /** The connection as identity needs it. */
@@ -36,6 +37,8 @@ export interface IdentityKeeperOptions {
   readonly clock: Clock;
   readonly spread: Spread;
   readonly log: Log;
+  /** Told where the server refuses to renew: the agent itself is at fault, see `denied`. */
+  readonly onDenied: (error: AssayError) => void;
 }
 
 /** The agent's identity over time. */
@@ -121,6 +124,7 @@ export class IdentityKeeper implements Disposable {
 
   /** Takes a newer bundle over: on disk, and for the connections to come. */
   setBundle(bundle: SpiffeBundle): void {
+    // Without any authority no server could be believed again.
     if (bundle.x509Authorities.length === 0 || sameBundle(bundle, this.#bundle)) return;
     this.#bundle = bundle;
     this.#store();
@@ -146,7 +150,7 @@ export class IdentityKeeper implements Disposable {
       );
     }
     const evidence = await attestor.instance.begin(signal);
-    const { key, csr } = newKeyAndCsr();
+    const { key, csr } = await newKeyAndCsr();
     const attested = await link.server.attest(attestor.name, evidence, csr, signal);
     const identity = await this.#adopt(attested.chain, key.pkcs8, attested.reattestable);
     this.#options.log.info("node attested", {
@@ -165,7 +169,7 @@ export class IdentityKeeper implements Disposable {
       await this.#attest(signal);
       return;
     }
-    const { key, csr } = newKeyAndCsr();
+    const { key, csr } = await newKeyAndCsr();
     const chain = await this.#options.link.server.renew(csr, signal);
     const identity = await this.#adopt(chain, key.pkcs8, current.reattestable);
     this.#options.log.info("agent SVID renewed", { [FIELD.expiresAt]: identity.notAfter });
@@ -197,8 +201,8 @@ export class IdentityKeeper implements Disposable {
         const error = toAssayError(thrown);
         if (this.#stopped.signal.aborted || this.#identity !== identity) return;
         log.warn("agent SVID could not be renewed", { [FIELD.error]: error });
-        // A denial also meets the sync, which draws the consequence.
-        this.#scheduleRenewal(identity, failures + 1);
+        if (isDenial(error.code)) this.#options.onDenied(error);
+        else this.#scheduleRenewal(identity, failures + 1);
       });
     });
   }

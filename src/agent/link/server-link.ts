@@ -32,6 +32,7 @@ export class ServerLink implements Disposable {
   readonly #options: ServerLinkOptions;
   readonly #onReplaced = new Set<() => void>();
   #client: RpcClient | undefined;
+  #identity: AgentIdentity | undefined;
   #api: ServerApi | undefined;
 
   constructor(options: ServerLinkOptions) {
@@ -59,7 +60,10 @@ export class ServerLink implements Disposable {
     this.#client?.close();
     this.#client = client;
     this.#api = new RpcServerApi(client, log);
-    for (const listener of [...this.#onReplaced]) listener();
+    // A new bundle alone is no reason to begin streams anew: every agent of the trust domain would do so at once.
+    const isOther = identity !== this.#identity;
+    this.#identity = identity;
+    if (isOther) for (const listener of [...this.#onReplaced]) listener();
   }
 
   /** The server, over the present connection. @throws AssayError `NOT_READY` before the first `use`. */
@@ -68,7 +72,7 @@ export class ServerLink implements Disposable {
     return this.#api;
   }
 
-  /** Hears of each new connection. */
+  /** Hears of each connection under another identity. */
   onReplaced(listener: () => void): Disposable {
     this.#onReplaced.add(listener);
     return { [Symbol.dispose]: () => void this.#onReplaced.delete(listener) };

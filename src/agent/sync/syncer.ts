@@ -6,13 +6,13 @@
  */
 import type { Clock } from "../../clock.ts";
 import { AssayError, toAssayError } from "../../errors/assay-error.ts";
-import type { ErrorCode } from "../../errors/codes.ts";
 import type { WorkloadEntry } from "../../issuance/workload/workload-entry.ts";
 import { FIELD } from "../../observe/fields.ts";
 import type { Log } from "../../observe/log.ts";
 import { retryDelay, type Spread } from "../cache/rotation.ts";
 import type { SyncUpdate } from "../cache/sync-update.ts";
 import { delay } from "../delay.ts";
+import { isDenial } from "../link/denial.ts";
 import type { ServerApi } from "../link/server-api.ts";
 import { pollOnce } from "./poll.ts";
 
@@ -167,18 +167,6 @@ export class Syncer {
   }
 }
 
-/** Whether the server says that the agent itself is at fault. */
-export function isDenial(code: ErrorCode): boolean {
-  return DENIALS.has(code);
-}
-
-const DENIALS: ReadonlySet<ErrorCode> = new Set([
-  "AGENT_BANNED",
-  "AGENT_EXPIRED",
-  "AGENT_NOT_ACTIVE",
-  "AGENT_NOT_ATTESTED",
-  "AGENT_MUST_REATTEST",
-]);
 const FIRST_RETRY = 200;
 const LONGEST_RETRY = 30_000;
 const RECONNECT_SPREAD = 50;

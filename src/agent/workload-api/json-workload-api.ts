@@ -100,7 +100,6 @@ function addX509Routes(app: HttpApp, { service, clock }: JsonWorkloadApiOptions,
     url: "/v1/x509-svids",
     schema: {
       summary: "All X509-SVIDs of the caller, with keys and bundles",
-      headers: undefined,
       response: { 200: x509SvidsSchema, ...WORKLOAD_PROBLEMS },
     },
     handler: async (request, reply) =>
@@ -224,6 +223,7 @@ async function firstOf<Item>(items: AsyncGenerator<Item, never, undefined>): Pro
 }
 
 interface JwkSet {
+  [member: string]: unknown;
   keys: Record<string, unknown>[];
 }
 

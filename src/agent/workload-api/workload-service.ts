@@ -33,13 +33,21 @@ export interface WorkloadServiceOptions extends EvidenceOptions {
   /** A new request id: a UUID. */
   readonly newId: () => string;
   /** Bounds how often one user may ask; absent for no bound. */
-  readonly limiter?: RateLimiter;
+  readonly limiters?: WorkloadLimiters;
   /** Whether a caller without identity may have the own trust domain's bundles. */
   readonly allowUnauthenticatedVerifiers: boolean;
   /** Claims beside sub, exp and aud that a validated JWT-SVID of a foreign trust domain keeps. */
   readonly allowedForeignJwtClaims: readonly string[];
   /** Milliseconds that an answer waits for SVIDs that are being signed. */
   readonly signingPatience: number;
+}
+
+/** A rate limiter for each kind of request; keys are user ids. */
+export interface WorkloadLimiters {
+  readonly x509Svid: RateLimiter;
+  readonly jwtSvid: RateLimiter;
+  readonly bundles: RateLimiter;
+  readonly validation: RateLimiter;
 }
 
 /** One JWT-SVID of an answer. */
@@ -188,6 +196,7 @@ export class WorkloadService {
     if (audience === "") throw new AssayError("INVALID_AUDIENCE", "audience must be specified");
     if (token === "") throw new AssayError("INVALID_JWT_SVID", "svid must be specified");
     const { cache, clock, allowedForeignJwtClaims } = this.#options;
+    this.#limit(call, "validation");
     const { selectors } = await this.#evidence(call);
     const entries = this.#memo.view(selectors)(clock.now());
     const bundles = [cache.table.bundle, ...namedBundles(entries, cache.table)];
@@ -195,13 +204,8 @@ export class WorkloadService {
   }
 
   async #question(call: WorkloadCall, event: WorkloadEvent): Promise<WorkloadQuestion> {
-    const { clock, limiter, newId, recorder } = this.#options;
-    try {
-      limiter?.take(`${call.caller.uid}`);
-    } catch {
-      // Unavailable is what clients of the Workload API come back from (Workload Endpoint §6).
-      throw new AssayError("OVERLOADED", "the caller asks too often");
-    }
+    const { clock, newId, recorder } = this.#options;
+    this.#limit(call, LIMITS[event]);
     const evidence = await this.#evidence(call);
     const { pid, uid, gid } = call.caller;
     const path = await executableOf(pid);
@@ -221,6 +225,15 @@ export class WorkloadService {
     throw verdict.granted
       ? new AssayError("INTERNAL", "granted without evidence")
       : recorder.refused(question, verdict);
+  }
+
+  #limit({ caller }: WorkloadCall, kind: keyof WorkloadLimiters): void {
+    try {
+      this.#options.limiters?.[kind].take(`${caller.uid}`);
+    } catch {
+      // Unavailable is what clients of the Workload API come back from (Workload Endpoint §6).
+      throw new AssayError("OVERLOADED", "the caller asks too often");
+    }
   }
 
   /** @throws AssayError `NOT_READY` while entries are not known: a workload may then not be told that it has none. */
@@ -279,3 +292,10 @@ function deliveredJwt({ entry, svid }: JwtIdentity): DeliveredSvid {
     ...(jti === undefined ? {} : { jti }),
   };
 }
+
+const LIMITS: Readonly<Record<WorkloadEvent, keyof WorkloadLimiters>> = {
+  "x509_svid.issue": "x509Svid",
+  "jwt_svid.issue": "jwtSvid",
+  "x509_bundles.read": "bundles",
+  "jwt_bundles.read": "bundles",
+};

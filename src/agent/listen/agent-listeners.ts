@@ -1,0 +1,151 @@
+import { randomUUID } from "node:crypto";
+import type { Clock } from "../../clock.ts";
+import { RateLimiter } from "../../issuance/rate-limiter.ts";
+import type { WorkloadRecorder } from "../../issuance/workload/issuance-record.ts";
+import type { AuditLog } from "../../observe/audit-log.ts";
+import type { Log } from "../../observe/log.ts";
+import type { Metrics } from "../../observe/metrics.ts";
+import type { PeerProcess } from "../../peer/identify-peer.ts";
+import type { WorkloadAttestor } from "../../plugin/workload-attestor.ts";
+import { Explain } from "../../proto/gen/assay/api/agent/v1/explain_pb.ts";
+import { Status } from "../../proto/gen/assay/api/agent/v1/status_pb.ts";
+import { Health } from "../../proto/gen/grpc/health/v1/health_pb.ts";
+import { SpiffeWorkloadAPI } from "../../proto/gen/spiffe/workload/workload_pb.ts";
+import { HealthBoard } from "../../rpc/health.ts";
+import { RpcServer } from "../../rpc/server.ts";
+import type { FinishedCall } from "../../rpc/server-options.ts";
+import { createAdminHttp } from "../admin/admin-http.ts";
+import { explainHandlers } from "../admin/explain-handlers.ts";
+import { statusHandlers } from "../admin/status-handlers.ts";
+import type { AgentOptions, WorkloadRateLimits } from "../agent-options.ts";
+import type { AgentCache } from "../cache/agent-cache.ts";
+import type { IdentityKeeper } from "../identity/identity-keeper.ts";
+import type { Syncer } from "../sync/syncer.ts";
+import { admitWorkloadCall, workloadApiHandlers } from "../workload-api/grpc-workload-api.ts";
+import { createJsonWorkloadApi } from "../workload-api/json-workload-api.ts";
+import { type WorkloadLimiters, WorkloadService } from "../workload-api/workload-service.ts";
+import { LocalEndpoint } from "./local-endpoint.ts";
+
+/** What the listeners serve, and how. */
+export interface AgentListenersOptions extends AgentOptions {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly version: string;
+  readonly cache: AgentCache;
+  readonly syncer: Syncer;
+  readonly keeper: IdentityKeeper;
+  readonly recorder: WorkloadRecorder;
+  readonly audit: AuditLog;
+  readonly attestors: readonly { readonly name: string; readonly instance: WorkloadAttestor }[];
+  readonly onCall: (call: FinishedCall<unknown>) => void;
+  /** Unix milliseconds, 0 before that. */
+  readonly servingSince: () => number;
+}
+
+/** The agent's two sockets at work. */
+export interface AgentListeners extends AsyncDisposable {
+  /** Tells those who watch the health that it may have changed. */
+  healthChanged(): void;
+  /** Takes no more connections, tells open streams Unavailable, and cuts what is left after so many milliseconds. */
+  shutdown(grace: number): Promise<void>;
+}
+
+/** Opens the Workload Endpoint and the admin socket. @throws AssayError `LISTEN_FAILED` naming the path. */
+export async function openListeners(options: AgentListenersOptions): Promise<AgentListeners> {
+  const { cache, clock, log, metrics, syncer, keeper, version, attestors } = options;
+  await using stack = new AsyncDisposableStack();
+  const isReady = () => cache.synchronised;
+  const state = () => (isReady() ? "serving" : "not_serving");
+  const health = new HealthBoard({ "": state, SpiffeWorkloadAPI: state });
+  const evidence = { attestors, clock, attestationTimeout: options.attestationTimeout ?? 5000 };
+  const service = new WorkloadService({
+    ...evidence,
+    cache,
+    recorder: options.recorder,
+    agentId: () => keeper.current?.agentId,
+    newId: randomUUID,
+    allowUnauthenticatedVerifiers: options.allowUnauthenticatedVerifiers ?? false,
+    allowedForeignJwtClaims: options.allowedForeignJwtClaims ?? [],
+    signingPatience: options.signingPatience ?? 5000,
+    ...(options.rateLimit === "off" ? {} : { limiters: limitersOf(options.rateLimit, clock) }),
+  });
+
+  const workloadRpc = new RpcServer<PeerProcess>({
+    clock,
+    before: admitWorkloadCall,
+    onCall: options.onCall,
+    maxReceiveMessageSize: MAX_REQUEST,
+  });
+  workloadRpc.register(SpiffeWorkloadAPI, workloadApiHandlers(service));
+  workloadRpc.register(Health, health.handlers());
+  const json = stack.use(
+    await createJsonWorkloadApi({ service, clock, log, version, newId: randomUUID, isReady }),
+  );
+
+  const adminRpc = new RpcServer<PeerProcess>({ clock, before: () => undefined });
+  adminRpc.register(Explain, explainHandlers({ ...evidence, cache, audit: options.audit }));
+  adminRpc.register(
+    Status,
+    statusHandlers({ cache, syncer, keeper, version, servingSince: options.servingSince }),
+  );
+  adminRpc.register(Health, health.handlers());
+  const adminHttp = stack.use(
+    await createAdminHttp({ clock, log, metrics, version, newId: randomUUID, isReady }),
+  );
+
+  const workload = stack.use(
+    new LocalEndpoint({
+      path: options.socketPath,
+      mode: 0o777,
+      clock,
+      log,
+      onGrpc: (socket, peer) => workloadRpc.injectConnection(socket, peer),
+      onHttp: (socket, peer) => json.serve(socket, peer),
+    }),
+  );
+  const admin = stack.use(
+    new LocalEndpoint({
+      path: options.adminSocketPath,
+      mode: 0o600,
+      clock,
+      log,
+      onGrpc: (socket, peer) => adminRpc.injectConnection(socket, peer),
+      onHttp: (socket) => adminHttp.serve(socket),
+    }),
+  );
+  await admin.listen();
+  await workload.listen();
+  const kept = stack.move();
+  return {
+    healthChanged: () => health.changed(),
+    async shutdown(grace) {
+      workload.close();
+      admin.close();
+      // Connections are cut only after their last words have left.
+      await Promise.all([
+        workloadRpc.shutdown(grace),
+        adminRpc.shutdown(grace),
+        json[Symbol.asyncDispose](),
+        adminHttp[Symbol.asyncDispose](),
+      ]);
+      await kept.disposeAsync();
+    },
+    [Symbol.asyncDispose]: () => kept.disposeAsync(),
+  };
+}
+
+/** A machine that boots starts many workloads of one user at once, so the burst is some seconds' worth. */
+function limitersOf(limits: WorkloadRateLimits, clock: Clock): WorkloadLimiters {
+  const limiter = (perSecond: number) =>
+    new RateLimiter({ perSecond, burst: perSecond * BURST_SECONDS }, clock);
+  return {
+    x509Svid: limiter(limits.x509Svid),
+    jwtSvid: limiter(limits.jwtSvid),
+    bundles: limiter(limits.bundles),
+    validation: limiter(limits.validation),
+  };
+}
+
+const MAX_REQUEST = 1024 * 1024;
+const BURST_SECONDS = 10;
