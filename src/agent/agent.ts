@@ -12,11 +12,11 @@ import { prepareSocketPath } from "../files/socket-path.ts";
 import { WorkloadRecorder } from "../issuance/workload/issuance-record.ts";
 import { FIELD } from "../observe/fields.ts";
 import { requirePeerIdentification } from "../peer/identify-peer.ts";
+import { SelectorIndex } from "../registry/match.ts";
 import { type AgentMetrics, agentMetrics } from "./agent-metrics.ts";
 import type { AgentDependencies, AgentOptions, RunningAgent } from "./agent-options.ts";
 import { followServer } from "./agent-work.ts";
 import { AgentCache } from "./cache/agent-cache.ts";
-import { EntryIndex } from "./cache/entry-index.ts";
 import { CacheKeeper } from "./disk/cache-file.ts";
 import { takeDataFolder } from "./disk/data-folder.ts";
 import { IdentityFile, type StoredIdentity } from "./disk/identity-file.ts";
@@ -63,7 +63,7 @@ export async function startAgent(options: AgentOptions, deps: AgentDependencies)
         signX509: (requests, signal) => link.server.signX509(requests, signal),
         signJwt: (entryId, audience, signal) => link.server.signJwt(entryId, audience, signal),
       },
-      index: new EntryIndex(),
+      index: new SelectorIndex(),
       clock,
       spread,
       log,

@@ -33,8 +33,8 @@ export class FakeAgentServer implements AsyncDisposable {
   readonly federated = new Map<string, SpiffeBundle>();
   /** How often each method was called. */
   readonly calls = new Map<string, number>();
-  /** TLS handshakes that were finished on this side. */
-  handshakes = 0;
+  /** Connections that were opened, whatever became of them. */
+  connections = 0;
   /** Told by PostStatus. */
   readonly versions: string[] = [];
   /** What every call of an agent is denied with. */
@@ -62,7 +62,7 @@ export class FakeAgentServer implements AsyncDisposable {
     this.#authority = authority;
     this.bundle = authority.bundle();
     this.#rpc = new RpcServer({ clock, before: (context) => this.#admit(context) });
-    this.#register();
+    registerServices(this, this.#rpc, authority, this.#watches);
   }
 
   get port(): number {
@@ -84,7 +84,6 @@ export class FakeAgentServer implements AsyncDisposable {
       rejectUnauthorized: false,
     });
     server.on("secureConnection", (socket) => {
-      this.handshakes += 1;
       this.#sockets.add(socket);
       socket.once("close", () => this.#sockets.delete(socket));
       const { raw } = socket.getPeerCertificate();
@@ -93,6 +92,7 @@ export class FakeAgentServer implements AsyncDisposable {
         raw === undefined ? undefined : parseX509Svid(readCertificate(raw)).spiffeId,
       );
     });
+    server.on("connection", () => (this.connections += 1));
     server.on("tlsClientError", () => undefined);
     server.listen(this.#port, "127.0.0.1");
     await once(server, "listening");
@@ -125,7 +125,7 @@ export class FakeAgentServer implements AsyncDisposable {
   /** Tells the agents something. */
   push(message: WatchMessage): void {
     this.#sequence += 1n;
-    for (const watch of [...this.#watches]) watch({ sequence: this.#sequence, ...message });
+    for (const watch of this.#watches) watch({ sequence: this.#sequence, ...message });
   }
 
   count(method: string): number {
@@ -147,135 +147,8 @@ export class FakeAgentServer implements AsyncDisposable {
     return undefined;
   }
 
-  #register(): void {
-    const authority = this.#authority;
-    const { trustDomain } = authority;
-    const server = this;
-    const issue = (csr: Uint8Array, id: SpiffeId, ttl: number) => ({
-      certChain: authority.issue(csr, id, ttl),
-      id: idMessage(id),
-    });
-    this.#rpc.register(Agent, {
-      async *attestAgent(requests) {
-        let params: { csr: Uint8Array; token: string } | undefined;
-        for await (const { step } of requests) {
-          if (step.case === "params") {
-            const token = Buffer.from(step.value.data?.payload ?? []).toString();
-            params = { csr: step.value.params?.csr ?? new Uint8Array(), token };
-            if (server.challenge !== undefined) {
-              yield { step: { case: "challenge" as const, value: server.challenge } };
-              continue;
-            }
-          }
-          if (params === undefined || !server.tokens.delete(params.token)) {
-            throw new AssayError("JOIN_TOKEN_INVALID", "join token does not exist or has already been used");
-          }
-          const svid = issue(
-            params.csr,
-            spiffeIdOf(trustDomain, `/spire/agent/join_token/${params.token}`),
-            server.agentTtl,
-          );
-          if (server.reattestable) server.tokens.add(params.token);
-          yield { step: { case: "result" as const, value: { svid, reattestable: server.reattestable } } };
-          return;
-        }
-      },
-      renewAgent: ({ params }, { peer }: Context) => ({
-        svid: issue(params?.csr ?? new Uint8Array(), peer as SpiffeId, server.agentTtl),
-      }),
-      postStatus: ({ agentVersion }) => {
-        server.versions.push(agentVersion);
-        return {};
-      },
-    });
-    this.#rpc.register(AgentSync, {
-      async *watchAuthorizedEntries(_request, { signal }) {
-        if (!server.hasStream) throw new AssayError("UNIMPLEMENTED", "unknown service");
-        const queue: WatchMessage[] = [server.#complete()];
-        let wake = () => {};
-        const watch = (message: WatchMessage) => {
-          queue.push(message);
-          wake();
-        };
-        server.#watches.add(watch);
-        const abort = () => wake();
-        signal.addEventListener("abort", abort);
-        try {
-          for (;;) {
-            for (let next = queue.shift(); next !== undefined; next = queue.shift()) yield next;
-            signal.throwIfAborted();
-            await new Promise<void>((resolve) => {
-              wake = resolve;
-            });
-          }
-        } finally {
-          server.#watches.delete(watch);
-        }
-      },
-    });
-    this.#rpc.register(Entry, {
-      async *syncAuthorizedEntries(requests) {
-        const all = [...server.entries.values()];
-        let isFirst = true;
-        for await (const { ids } of requests) {
-          if (isFirst && all.length <= server.pageSize) {
-            yield { entries: all.map(entryMessage) };
-            return;
-          }
-          const found = isFirst ? all : ids.flatMap((id) => server.entries.get(id) ?? []);
-          for (let at = 0; at === 0 || at < found.length; at += server.pageSize) {
-            const page = found.slice(at, at + server.pageSize);
-            const more = at + server.pageSize < found.length;
-            if (isFirst) {
-              yield {
-                more,
-                entryRevisions: page.map(({ id, revision, createdAt }) => ({
-                  id,
-                  revisionNumber: BigInt(revision),
-                  createdAt: BigInt(createdAt),
-                })),
-              };
-            } else yield { more, entries: page.map(entryMessage) };
-          }
-          isFirst = false;
-        }
-      },
-    });
-    this.#rpc.register(Bundle, {
-      getBundle: () => bundleMessage(server.bundle),
-      getFederatedBundle: (request) => {
-        const bundle = server.federated.get(request.trustDomain);
-        if (bundle === undefined) throw new AssayError("BUNDLE_NOT_FOUND", "bundle not found");
-        return bundleMessage(bundle);
-      },
-    });
-    this.#rpc.register(SVID, {
-      batchNewX509SVID: ({ params }) => ({
-        results: params.map(({ entryId, csr }) => {
-          const entry = server.entries.get(entryId);
-          if (entry === undefined || server.unsignable.has(entryId)) {
-            return { status: { code: 5, message: "entry not found or not authorized" } };
-          }
-          return { status: { code: 0, message: "OK" }, svid: issue(csr, entry.spiffeId, server.svidTtl) };
-        }),
-      }),
-      newJWTSVID: ({ entryId, audience }) => {
-        const entry = server.entries.get(entryId);
-        if (entry === undefined) throw new AssayError("ENTRY_NOT_FOUND", "entry not found or not authorized");
-        const svid = authority.jwtSvid(entry.spiffeId, audience, 300);
-        return {
-          svid: {
-            token: svid.token,
-            id: idMessage(svid.spiffeId),
-            issuedAt: BigInt(svid.issuedAt),
-            expiresAt: BigInt(svid.expiresAt),
-          },
-        };
-      },
-    });
-  }
-
-  #complete(): WatchMessage {
+  /** Everything an agent is to know. */
+  complete(): WatchMessage {
     return {
       sequence: this.#sequence,
       complete: true,
@@ -284,6 +157,137 @@ export class FakeAgentServer implements AsyncDisposable {
       federatedBundles: [...this.federated.values()].map(bundleMessage),
     };
   }
+}
+
+function registerServices(
+  server: FakeAgentServer,
+  rpc: RpcServer<SpiffeId | undefined>,
+  authority: FakeAuthority,
+  watches: Set<(message: WatchMessage) => void>,
+): void {
+  const { trustDomain } = authority;
+  const issue = (csr: Uint8Array, id: SpiffeId, ttl: number) => ({
+    certChain: authority.issue(csr, id, ttl),
+    id: idMessage(id),
+  });
+  rpc.register(Agent, {
+    async *attestAgent(requests) {
+      let params: { csr: Uint8Array; token: string } | undefined;
+      for await (const { step } of requests) {
+        if (step.case === "params") {
+          const token = Buffer.from(step.value.data?.payload ?? []).toString();
+          params = { csr: step.value.params?.csr ?? new Uint8Array(), token };
+          if (server.challenge !== undefined) {
+            yield { step: { case: "challenge" as const, value: server.challenge } };
+            continue;
+          }
+        }
+        if (params === undefined || !server.tokens.delete(params.token)) {
+          throw new AssayError("JOIN_TOKEN_INVALID", "join token does not exist or has already been used");
+        }
+        const svid = issue(
+          params.csr,
+          spiffeIdOf(trustDomain, `/spire/agent/join_token/${params.token}`),
+          server.agentTtl,
+        );
+        if (server.reattestable) server.tokens.add(params.token);
+        yield { step: { case: "result" as const, value: { svid, reattestable: server.reattestable } } };
+        return;
+      }
+    },
+    renewAgent: ({ params }, { peer }: Context) => ({
+      svid: issue(params?.csr ?? new Uint8Array(), peer as SpiffeId, server.agentTtl),
+    }),
+    postStatus: ({ agentVersion }) => {
+      server.versions.push(agentVersion);
+      return {};
+    },
+  });
+  rpc.register(AgentSync, {
+    async *watchAuthorizedEntries(_request, { signal }) {
+      if (!server.hasStream) throw new AssayError("UNIMPLEMENTED", "unknown service");
+      const queue: WatchMessage[] = [server.complete()];
+      let wake = () => {};
+      const watch = (message: WatchMessage) => {
+        queue.push(message);
+        wake();
+      };
+      watches.add(watch);
+      const abort = () => wake();
+      signal.addEventListener("abort", abort);
+      try {
+        for (;;) {
+          for (let next = queue.shift(); next !== undefined; next = queue.shift()) yield next;
+          signal.throwIfAborted();
+          await new Promise<void>((resolve) => {
+            wake = resolve;
+          });
+        }
+      } finally {
+        watches.delete(watch);
+      }
+    },
+  });
+  rpc.register(Entry, {
+    async *syncAuthorizedEntries(requests) {
+      const all = [...server.entries.values()];
+      let isFirst = true;
+      for await (const { ids } of requests) {
+        if (isFirst && all.length <= server.pageSize) {
+          yield { entries: all.map(entryMessage) };
+          return;
+        }
+        const found = isFirst ? all : ids.flatMap((id) => server.entries.get(id) ?? []);
+        for (let at = 0; at === 0 || at < found.length; at += server.pageSize) {
+          const page = found.slice(at, at + server.pageSize);
+          const more = at + server.pageSize < found.length;
+          if (isFirst) {
+            yield {
+              more,
+              entryRevisions: page.map(({ id, revision, createdAt }) => ({
+                id,
+                revisionNumber: BigInt(revision),
+                createdAt: BigInt(createdAt),
+              })),
+            };
+          } else yield { more, entries: page.map(entryMessage) };
+        }
+        isFirst = false;
+      }
+    },
+  });
+  rpc.register(Bundle, {
+    getBundle: () => bundleMessage(server.bundle),
+    getFederatedBundle: (request) => {
+      const bundle = server.federated.get(request.trustDomain);
+      if (bundle === undefined) throw new AssayError("BUNDLE_NOT_FOUND", "bundle not found");
+      return bundleMessage(bundle);
+    },
+  });
+  rpc.register(SVID, {
+    batchNewX509SVID: ({ params }) => ({
+      results: params.map(({ entryId, csr }) => {
+        const entry = server.entries.get(entryId);
+        if (entry === undefined || server.unsignable.has(entryId)) {
+          return { status: { code: 5, message: "entry not found or not authorized" } };
+        }
+        return { status: { code: 0, message: "OK" }, svid: issue(csr, entry.spiffeId, server.svidTtl) };
+      }),
+    }),
+    newJWTSVID: ({ entryId, audience }) => {
+      const entry = server.entries.get(entryId);
+      if (entry === undefined) throw new AssayError("ENTRY_NOT_FOUND", "entry not found or not authorized");
+      const svid = authority.jwtSvid(entry.spiffeId, audience, 300);
+      return {
+        svid: {
+          token: svid.token,
+          id: idMessage(svid.spiffeId),
+          issuedAt: BigInt(svid.issuedAt),
+          expiresAt: BigInt(svid.expiresAt),
+        },
+      };
+    },
+  });
 }
 
 /** An entry for a process of this user id. */

@@ -12,7 +12,7 @@ export class ChangeBell {
     this.#ringing = true;
     setImmediate(() => {
       this.#ringing = false;
-      for (const listener of [...this.#listeners]) listener();
+      for (const listener of this.#listeners) listener();
     });
   }
 

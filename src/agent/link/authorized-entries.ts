@@ -65,9 +65,10 @@ export async function readAuthorizedEntries(
 async function nextOf(
   messages: AsyncIterator<SyncAuthorizedEntriesResponse>,
 ): Promise<SyncAuthorizedEntriesResponse> {
-  const { done, value } = await messages.next();
-  if (done === true) throw new AssayError("SERVER_UNAVAILABLE", "the server ended the sync before its end");
-  return value;
+  const next = await messages.next();
+  if (next.done === true)
+    throw new AssayError("SERVER_UNAVAILABLE", "the server ended the sync before its end");
+  return next.value;
 }
 
 const IDS_PER_REQUEST = 500;

@@ -63,7 +63,7 @@ export class ServerLink implements Disposable {
     // A new bundle alone is no reason to begin streams anew: every agent of the trust domain would do so at once.
     const isOther = identity !== this.#identity;
     this.#identity = identity;
-    if (isOther) for (const listener of [...this.#onReplaced]) listener();
+    if (isOther) for (const listener of this.#onReplaced) listener();
   }
 
   /** The server, over the present connection. @throws AssayError `NOT_READY` before the first `use`. */

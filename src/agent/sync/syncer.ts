@@ -95,12 +95,15 @@ export class Syncer {
         failures = heard ? 1 : failures + 1;
         if (!this.#attempt.signal.aborted) await this.#pause(error, failures, heard, signal);
       }
-      if (this.#denial !== undefined) {
-        this.#state = "disconnected";
-        throw this.#denial;
-      }
+      this.#checkDenial();
     }
     this.#state = "disconnected";
+  }
+
+  #checkDenial(): void {
+    if (this.#denial === undefined) return;
+    this.#state = "disconnected";
+    throw this.#denial;
   }
 
   /** One attempt, by the stream if the server has one. Returns where it was told to begin anew. */

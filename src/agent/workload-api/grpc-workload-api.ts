@@ -66,20 +66,19 @@ export function workloadApiHandlers(
       const { spiffeId, claims } = await service.validateJwtSvid(callOf(context), audience, svid);
       return { spiffeId, claims: claims as WireJsonObject };
     },
-    // biome-ignore lint/correctness/useYield: a stream that is not implemented has nothing to say.
-    async *fetchWITSVID() {
-      throw new AssayError("UNIMPLEMENTED", "WIT-SVIDs are not supported");
-    },
-    // biome-ignore lint/correctness/useYield: a stream that is not implemented has nothing to say.
-    async *fetchWITBundles() {
-      throw new AssayError("UNIMPLEMENTED", "WIT-SVIDs are not supported");
-    },
+    fetchWITSVID: refuseWit,
+    fetchWITBundles: refuseWit,
   };
 }
 
 /** The bundles that a message names: the own trust domain's always, a foreign one's only if it has keys of the kind. */
 export function withKeys(bundles: BundleSet, kind: "x509Authorities" | "jwtAuthorities"): BundleSet {
   return bundles.filter((bundle, i) => i === 0 || bundle[kind].length > 0);
+}
+
+// Registered so that the security header is asked for first, as with every other method of the service.
+function refuseWit(): never {
+  throw new AssayError("UNIMPLEMENTED", "WIT-SVIDs are not supported");
 }
 
 function callOf(context: WorkloadContext): WorkloadCall {
