@@ -1,18 +1,22 @@
 import { AssayError } from "../errors/assay-error.ts";
 import { RpcClient } from "../rpc/client.ts";
+import type { RpcTarget } from "../rpc/client-target.ts";
+import type { CliIo } from "./io.ts";
 
 /**
- * Opens a client on an admin socket, runs the command with it and closes it.
- * @throws AssayError whatever the command throws; `SERVER_UNAVAILABLE` says what to look at.
+ * Opens a client on an admin socket, runs the command with it and closes it. A command that is told to end has its calls
+ * cancelled.
+ * @throws AssayError whatever the command throws; `USAGE` for a path that cannot be a socket's; `SERVER_UNAVAILABLE`
+ * says what to look at.
  */
 export async function withAdminClient<Result>(
+  io: CliIo,
   socket: string,
   run: (client: RpcClient) => Promise<Result>,
 ): Promise<Result> {
-  using client = new RpcClient({
-    target: { kind: "unix", path: socket },
-    maxReceiveMessageSize: MAX_MESSAGE,
-  });
+  using client = openClient({ kind: "unix", path: socket }, "--admin-socket");
+  const cancel = (): void => client[Symbol.dispose]();
+  io.signal.addEventListener("abort", cancel);
   try {
     return await run(client);
   } catch (error) {
@@ -23,6 +27,19 @@ export async function withAdminClient<Result>(
         { cause: error },
       );
     }
+    throw error;
+  } finally {
+    io.signal.removeEventListener("abort", cancel);
+  }
+}
+
+/** A client of a socket that was named on the command line. @throws AssayError `USAGE` naming the flag. */
+export function openClient(target: RpcTarget, flag: string): RpcClient {
+  try {
+    return new RpcClient({ target, maxReceiveMessageSize: MAX_MESSAGE });
+  } catch (error) {
+    if (error instanceof AssayError)
+      throw new AssayError("USAGE", `${flag}: ${error.detail}`, { cause: error });
     throw error;
   }
 }

@@ -1,11 +1,12 @@
 import type { Command } from "commander";
-import { parseDuration } from "../config/duration.ts";
 import { Agent as AgentService } from "../proto/gen/spire/api/server/agent/v1/agent_pb.ts";
 import type { Agent } from "../proto/gen/spire/api/types/agent_pb.ts";
 import type { RpcClient } from "../rpc/client.ts";
 import { withAdminClient } from "./admin-client.ts";
+import { durationOf } from "./duration-flag.ts";
 import { type CliIo, writeResult } from "./io.ts";
 import { adminOptions, type AdminOptions } from "./options.ts";
+import { agentView } from "./agent-view.ts";
 import { facts, table, timeText } from "./table.ts";
 import { idText, selectorTexts, wireId } from "./wire-text.ts";
 
@@ -17,20 +18,22 @@ export function addAgentsCommands(program: Command, io: CliIo): void {
     .option("--attestation-type <name>", "only agents attested by this attestor")
     .option("--banned", "only banned agents")
     .action((flags: AdminOptions & { attestationType?: string; banned?: boolean }) =>
-      withAdminClient(flags.adminSocket, async (client) => {
+      withAdminClient(io, flags.adminSocket, async (client) => {
         const found = await listAgents(client, {
           ...(flags.attestationType === undefined ? {} : { byAttestationType: flags.attestationType }),
           ...(flags.banned === undefined ? {} : { byBanned: flags.banned }),
         });
-        writeResult(io, flags.output, found, () => (found.length === 0 ? "no agents" : agentTable(found)));
+        writeResult(io, flags.output, found.map(agentView), () =>
+          found.length === 0 ? "no agents" : agentTable(found),
+        );
       }),
     );
 
   adminOptions(agents.command("show").description("show one agent").argument("<spiffe-id>")).action(
     (id: string, flags: AdminOptions) =>
-      withAdminClient(flags.adminSocket, async (client) => {
-        const agent = await client.service(AgentService).getAgent({ id: wireId(id) });
-        writeResult(io, flags.output, agent, () => agentText(agent));
+      withAdminClient(io, flags.adminSocket, async (client) => {
+        const agent = await client.service(AgentService).getAgent({ id: wireId(id, "<spiffe-id>") });
+        writeResult(io, flags.output, agentView(agent), () => agentText(agent));
       }),
   );
 
@@ -40,8 +43,8 @@ export function addAgentsCommands(program: Command, io: CliIo): void {
       .description("forget an agent: it stops working and may attest again")
       .argument("<spiffe-id>"),
   ).action((id: string, flags: AdminOptions) =>
-    withAdminClient(flags.adminSocket, async (client) => {
-      await client.service(AgentService).deleteAgent({ id: wireId(id) });
+    withAdminClient(io, flags.adminSocket, async (client) => {
+      await client.service(AgentService).deleteAgent({ id: wireId(id, "<spiffe-id>") });
       writeResult(io, flags.output, { evicted: id }, () => `evicted ${id}`);
     }),
   );
@@ -52,8 +55,8 @@ export function addAgentsCommands(program: Command, io: CliIo): void {
       .description("ban an agent: it stops working and may not attest again")
       .argument("<spiffe-id>"),
   ).action((id: string, flags: AdminOptions) =>
-    withAdminClient(flags.adminSocket, async (client) => {
-      await client.service(AgentService).banAgent({ id: wireId(id) });
+    withAdminClient(io, flags.adminSocket, async (client) => {
+      await client.service(AgentService).banAgent({ id: wireId(id, "<spiffe-id>") });
       writeResult(io, flags.output, { banned: id }, () => `banned ${id}`);
     }),
   );
@@ -64,8 +67,8 @@ export function addAgentsCommands(program: Command, io: CliIo): void {
     .option("--expired-for <duration>", "how long ago it expired at least", "720h")
     .option("--dry-run", "name the agents and evict none", false)
     .action((flags: AdminOptions & { expiredFor: string; dryRun: boolean }) =>
-      withAdminClient(flags.adminSocket, async (client) => {
-        const before = new Date(io.clock.now() - parseDuration(flags.expiredFor, "--expired-for"));
+      withAdminClient(io, flags.adminSocket, async (client) => {
+        const before = new Date(io.clock.now() - durationOf(flags.expiredFor, "--expired-for"));
         const found = await listAgents(client, { byExpiresBefore: rfc3339(before), byBanned: false });
         const evicted: string[] = [];
         for (const { id } of found) {

@@ -15,7 +15,7 @@ export function addAuthorityCommands(program: Command, io: CliIo): void {
     const commands = authority.command(kind).description(`${kind === "x509" ? "X.509" : "JWT"} authorities`);
     adminOptions(commands.command("show").description("show the authorities and their states")).action(
       (flags: AdminOptions) =>
-        withAdminClient(flags.adminSocket, async (client) => {
+        withAdminClient(io, flags.adminSocket, async (client) => {
           const service = client.service(LocalAuthority);
           const states =
             kind === "x509"

@@ -10,19 +10,21 @@ import {
 } from "../proto/gen/spire/api/server/bundle/v1/bundle_pb.ts";
 import { type Bundle, BundleSchema } from "../proto/gen/spire/api/types/bundle_pb.ts";
 import type { SpiffeBundle } from "../spiffe/bundle.ts";
-import { parseTrustDomain, parseTrustDomainOrId } from "../spiffe/trust-domain.ts";
+import { parseTrustDomain, type TrustDomain } from "../spiffe/trust-domain.ts";
 import { withAdminClient } from "./admin-client.ts";
 import { type CliIo, writeResult } from "./io.ts";
-import { adminOptions, type AdminOptions } from "./options.ts";
-import { itemFault } from "./wire-text.ts";
+import { adminOptions, type AdminOptions, oneOf } from "./options.ts";
+import { itemFault, typedTrustDomain } from "./wire-text.ts";
 
 /** Adds `assay bundle …`: the own bundle and those of foreign trust domains, on the server's admin socket. */
 export function addBundleCommands(program: Command, io: CliIo): void {
-  const bundle = program.command("bundle").description("SPIFFE bundles: whom a trust domain's SVIDs chain to");
+  const bundle = program
+    .command("bundle")
+    .description("SPIFFE bundles: whom a trust domain's SVIDs chain to");
 
   withFormat(adminOptions(bundle.command("show").description("show the own bundle"))).action(
     (flags: AdminOptions & FormatFlag) =>
-      withAdminClient(flags.adminSocket, async (client) => {
+      withAdminClient(io, flags.adminSocket, async (client) => {
         writeBundle(io, flags, await client.service(BundleService).getBundle({}));
       }),
   );
@@ -30,10 +32,10 @@ export function addBundleCommands(program: Command, io: CliIo): void {
   withFormat(adminOptions(bundle.command("list").description("list the bundles of foreign trust domains")))
     .option("--trust-domain <name>", "only this one")
     .action((flags: AdminOptions & FormatFlag & { trustDomain?: string }) =>
-      withAdminClient(flags.adminSocket, async (client) => {
+      withAdminClient(io, flags.adminSocket, async (client) => {
         const service = client.service(BundleService);
         if (flags.trustDomain !== undefined) {
-          const trustDomain = parseTrustDomainOrId(flags.trustDomain);
+          const trustDomain = typedTrustDomain(flags.trustDomain, "--trust-domain");
           writeBundle(io, flags, await service.getFederatedBundle({ trustDomain }));
           return;
         }
@@ -56,7 +58,7 @@ export function addBundleCommands(program: Command, io: CliIo): void {
     .requiredOption("--trust-domain <name>", "the trust domain")
     .requiredOption("--file <path>", "the bundle; - reads standard input")
     .action((flags: AdminOptions & FormatFlag & { trustDomain: string; file: string }) =>
-      withAdminClient(flags.adminSocket, async (client) => {
+      withAdminClient(io, flags.adminSocket, async (client) => {
         const content = flags.file === "-" ? Buffer.from(await io.stdin()) : await readBytes(flags.file);
         const wanted = bundleOf(flags.trustDomain, content, flags.format);
         const { results } = await client.service(BundleService).batchSetFederatedBundle({
@@ -72,23 +74,32 @@ export function addBundleCommands(program: Command, io: CliIo): void {
         });
         const fault = itemFault(results[0]?.status);
         if (fault !== undefined) throw new AssayError("INVALID_BUNDLE", `cannot set the bundle: ${fault}`);
-        writeResult(io, flags.output, { set: wanted.trustDomain }, () => `set the bundle of ${wanted.trustDomain}`);
+        writeResult(
+          io,
+          flags.output,
+          { set: wanted.trustDomain },
+          () => `set the bundle of ${wanted.trustDomain}`,
+        );
       }),
     );
 
   adminOptions(bundle.command("delete").description("delete the bundle of a foreign trust domain"))
     .requiredOption("--trust-domain <name>", "the trust domain")
-    .option("--mode <mode>", "entries that federate with it: restrict (refuse), dissociate or delete", "restrict")
-    .action((flags: AdminOptions & { trustDomain: string; mode: string }) =>
-      withAdminClient(flags.adminSocket, async (client) => {
-        const mode = DELETE_MODES.get(flags.mode);
-        if (mode === undefined) throw new AssayError("USAGE", "--mode: expected restrict, dissociate or delete");
-        const trustDomain = parseTrustDomainOrId(flags.trustDomain);
+    .option(
+      "--mode <mode>",
+      "entries that federate with it: restrict (refuse), dissociate or delete",
+      oneOf("--mode", ["restrict", "dissociate", "delete"]),
+      "restrict",
+    )
+    .action((flags: AdminOptions & { trustDomain: string; mode: keyof typeof DELETE_MODES }) =>
+      withAdminClient(io, flags.adminSocket, async (client) => {
+        const trustDomain = typedTrustDomain(flags.trustDomain, "--trust-domain");
         const { results } = await client
           .service(BundleService)
-          .batchDeleteFederatedBundle({ trustDomains: [trustDomain], mode });
+          .batchDeleteFederatedBundle({ trustDomains: [trustDomain], mode: DELETE_MODES[flags.mode] });
         const fault = itemFault(results[0]?.status);
-        if (fault !== undefined) throw new AssayError("BUNDLE_NOT_FOUND", `cannot delete the bundle: ${fault}`);
+        if (fault !== undefined)
+          throw new AssayError("BUNDLE_NOT_FOUND", `cannot delete the bundle: ${fault}`);
         writeResult(io, flags.output, { deleted: trustDomain }, () => `deleted the bundle of ${trustDomain}`);
       }),
     );
@@ -102,10 +113,7 @@ function withFormat(command: Command): Command {
   return command.option(
     "--format <format>",
     "pem (X.509 authorities alone) or spiffe (the whole JSON document)",
-    (text) => {
-      if (text !== "pem" && text !== "spiffe") throw new AssayError("USAGE", "--format: expected pem or spiffe");
-      return text;
-    },
+    oneOf<FormatFlag["format"]>("--format", ["pem", "spiffe"]),
     "pem",
   );
 }
@@ -120,7 +128,10 @@ function bundleText(bundle: Bundle, format: FormatFlag["format"]): string {
 }
 
 function documentOf(bundle: Bundle): unknown {
-  return { trust_domain: bundle.trustDomain, ...(JSON.parse(formatBundleDocument(fromWire(bundle))) as object) };
+  return {
+    trust_domain: bundle.trustDomain,
+    ...(JSON.parse(formatBundleDocument(fromWire(bundle))) as object),
+  };
 }
 
 function fromWire(bundle: Bundle): SpiffeBundle {
@@ -136,10 +147,20 @@ function fromWire(bundle: Bundle): SpiffeBundle {
 }
 
 function bundleOf(name: string, content: Uint8Array, format: FormatFlag["format"]): SpiffeBundle {
-  const trustDomain = parseTrustDomainOrId(name);
-  if (format === "spiffe") return parseBundleDocument(trustDomain, content);
+  const trustDomain = typedTrustDomain(name, "--trust-domain");
+  try {
+    return format === "spiffe" ? parseBundleDocument(trustDomain, content) : pemBundle(trustDomain, content);
+  } catch (error) {
+    if (!(error instanceof AssayError)) throw error;
+    throw new AssayError("USAGE", `--file: expected a bundle in the format ${format}: ${error.detail}`, {
+      cause: error,
+    });
+  }
+}
+
+function pemBundle(trustDomain: TrustDomain, content: Uint8Array): SpiffeBundle {
   const certificates = parsePemCertificates(Buffer.from(content).toString("utf8"));
-  if (certificates.length === 0) throw new AssayError("INVALID_BUNDLE", "the file holds no PEM certificate");
+  if (certificates.length === 0) throw new AssayError("INVALID_BUNDLE", "it holds no PEM certificate");
   return {
     ...fromWire(create(BundleSchema, { trustDomain })),
     x509Authorities: certificates.map(({ der }) => ({ certificate: der, tainted: false })),
@@ -150,13 +171,14 @@ async function readBytes(path: string): Promise<Uint8Array> {
   try {
     return await readFile(path);
   } catch (error) {
-    throw new AssayError("USAGE", `--file: ${path} cannot be read`, { cause: error });
+    const code = (error as NodeJS.ErrnoException).code ?? "unknown error";
+    throw new AssayError("USAGE", `--file: ${path} cannot be read (${code})`, { cause: error });
   }
 }
 
-const DELETE_MODES = new Map([
-  ["restrict", DeleteMode.RESTRICT],
-  ["dissociate", DeleteMode.DISSOCIATE],
-  ["delete", DeleteMode.DELETE],
-]);
+const DELETE_MODES = {
+  restrict: DeleteMode.RESTRICT,
+  dissociate: DeleteMode.DISSOCIATE,
+  delete: DeleteMode.DELETE,
+} as const;
 const PAGE_SIZE = 100;

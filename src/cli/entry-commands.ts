@@ -5,12 +5,15 @@ import type { Entry } from "../proto/gen/spire/api/types/entry_pb.ts";
 import { FederatesWithMatch_MatchBehavior } from "../proto/gen/spire/api/types/federateswith_pb.ts";
 import { SelectorMatch_MatchBehavior } from "../proto/gen/spire/api/types/selector_pb.ts";
 import { withAdminClient } from "./admin-client.ts";
-import { applyEntries } from "./entry-apply.ts";
+import { applyEntries, withAttributesOf } from "./entry-apply.ts";
+import { readEntryFile } from "./entry-file.ts";
 import { type EntryFlags, entryFromFlags, maskOfFlags, withEntryFlags } from "./entry-flags.ts";
 import { entryText } from "./entry-text.ts";
+import { entryView } from "./entry-view.ts";
 import { type CliIo, writeResult } from "./io.ts";
-import { adminOptions, type AdminOptions, collect, matchBehavior } from "./options.ts";
-import { itemFault, wireId, wireSelectors } from "./wire-text.ts";
+import { adminOptions, type AdminOptions, collect, oneOf } from "./options.ts";
+import { table } from "./table.ts";
+import { itemFault, typedTrustDomain, wireId, wireSelectors } from "./wire-text.ts";
 
 /** Adds `assay entry …`: registration entries, on the server's admin socket. */
 export function addEntryCommands(program: Command, io: CliIo): void {
@@ -21,7 +24,8 @@ export function addEntryCommands(program: Command, io: CliIo): void {
   withEntryFlags(adminOptions(entry.command("create").description("create an entry")))
     .option("--id <id>", "id of the entry (default: chosen by the server)")
     .action((flags: AdminOptions & EntryFlags & { id?: string }) =>
-      withAdminClient(flags.adminSocket, async (client) => {
+      withAdminClient(io, flags.adminSocket, async (client) => {
+        requireAll(flags);
         const wanted = { ...entryFromFlags(flags), ...(flags.id === undefined ? {} : { id: flags.id }) };
         const { results } = await client.service(EntryService).batchCreateEntry({ entries: [wanted] });
         writeOne(io, flags, results[0], "create");
@@ -33,20 +37,25 @@ export function addEntryCommands(program: Command, io: CliIo): void {
   )
     .requiredOption("--id <id>", "id of the entry")
     .action((flags: AdminOptions & EntryFlags & { id: string }) =>
-      withAdminClient(flags.adminSocket, async (client) => {
+      withAdminClient(io, flags.adminSocket, async (client) => {
         const inputMask = maskOfFlags(flags);
-        if (Object.keys(inputMask).length === 0) throw new AssayError("USAGE", "nothing to change was given");
-        const { results } = await client
-          .service(EntryService)
-          .batchUpdateEntry({ entries: [{ ...entryFromFlags(flags), id: flags.id }], inputMask });
+        const message = { ...entryFromFlags(flags), id: flags.id };
+        if (Object.keys(inputMask).length === 0)
+          throw new AssayError("USAGE", "nothing to change was given, expected a flag such as --hint");
+        const service = client.service(EntryService);
+        const entry =
+          inputMask.additionalAttributes === true
+            ? withAttributesOf(await service.getEntry({ id: flags.id }), { message, flags })
+            : message;
+        const { results } = await service.batchUpdateEntry({ entries: [entry], inputMask });
         writeOne(io, flags, results[0], "update");
       }),
     );
 
   adminOptions(entry.command("delete").description("delete entries"))
-    .requiredOption("--id <id>", "id of an entry; may be given again", collect, [])
+    .requiredOption("--id <id>", "id of an entry; may be given again", collect)
     .action((flags: AdminOptions & { id: readonly string[] }) =>
-      withAdminClient(flags.adminSocket, async (client) => {
+      withAdminClient(io, flags.adminSocket, async (client) => {
         const { results } = await client.service(EntryService).batchDeleteEntry({ ids: [...flags.id] });
         const faults = results.flatMap(({ status, id }) => {
           const fault = itemFault(status);
@@ -63,15 +72,16 @@ export function addEntryCommands(program: Command, io: CliIo): void {
   adminOptions(entry.command("show").description("show one entry"))
     .requiredOption("--id <id>", "id of the entry")
     .action((flags: AdminOptions & { id: string }) =>
-      withAdminClient(flags.adminSocket, async (client) => {
+      withAdminClient(io, flags.adminSocket, async (client) => {
         const found = await client.service(EntryService).getEntry({ id: flags.id });
-        writeResult(io, flags.output, found, () => entryText(found));
+        writeResult(io, flags.output, entryView(found), () => entryText(found));
       }),
     );
 
-  withFilters(adminOptions(entry.command("list").description("list entries, oldest first"))).action(
-    (flags: AdminOptions & FilterFlags) =>
-      withAdminClient(flags.adminSocket, async (client) => {
+  withFilters(adminOptions(entry.command("list").description("list entries, oldest first")))
+    .option("--long", "everything about each entry, not a table", false)
+    .action((flags: AdminOptions & FilterFlags & { long: boolean }) =>
+      withAdminClient(io, flags.adminSocket, async (client) => {
         const entries: Entry[] = [];
         let pageToken = "";
         do {
@@ -81,15 +91,16 @@ export function addEntryCommands(program: Command, io: CliIo): void {
           entries.push(...page.entries);
           pageToken = page.nextPageToken;
         } while (pageToken !== "");
-        writeResult(io, flags.output, entries, () =>
-          entries.length === 0 ? "no entries" : entries.map(entryText).join("\n\n"),
-        );
+        writeResult(io, flags.output, entries.map(entryView), () => {
+          if (entries.length === 0) return "no entries";
+          return flags.long ? entries.map(entryText).join("\n\n") : entryTable(entries);
+        });
       }),
-  );
+    );
 
   withFilters(adminOptions(entry.command("count").description("count entries"))).action(
     (flags: AdminOptions & FilterFlags) =>
-      withAdminClient(flags.adminSocket, async (client) => {
+      withAdminClient(io, flags.adminSocket, async (client) => {
         const { count } = await client.service(EntryService).countEntries({ filter: filterOf(flags) });
         writeResult(io, flags.output, { count }, () => String(count));
       }),
@@ -105,16 +116,24 @@ export function addEntryCommands(program: Command, io: CliIo): void {
   )
     .option("--dry-run", "say what would change and change nothing", false)
     .action((file: string, flags: AdminOptions & { dryRun: boolean }) =>
-      withAdminClient(flags.adminSocket, (client) => applyEntries(client, io, file, flags)),
+      withAdminClient(io, flags.adminSocket, async (client) => {
+        const applied = await applyEntries(client, await readEntryFile(io, file), flags.dryRun);
+        writeResult(io, flags.output, applied, () =>
+          table(
+            [flags.dryRun ? "WOULD BE" : "OUTCOME", "SPIFFE ID", "ENTRY ID"],
+            applied.map(({ outcome, spiffe_id, id }) => [outcome, spiffe_id, id]),
+          ),
+        );
+      }),
     );
 }
 
 interface FilterFlags {
   readonly spiffeId?: string;
   readonly parentId?: string;
-  readonly selector: readonly string[];
-  readonly matchSelectors: string;
-  readonly federatesWith: readonly string[];
+  readonly selector?: readonly string[];
+  readonly matchSelectors: keyof typeof MATCHES;
+  readonly federatesWith?: readonly string[];
   readonly hint?: string;
   readonly downstream?: boolean;
 }
@@ -123,41 +142,62 @@ function withFilters(command: Command): Command {
   return command
     .option("--spiffe-id <id>", "only entries of this SPIFFE ID")
     .option("--parent-id <id>", "only entries below this parent")
-    .option("--selector <type:value>", "only entries with these selectors; may be given again", collect, [])
-    .option("--match-selectors <how>", "exact, subset, superset or any", "superset")
+    .option("--selector <type:value>", "only entries with these selectors; may be given again", collect)
+    .option(
+      "--match-selectors <how>",
+      "exact, subset, superset or any",
+      oneOf("--match-selectors", ["exact", "subset", "superset", "any"]),
+      "superset",
+    )
     .option(
       "--federates-with <trust-domain>",
       "only entries that federate with it; may be given again",
       collect,
-      [],
     )
     .option("--hint <hint>", "only entries with this hint")
     .option("--downstream", "only downstream entries");
 }
 
 function filterOf(flags: FilterFlags) {
+  const { spiffeId, parentId, selector, federatesWith } = flags;
   return {
-    ...(flags.spiffeId === undefined ? {} : { bySpiffeId: wireId(flags.spiffeId) }),
-    ...(flags.parentId === undefined ? {} : { byParentId: wireId(flags.parentId) }),
-    ...(flags.selector.length === 0
+    ...(spiffeId === undefined ? {} : { bySpiffeId: wireId(spiffeId, "--spiffe-id") }),
+    ...(parentId === undefined ? {} : { byParentId: wireId(parentId, "--parent-id") }),
+    ...(selector === undefined
       ? {}
       : {
           bySelectors: {
-            selectors: wireSelectors(flags.selector),
-            match: matchBehavior(SelectorMatch_MatchBehavior, flags.matchSelectors),
+            selectors: wireSelectors(selector, "--selector"),
+            match: MATCHES[flags.matchSelectors],
           },
         }),
-    ...(flags.federatesWith.length === 0
+    ...(federatesWith === undefined
       ? {}
       : {
           byFederatesWith: {
-            trustDomains: [...flags.federatesWith],
+            trustDomains: federatesWith.map((text) => typedTrustDomain(text, "--federates-with")),
             match: FederatesWithMatch_MatchBehavior.MATCH_SUPERSET,
           },
         }),
     ...(flags.hint === undefined ? {} : { byHint: flags.hint }),
     ...(flags.downstream === undefined ? {} : { byDownstream: flags.downstream }),
   };
+}
+
+function requireAll({ spiffeId, parentId, node, selector }: EntryFlags): void {
+  const missing = [
+    ...(spiffeId === undefined ? ["--spiffe-id"] : []),
+    ...(parentId === undefined && node !== true ? ["--parent-id (or --node)"] : []),
+    ...(selector === undefined ? ["--selector"] : []),
+  ];
+  if (missing.length > 0) throw new AssayError("USAGE", `an entry needs ${missing.join(" and ")}`);
+}
+
+function entryTable(entries: readonly Entry[]): string {
+  return table(
+    ["ENTRY ID", "SPIFFE ID", "PARENT ID", "SELECTORS"],
+    entries.map(entryView).map((view) => [view.id, view.spiffe_id, view.parent_id, view.selectors.join(" ")]),
+  );
 }
 
 function writeOne(
@@ -177,7 +217,13 @@ function writeOne(
     );
   }
   const { entry } = result;
-  writeResult(io, flags.output, entry, () => entryText(entry));
+  writeResult(io, flags.output, entryView(entry), () => entryText(entry));
 }
 
+const MATCHES = {
+  exact: SelectorMatch_MatchBehavior.MATCH_EXACT,
+  subset: SelectorMatch_MatchBehavior.MATCH_SUBSET,
+  superset: SelectorMatch_MatchBehavior.MATCH_SUPERSET,
+  any: SelectorMatch_MatchBehavior.MATCH_ANY,
+} as const;
 const PAGE_SIZE = 500;

@@ -1,12 +1,12 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { Command } from "commander";
-import { parseDuration } from "../config/duration.ts";
 import { AssayError } from "../errors/assay-error.ts";
-import type { EntryMaskSchema, EntrySchema } from "../proto/gen/spire/api/types/entry_pb.ts";
+import type { Entry, EntryMaskSchema, EntrySchema } from "../proto/gen/spire/api/types/entry_pb.ts";
+import { secondsOf } from "./duration-flag.ts";
 import { collect } from "./options.ts";
-import { wireId, wireSelectors } from "./wire-text.ts";
+import { typedTrustDomain, wireId, wireSelectors } from "./wire-text.ts";
 
-/** What an entry is described with on the command line. */
+/** What an entry is described with, on the command line or in a file. A field that was not given is absent. */
 export interface EntryFlags {
   readonly spiffeId?: string;
   readonly parentId?: string;
@@ -25,42 +25,59 @@ export interface EntryFlags {
   readonly includeJti?: boolean;
 }
 
-/** Adds the flags of an entry's fields. */
+/** An entry to be sent. */
+export type EntryDraft = Exclude<MessageInitShape<typeof EntrySchema>, Entry>;
+
+/** How messages call the fields that can be malformed. */
+export type EntryFieldNames = Readonly<
+  Record<
+    "spiffeId" | "parentId" | "selector" | "x509SvidTtl" | "jwtSvidTtl" | "federatesWith" | "expiresAt",
+    string
+  >
+>;
+
+/** Adds the flags of an entry's fields. Each switch can be turned off too, so that an update can take it back. */
 export function withEntryFlags(command: Command): Command {
-  return command
+  command
     .option("--spiffe-id <id>", "the SPIFFE ID that is earned")
     .option("--parent-id <id>", "who may hand it out: an agent's ID or a node alias")
     .option("--node", "make a node alias: the parent is the server itself")
-    .option("--selector <type:value>", "a selector that must be found; may be given again", collectOptional)
-    .option("--x509-svid-ttl <duration>", "lifetime of X509-SVIDs, e.g. 1h (default: the server's)")
-    .option("--jwt-svid-ttl <duration>", "lifetime of JWT-SVIDs, e.g. 5m (default: the server's)")
-    .option("--federates-with <trust-domain>", "a foreign trust domain; may be given again", collectOptional)
-    .option("--dns-name <name>", "a DNS name in X509-SVIDs; may be given again", collectOptional)
+    .option("--selector <type:value>", "a selector that must be found; may be given again", collect)
+    .option("--x509-svid-ttl <duration>", "lifetime of X509-SVIDs, such as 1h, or default")
+    .option("--jwt-svid-ttl <duration>", "lifetime of JWT-SVIDs, such as 5m, or default")
+    .option(
+      "--federates-with <trust-domain>",
+      "a foreign trust domain, or '' for none; may be given again",
+      collect,
+    )
+    .option("--dns-name <name>", "a DNS name in X509-SVIDs, or '' for none; may be given again", collect)
     .option("--hint <hint>", "tells a workload's several identities apart")
-    .option("--expires-at <time>", "RFC 3339 time after which nothing is earned")
-    .option("--admin", "the SVID may call the server's operator API")
-    .option("--downstream", "the SVID may have an intermediate authority signed")
-    .option("--store-svid", "for stores of SVIDs, not for the Workload API")
-    .option("--no-x509-prefetch", "sign X509-SVIDs only when asked for")
-    .option("--include-jti", "every JWT-SVID carries a jti and is never served from a cache");
+    .option("--expires-at <time>", "RFC 3339 time after which nothing is earned, or never");
+  for (const [name, description] of SWITCHES) {
+    command.option(`--${name}`, description).option(`--no-${name}`, `not --${name}`);
+  }
+  return command;
 }
 
-/** The entry that the flags describe; fields whose flag is absent keep the wire's default. @throws AssayError `USAGE`. */
-export function entryFromFlags(flags: EntryFlags): MessageInitShape<typeof EntrySchema> {
-  if (flags.node === true && flags.parentId !== undefined) {
-    throw new AssayError("USAGE", "--node and --parent-id exclude each other");
-  }
-  const parentId = flags.node === true ? serverIdOf(flags.spiffeId) : flags.parentId;
+/**
+ * The entry that is described; fields that were not given keep the wire's default.
+ * @throws AssayError `USAGE` naming the field.
+ */
+export function entryFromFlags(
+  flags: EntryFlags,
+  names: EntryFieldNames = FLAG_NAMES,
+): EntryDraft {
+  const parentId = parentOf(flags, names);
   return {
-    ...(flags.spiffeId === undefined ? {} : { spiffeId: wireId(flags.spiffeId) }),
-    ...(parentId === undefined ? {} : { parentId: wireId(parentId) }),
-    selectors: wireSelectors(flags.selector ?? []),
-    x509SvidTtl: seconds("--x509-svid-ttl", flags.x509SvidTtl),
-    jwtSvidTtl: seconds("--jwt-svid-ttl", flags.jwtSvidTtl),
-    federatesWith: [...(flags.federatesWith ?? [])],
-    dnsNames: [...(flags.dnsName ?? [])],
+    ...(flags.spiffeId === undefined ? {} : { spiffeId: wireId(flags.spiffeId, names.spiffeId) }),
+    ...(parentId === undefined ? {} : { parentId }),
+    selectors: wireSelectors(flags.selector ?? [], names.selector),
+    x509SvidTtl: ttl(flags.x509SvidTtl, names.x509SvidTtl),
+    jwtSvidTtl: ttl(flags.jwtSvidTtl, names.jwtSvidTtl),
+    federatesWith: given(flags.federatesWith).map((text) => typedTrustDomain(text, names.federatesWith)),
+    dnsNames: given(flags.dnsName),
     hint: flags.hint ?? "",
-    expiresAt: expiry(flags.expiresAt),
+    expiresAt: expiry(flags.expiresAt, names.expiresAt),
     admin: flags.admin ?? false,
     downstream: flags.downstream ?? false,
     storeSvid: flags.storeSvid ?? false,
@@ -71,9 +88,9 @@ export function entryFromFlags(flags: EntryFlags): MessageInitShape<typeof Entry
   };
 }
 
-/** The mask that names the fields whose flags are there. */
+/** The mask that names the fields that were given. */
 export function maskOfFlags(flags: EntryFlags): MessageInitShape<typeof EntryMaskSchema> {
-  const given: Record<string, boolean> = {
+  const isGiven: Record<string, boolean> = {
     spiffeId: flags.spiffeId !== undefined,
     parentId: flags.parentId !== undefined || flags.node === true,
     selectors: flags.selector !== undefined,
@@ -86,32 +103,56 @@ export function maskOfFlags(flags: EntryFlags): MessageInitShape<typeof EntryMas
     admin: flags.admin !== undefined,
     downstream: flags.downstream !== undefined,
     storeSvid: flags.storeSvid !== undefined,
-    additionalAttributes: flags.x509Prefetch === false || flags.includeJti !== undefined,
+    additionalAttributes: flags.x509Prefetch !== undefined || flags.includeJti !== undefined,
   };
-  return Object.fromEntries(Object.entries(given).filter(([, isGiven]) => isGiven));
+  return Object.fromEntries(Object.entries(isGiven).filter(([, value]) => value));
 }
 
-function collectOptional(value: string, before: readonly string[] | undefined): readonly string[] {
-  return collect(value, before ?? []);
-}
-
-function serverIdOf(spiffeId: string | undefined): string {
-  if (spiffeId === undefined)
+function parentOf(flags: EntryFlags, names: EntryFieldNames) {
+  if (flags.node !== true)
+    return flags.parentId === undefined ? undefined : wireId(flags.parentId, names.parentId);
+  if (flags.parentId !== undefined)
+    throw new AssayError("USAGE", "--node and --parent-id exclude each other");
+  if (flags.spiffeId === undefined)
     throw new AssayError("USAGE", "--node needs --spiffe-id, which names the trust domain");
-  return `spiffe://${wireId(spiffeId).trustDomain}/spire/server`;
+  return { trustDomain: wireId(flags.spiffeId, names.spiffeId).trustDomain, path: "/spire/server" };
 }
 
-function seconds(flag: string, text: string | undefined): number {
-  if (text === undefined) return 0;
-  const milliseconds = parseDuration(text, flag);
-  if (milliseconds % 1000 !== 0) throw new AssayError("USAGE", `${flag}: expected whole seconds`);
-  return milliseconds / 1000;
+// An empty value is how a command line says "none".
+function given(values: readonly string[] | undefined): string[] {
+  return (values ?? []).filter((value) => value !== "");
 }
 
-function expiry(text: string | undefined): bigint {
-  if (text === undefined) return 0n;
-  const milliseconds = Date.parse(text);
-  if (Number.isNaN(milliseconds))
-    throw new AssayError("USAGE", "--expires-at: expected a time such as 2030-01-31T12:00:00Z");
+function ttl(text: string | undefined, name: string): number {
+  return text === undefined || text === "default" ? 0 : secondsOf(text, name);
+}
+
+function expiry(text: string | undefined, name: string): bigint {
+  if (text === undefined || text === "never") return 0n;
+  const milliseconds = RFC_3339.test(text) ? Date.parse(text) : Number.NaN;
+  if (Number.isNaN(milliseconds)) {
+    throw new AssayError(
+      "USAGE",
+      `${name}: expected a time such as 2030-01-31T12:00:00Z, got ${JSON.stringify(text)}`,
+    );
+  }
   return BigInt(Math.floor(milliseconds / 1000));
 }
+
+const SWITCHES = [
+  ["admin", "the SVID may call the server's operator API"],
+  ["downstream", "the SVID may have an intermediate authority signed"],
+  ["store-svid", "for stores of SVIDs, not for the Workload API"],
+  ["x509-prefetch", "have X509-SVIDs ready before they are asked for (the default)"],
+  ["include-jti", "every JWT-SVID carries a jti and is never served from a cache"],
+] as const;
+const FLAG_NAMES: EntryFieldNames = {
+  spiffeId: "--spiffe-id",
+  parentId: "--parent-id",
+  selector: "--selector",
+  x509SvidTtl: "--x509-svid-ttl",
+  jwtSvidTtl: "--jwt-svid-ttl",
+  federatesWith: "--federates-with",
+  expiresAt: "--expires-at",
+};
+const RFC_3339 = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})$/;

@@ -1,12 +1,16 @@
 import type { Command } from "commander";
-import { DEFAULT_ADMIN_SOCKET, DEFAULT_AGENT_ADMIN_SOCKET } from "../config/defaults.ts";
 import { AssayError } from "../errors/assay-error.ts";
 import { Explain as AgentExplain } from "../proto/gen/assay/api/agent/v1/explain_pb.ts";
 import { Explain as ServerExplain } from "../proto/gen/assay/api/server/v1/explain_pb.ts";
-import { type Decision, Decision_Outcome, type NearMiss } from "../proto/gen/assay/api/types/v1/decision_pb.ts";
+import {
+  type Decision,
+  Decision_Outcome,
+  type NearMiss,
+} from "../proto/gen/assay/api/types/v1/decision_pb.ts";
 import { withAdminClient } from "./admin-client.ts";
 import { type CliIo, writeResult } from "./io.ts";
-import { outputOption, type AdminOptions } from "./options.ts";
+import { adminOptions, agentAdminOptions, type AdminOptions } from "./options.ts";
+import { plainMessage } from "./plain-message.ts";
 import { facts, timeText } from "./table.ts";
 import { idText, selectorTexts, wireId } from "./wire-text.ts";
 
@@ -14,65 +18,78 @@ import { idText, selectorTexts, wireId } from "./wire-text.ts";
 export function addExplainCommands(program: Command, io: CliIo): void {
   const explain = program.command("explain").description("why somebody got an identity, or none");
 
-  agentOptions(explain.command("pid").description("what a process on this node is and what it may have").argument("<pid>")).action(
-    (text: string, flags: AdminOptions) =>
-      withAdminClient(flags.adminSocket, async (client) => {
-        const pid = Number(text);
-        if (!Number.isSafeInteger(pid) || pid < 1) throw new AssayError("USAGE", "expected a process id");
-        const found = await client.service(AgentExplain).explainPid({ pid });
-        writeResult(io, flags.output, found, () =>
-          [
-            facts([
-              ["Process", `${found.process?.pid ?? pid} ${found.process?.path ?? ""}`.trimEnd()],
-              ["User and group", `uid ${found.process?.uid ?? "?"}, gid ${found.process?.gid ?? "?"}`],
-              ["Selectors", selectorTexts(found.selectors)],
-              ["Outcome", outcomeText(found.outcome, found.code)],
-              ["May have", found.matchedEntries.map((entry) => `${idText(entry.spiffeId)}  (entry ${entry.id})`)],
-            ]),
-            ...nearMissText(found.nearMisses),
-          ].join("\n"),
-        );
-      }),
+  agentAdminOptions(
+    explain
+      .command("pid")
+      .description("what a process on this node is and what it may have")
+      .argument("<pid>"),
+  ).action((text: string, flags: AdminOptions) =>
+    withAdminClient(io, flags.adminSocket, async (client) => {
+      const pid = Number(text);
+      if (!/^[1-9]\d{0,9}$/.test(text) || pid > MAX_PID)
+        throw new AssayError("USAGE", `<pid>: expected a process id, got ${JSON.stringify(text)}`);
+      const found = await client.service(AgentExplain).explainPid({ pid });
+      writeResult(io, flags.output, withOutcome(found), () =>
+        [
+          facts([
+            ["Process", `${found.process?.pid ?? pid} ${found.process?.path ?? ""}`.trimEnd()],
+            ["User and group", `uid ${found.process?.uid ?? "?"}, gid ${found.process?.gid ?? "?"}`],
+            ["Selectors", selectorTexts(found.selectors)],
+            ["Outcome", outcomeText(found.outcome, found.code)],
+            ...given("Why", found.detail === "" ? [] : [found.detail]),
+            [
+              "May have",
+              found.matchedEntries.map((entry) => `${idText(entry.spiffeId)}  (entry ${entry.id})`),
+            ],
+          ]),
+          ...nearMissText(found.nearMisses),
+        ].join("\n"),
+      );
+    }),
   );
 
-  outputOption(
-    explain.command("decision").description("one decision of the audit log of the server or an agent").argument("<id>"),
+  adminOptions(
+    explain
+      .command("decision")
+      .description("one decision of the audit log of the server or an agent")
+      .argument("<id>"),
   )
-    .option("--admin-socket <path>", "the server's admin socket", DEFAULT_ADMIN_SOCKET)
     .option("--agent-admin-socket <path>", "ask the agent behind this admin socket instead")
     .action((id: string, flags: AdminOptions & { agentAdminSocket?: string }) =>
-      withAdminClient(flags.agentAdminSocket ?? flags.adminSocket, async (client) => {
+      withAdminClient(io, flags.agentAdminSocket ?? flags.adminSocket, async (client) => {
         const service = flags.agentAdminSocket === undefined ? ServerExplain : AgentExplain;
         const { decision } = await client.service(service).explainDecision({ decisionId: id });
         if (decision === undefined) throw new AssayError("DECISION_NOT_FOUND", `no decision ${id}`);
-        writeResult(io, flags.output, decision, () => decisionText(decision));
+        writeResult(io, flags.output, withOutcome(decision), () => decisionText(decision));
       }),
     );
 
-  outputOption(explain.command("node").description("what the server knows of an agent and lets it hand out").argument("<spiffe-id>"))
-    .option("--admin-socket <path>", "the server's admin socket", DEFAULT_ADMIN_SOCKET)
-    .action((id: string, flags: AdminOptions) =>
-      withAdminClient(flags.adminSocket, async (client) => {
-        const found = await client.service(ServerExplain).explainNode({ agentId: wireId(id) });
-        writeResult(io, flags.output, found, () =>
-          [
-            facts([
-              ["Agent", id],
-              ["Status", found.status],
-              ["Attested by", found.agent?.attestationType ?? ""],
-              ["Selectors", selectorTexts(found.agent?.selectors ?? [])],
-              ["Aliases", found.aliases.map((entry) => `${idText(entry.spiffeId)}  (entry ${entry.id})`)],
-              ["May hand out", found.authorizedEntries.map((entry) => `${idText(entry.spiffeId)}  (entry ${entry.id})`)],
-            ]),
-            ...nearMissText(found.nearMisses),
-          ].join("\n"),
-        );
-      }),
-    );
-}
-
-function agentOptions(command: Command): Command {
-  return outputOption(command).option("--admin-socket <path>", "the agent's admin socket", DEFAULT_AGENT_ADMIN_SOCKET);
+  adminOptions(
+    explain
+      .command("node")
+      .description("what the server knows of an agent and lets it hand out")
+      .argument("<spiffe-id>"),
+  ).action((id: string, flags: AdminOptions) =>
+    withAdminClient(io, flags.adminSocket, async (client) => {
+      const found = await client.service(ServerExplain).explainNode({ agentId: wireId(id, "<spiffe-id>") });
+      writeResult(io, flags.output, plainMessage(found), () =>
+        [
+          facts([
+            ["Agent", id],
+            ["Status", found.status],
+            ["Attested by", found.agent?.attestationType ?? ""],
+            ["Selectors", selectorTexts(found.agent?.selectors ?? [])],
+            ["Aliases", found.aliases.map((entry) => `${idText(entry.spiffeId)}  (entry ${entry.id})`)],
+            [
+              "May hand out",
+              found.authorizedEntries.map((entry) => `${idText(entry.spiffeId)}  (entry ${entry.id})`),
+            ],
+          ]),
+          ...nearMissText(found.nearMisses),
+        ].join("\n"),
+      );
+    }),
+  );
 }
 
 function decisionText(decision: Decision): string {
@@ -89,7 +106,9 @@ function decisionText(decision: Decision): string {
         ...(caller?.address === undefined || caller.address === "" ? [] : [caller.address]),
         ...(caller?.process === undefined
           ? []
-          : [`pid ${caller.process.pid}, uid ${caller.process.uid}, gid ${caller.process.gid} ${caller.process.path}`.trimEnd()]),
+          : [
+              `pid ${caller.process.pid}, uid ${caller.process.uid}, gid ${caller.process.gid} ${caller.process.path}`.trimEnd(),
+            ]),
       ]),
       ...given("Selectors", selectorTexts(decision.selectors)),
       ...given("Entry", decision.entryId === "" ? [] : [decision.entryId]),
@@ -120,11 +139,17 @@ function nearMissText(misses: readonly NearMiss[]): readonly string[] {
   ];
 }
 
+function withOutcome(message: { readonly outcome: Decision_Outcome }): object {
+  return { ...(plainMessage(message) as object), outcome: OUTCOMES.get(message.outcome) ?? "unknown" };
+}
+
 function outcomeText(outcome: Decision_Outcome, code: string): string {
   const name = OUTCOMES.get(outcome) ?? "unknown";
   return code === "" ? name : `${name} (${code})`;
 }
 
+// The largest process id that the wire can carry.
+const MAX_PID = 2 ** 31 - 1;
 const OUTCOMES: ReadonlyMap<Decision_Outcome, string> = new Map<Decision_Outcome, string>([
   [Decision_Outcome.ISSUED, "issued"],
   [Decision_Outcome.DENIED, "denied"],

@@ -1,6 +1,7 @@
+import { resolve } from "node:path";
 import type { Command } from "commander";
-import { DEFAULT_ADMIN_SOCKET } from "../config/defaults.ts";
 import { AssayError } from "../errors/assay-error.ts";
+import { DEFAULT_ADMIN_SOCKET, DEFAULT_AGENT_ADMIN_SOCKET } from "./default-sockets.ts";
 import type { OutputForm } from "./io.ts";
 
 /** What every command that talks to an admin socket takes. */
@@ -12,7 +13,24 @@ export interface AdminOptions {
 /** Adds the flags of a command that talks to the server's admin socket. */
 export function adminOptions(command: Command): Command {
   return outputOption(
-    command.option("--admin-socket <path>", "the server's admin socket", DEFAULT_ADMIN_SOCKET),
+    command.option(
+      "--admin-socket <path>",
+      "the server's admin socket",
+      (path) => resolve(path),
+      DEFAULT_ADMIN_SOCKET,
+    ),
+  );
+}
+
+/** Adds the flags of a command that talks to the agent's admin socket. */
+export function agentAdminOptions(command: Command): Command {
+  return outputOption(
+    command.option(
+      "--admin-socket <path>",
+      "the agent's admin socket",
+      (path) => resolve(path),
+      DEFAULT_AGENT_ADMIN_SOCKET,
+    ),
   );
 }
 
@@ -21,23 +39,22 @@ export function outputOption(command: Command): Command {
   return command.option(
     "--output <form>",
     "pretty for people, json for programs",
-    (text): OutputForm => {
-      if (text !== "pretty" && text !== "json")
-        throw new AssayError("USAGE", "--output: expected pretty or json");
-      return text;
-    },
+    oneOf<OutputForm>("--output", ["pretty", "json"]),
     "pretty",
   );
 }
 
-/** Collects a flag that may be given several times. */
-export function collect(value: string, before: readonly string[]): readonly string[] {
-  return [...before, value];
+/** Reads a flag that is one of a few words. @throws AssayError `USAGE`. */
+export function oneOf<Word extends string>(flag: string, words: readonly Word[]): (text: string) => Word {
+  return (text) => {
+    const word = words.find((candidate) => candidate === text);
+    if (word !== undefined) return word;
+    const list = `${words.slice(0, -1).join(", ")} or ${words.at(-1) ?? ""}`;
+    throw new AssayError("USAGE", `${flag}: expected ${list}, got ${JSON.stringify(text)}`);
+  };
 }
 
-/** The value of one of the four ways to match lists. @throws AssayError `USAGE`. */
-export function matchBehavior<Value>(behaviors: Readonly<Record<string, Value>>, name: string): Value {
-  const value = behaviors[`MATCH_${name.toUpperCase()}`];
-  if (value === undefined) throw new AssayError("USAGE", "expected exact, subset, superset or any");
-  return value;
+/** Collects a flag that may be given several times. */
+export function collect(value: string, before: readonly string[] | undefined): readonly string[] {
+  return [...(before ?? []), value];
 }

@@ -1,8 +1,7 @@
 import type { Command } from "commander";
-import { parseDuration } from "../config/duration.ts";
-import { AssayError } from "../errors/assay-error.ts";
 import { Agent as AgentService } from "../proto/gen/spire/api/server/agent/v1/agent_pb.ts";
 import { withAdminClient } from "./admin-client.ts";
+import { secondsOf } from "./duration-flag.ts";
 import { type CliIo, writeResult } from "./io.ts";
 import { adminOptions, type AdminOptions } from "./options.ts";
 import { timeText } from "./table.ts";
@@ -22,13 +21,11 @@ export function addTokenCommands(program: Command, io: CliIo): void {
     .option("--ttl <duration>", "how long the token may be used", "10m")
     .option("--token <text>", "the token itself (default: chosen by the server)")
     .action((flags: AdminOptions & { spiffeId?: string; ttl: string; token?: string }) =>
-      withAdminClient(flags.adminSocket, async (client) => {
-        const milliseconds = parseDuration(flags.ttl, "--ttl");
-        if (milliseconds % 1000 !== 0) throw new AssayError("USAGE", "--ttl: expected whole seconds");
+      withAdminClient(io, flags.adminSocket, async (client) => {
         const made = await client.service(AgentService).createJoinToken({
-          ttl: milliseconds / 1000,
+          ttl: secondsOf(flags.ttl, "--ttl"),
           token: flags.token ?? "",
-          ...(flags.spiffeId === undefined ? {} : { agentId: wireId(flags.spiffeId) }),
+          ...(flags.spiffeId === undefined ? {} : { agentId: wireId(flags.spiffeId, "--spiffe-id") }),
         });
         writeResult(
           io,

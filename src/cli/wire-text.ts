@@ -1,21 +1,33 @@
+import { AssayError } from "../errors/assay-error.ts";
 import type { SPIFFEID } from "../proto/gen/spire/api/types/spiffeid_pb.ts";
-import { parseSpiffeId, pathOf, trustDomainOf } from "../spiffe/id.ts";
+import { parseSpiffeId, pathOf, type SpiffeId, trustDomainOf } from "../spiffe/id.ts";
 import { parseSelector, type Selector } from "../spiffe/selector.ts";
+import { parseTrustDomainOrId, type TrustDomain } from "../spiffe/trust-domain.ts";
 
 /** A SPIFFE ID of the wire as text. */
-export function idText(id: SPIFFEID | undefined): string {
+export function idText(id: Pick<SPIFFEID, "trustDomain" | "path"> | undefined): string {
   return id === undefined ? "" : `spiffe://${id.trustDomain}${id.path}`;
 }
 
-/** A SPIFFE ID given on the command line for the wire. @throws AssayError `INVALID_SPIFFE_ID`. */
-export function wireId(text: string): { trustDomain: string; path: string } {
-  const id = parseSpiffeId(text);
+/** A SPIFFE ID that somebody typed, for the wire; `name` is the flag or key it was typed at. @throws AssayError `USAGE`. */
+export function wireId(text: string, name: string): { trustDomain: string; path: string } {
+  const id = typedSpiffeId(text, name);
   return { trustDomain: trustDomainOf(id), path: pathOf(id) };
 }
 
-/** Selectors given on the command line for the wire. @throws AssayError `INVALID_SELECTOR`. */
-export function wireSelectors(texts: readonly string[]): { type: string; value: string }[] {
-  return texts.map((text) => ({ ...parseSelector(text) }));
+/** A SPIFFE ID that somebody typed. @throws AssayError `USAGE` naming the flag or key. */
+export function typedSpiffeId(text: string, name: string): SpiffeId {
+  return typed(text, name, parseSpiffeId);
+}
+
+/** Selectors that somebody typed, for the wire. @throws AssayError `USAGE`. */
+export function wireSelectors(texts: readonly string[], name: string): { type: string; value: string }[] {
+  return texts.map((text) => ({ ...typed(text, name, parseSelector) }));
+}
+
+/** A trust domain that somebody typed, by its name or its SPIFFE ID. @throws AssayError `USAGE`. */
+export function typedTrustDomain(text: string, name: string): TrustDomain {
+  return typed(text, name, parseTrustDomainOrId);
 }
 
 /** Selectors of the wire as text. */
@@ -31,6 +43,22 @@ export function itemFault(
   return `${STATUS_NAMES[status.code] ?? status.code}: ${status.message}`;
 }
 
+function typed<Value>(text: string, name: string, parse: (text: string) => Value): Value {
+  try {
+    return parse(text);
+  } catch (error) {
+    if (!(error instanceof AssayError)) throw error;
+    throw new AssayError(
+      "USAGE",
+      `${name}: ${error.detail}, got ${JSON.stringify(text.slice(0, MAX_SHOWN))}`,
+      {
+        cause: error,
+      },
+    );
+  }
+}
+
+const MAX_SHOWN = 200;
 const STATUS_NAMES: Readonly<Record<number, string>> = {
   3: "invalid argument",
   5: "not found",

@@ -1,0 +1,117 @@
+import { readFile } from "node:fs/promises";
+import { parse } from "yaml";
+import { z } from "zod";
+import { AssayError } from "../errors/assay-error.ts";
+import type { EntryFieldNames, EntryFlags } from "./entry-flags.ts";
+import type { CliIo } from "./io.ts";
+
+/** One entry of an entry file: the keys that it names, and the same as flags. */
+export interface EntryOfFile {
+  readonly id: string | undefined;
+  readonly flags: EntryFlags & { readonly spiffeId: string };
+  /** Keys that the file gives, spelled as in the file, without what only the server sets. */
+  readonly keys: readonly string[];
+}
+
+/** How messages call the fields of an entry file. */
+export const FILE_NAMES: EntryFieldNames = {
+  spiffeId: "spiffe_id",
+  parentId: "parent_id",
+  selector: "selectors",
+  x509SvidTtl: "x509_svid_ttl",
+  jwtSvidTtl: "jwt_svid_ttl",
+  federatesWith: "federates_with",
+  expiresAt: "expires_at",
+};
+
+/**
+ * Reads a YAML or JSON file of entries, `-` for standard input: a table with the key `entries`, or the list alone as
+ * `assay entry list --output json` prints it.
+ * @throws AssayError `USAGE` naming the file and the key.
+ */
+export async function readEntryFile(io: CliIo, file: string): Promise<readonly EntryOfFile[]> {
+  const text = file === "-" ? await io.stdin() : await readText(file);
+  let document: unknown;
+  try {
+    document = parse(text, { maxAliasCount: 0, uniqueKeys: true });
+  } catch (error) {
+    const first = error instanceof Error ? error.message.split("\n", 1)[0] : "it cannot be read";
+    throw new AssayError("USAGE", `${file}: not valid YAML: ${first ?? ""}`, { cause: error });
+  }
+  const result = fileSchema.safeParse(Array.isArray(document) ? { entries: document } : document);
+  if (result.success) return result.data.entries.map(entryOfFile);
+  const [issue] = result.error.issues;
+  const at = (issue?.path ?? []).map((part) => (typeof part === "number" ? `[${part}]` : `.${String(part)}`));
+  throw new AssayError(
+    "USAGE",
+    `${file}: ${at.join("").replace(/^\./, "")}: ${lowered(issue?.message ?? "")}`,
+  );
+}
+
+function entryOfFile(entry: z.infer<typeof entrySchema>): EntryOfFile {
+  const { id, spiffe_id: spiffeId, parent_id: parentId, selectors } = entry;
+  return {
+    id,
+    keys: Object.keys(entry).filter((key) => !SET_BY_SERVER.has(key)),
+    flags: {
+      spiffeId,
+      parentId,
+      selector: selectors,
+      ...(entry.x509_svid_ttl !== undefined && { x509SvidTtl: entry.x509_svid_ttl }),
+      ...(entry.jwt_svid_ttl !== undefined && { jwtSvidTtl: entry.jwt_svid_ttl }),
+      ...(entry.federates_with !== undefined && { federatesWith: entry.federates_with }),
+      ...(entry.dns_names !== undefined && { dnsName: entry.dns_names }),
+      ...(entry.hint !== undefined && { hint: entry.hint }),
+      ...(entry.expires_at !== undefined && { expiresAt: entry.expires_at }),
+      ...(entry.admin !== undefined && { admin: entry.admin }),
+      ...(entry.downstream !== undefined && { downstream: entry.downstream }),
+      ...(entry.store_svid !== undefined && { storeSvid: entry.store_svid }),
+      ...(entry.include_jti !== undefined && { includeJti: entry.include_jti }),
+      ...(entry.disable_x509_svid_prefetch !== undefined && {
+        x509Prefetch: !entry.disable_x509_svid_prefetch,
+      }),
+    },
+  };
+}
+
+async function readText(file: string): Promise<string> {
+  try {
+    return await readFile(file, "utf8");
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code ?? "unknown error";
+    throw new AssayError(
+      "USAGE",
+      `${file}: cannot be read (${code}), expected a YAML or JSON file of entries`,
+      {
+        cause: error,
+      },
+    );
+  }
+}
+
+function lowered(message: string): string {
+  return message.charAt(0).toLowerCase() + message.slice(1);
+}
+
+const strings = z.array(z.string());
+const entrySchema = z.strictObject({
+  id: z.string().optional(),
+  spiffe_id: z.string(),
+  parent_id: z.string(),
+  selectors: strings.min(1),
+  x509_svid_ttl: z.string().optional(),
+  jwt_svid_ttl: z.string().optional(),
+  federates_with: strings.optional(),
+  dns_names: strings.optional(),
+  hint: z.string().optional(),
+  expires_at: z.string().optional(),
+  admin: z.boolean().optional(),
+  downstream: z.boolean().optional(),
+  store_svid: z.boolean().optional(),
+  include_jti: z.boolean().optional(),
+  disable_x509_svid_prefetch: z.boolean().optional(),
+  revision: z.string().optional(),
+  created_at: z.string().optional(),
+});
+const fileSchema = z.strictObject({ entries: z.array(entrySchema).max(10_000) });
+const SET_BY_SERVER: ReadonlySet<string> = new Set(["revision", "created_at"]);
