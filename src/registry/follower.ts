@@ -1,0 +1,160 @@
+import { isDeepStrictEqual } from "node:util";
+import type { SpiffeBundle } from "../spiffe/bundle.ts";
+import type { SpiffeId } from "../spiffe/id.ts";
+import type { TrustDomain } from "../spiffe/trust-domain.ts";
+import type { ChangeRecord, EntryRecord, NodeRecord } from "../store/records.ts";
+import type { Store } from "../store/store.ts";
+import type { Directory } from "./directory.ts";
+import type { RegistryChange } from "./registry-change.ts";
+
+/** Keeps a directory in step with the store by its change log. */
+export class Follower {
+  readonly #store: Store;
+  readonly #directory: Directory;
+  readonly #emit: (changes: readonly RegistryChange[], sequence: number) => void;
+  #sequence = 0;
+  #loaded = false;
+  #running: Promise<void> = Promise.resolve();
+  #waiting: Promise<void> | undefined;
+
+  constructor(
+    store: Store,
+    directory: Directory,
+    emit: (changes: readonly RegistryChange[], sequence: number) => void,
+  ) {
+    this.#store = store;
+    this.#directory = directory;
+    this.#emit = emit;
+  }
+
+  /** How far in the change log the directory is. */
+  get sequence(): number {
+    return this.#sequence;
+  }
+
+  /**
+   * Brings the directory at least to where the store is now. Calls made while one is under way share the next one.
+   * @throws AssayError `STORE_UNAVAILABLE`; the directory is then behind, and the next call goes on.
+   */
+  catchUp(): Promise<void> {
+    this.#waiting ??= this.#next();
+    return this.#waiting;
+  }
+
+  async #next(): Promise<void> {
+    await Promise.allSettled([this.#running]);
+    this.#running = this.#waiting ?? this.#running;
+    // From here on a write may be too late for this run: whoever asks now waits for the next one.
+    this.#waiting = undefined;
+    for (;;) {
+      const rows = await this.#store.changes.since(this.#sequence, ROWS);
+      const last = rows?.at(-1);
+      if (rows === undefined || !this.#loaded) {
+        await this.#reload();
+        this.#loaded = true;
+      } else if (last === undefined) return;
+      else await this.#follow(rows, last);
+    }
+  }
+
+  /** Reads everything anew: at the start, and when the log has forgotten what this directory has not seen. */
+  async #reload(): Promise<void> {
+    // Read before the tables: what changes while they are read is in the log after this place.
+    const sequence = await this.#store.changes.latest();
+    const entries = await allPages((after) => this.#store.entries.list(after, PAGE));
+    const nodes = await allPages((after) => this.#store.nodes.list(after, PAGE));
+    const bundles = await this.#store.bundles.list();
+    const known = this.#directory;
+    const changes = [
+      ...this.#bundleChanges(
+        [...known.bundles.keys(), ...bundles.map((bundle) => bundle.trustDomain)],
+        bundles,
+      ),
+      ...this.#nodeChanges(
+        [...known.nodes.all, ...nodes].map((node) => node.id),
+        nodes,
+      ),
+      ...this.#entryChanges(
+        [...known.entries.all, ...entries].map((entry) => entry.id),
+        entries,
+      ),
+    ];
+    this.#sequence = sequence;
+    if (changes.length > 0) this.#emit(changes, this.#sequence);
+  }
+
+  async #follow(rows: readonly ChangeRecord[], last: ChangeRecord): Promise<void> {
+    const keys = (kind: ChangeRecord["kind"]) =>
+      rows.filter((row) => row.kind === kind).map((row) => row.key);
+    const entryIds = keys("entry");
+    const nodeIds = keys("node") as SpiffeId[];
+    const trustDomains = keys("bundle") as TrustDomain[];
+    // Everything is read before anything is taken over, so that a failure leaves no change untold.
+    const entries = await this.#store.entries.get([...new Set(entryIds)]);
+    const nodes = await this.#store.nodes.get([...new Set(nodeIds)]);
+    const bundles = trustDomains.length === 0 ? [] : await this.#store.bundles.list();
+    const changes = [
+      ...[...new Set(keys("authority"))].map((id): RegistryChange => ({ kind: "authority", id })),
+      ...this.#bundleChanges(trustDomains, bundles),
+      ...this.#nodeChanges(nodeIds, nodes),
+      ...this.#entryChanges(entryIds, entries),
+    ];
+    this.#sequence = last.sequence;
+    if (changes.length > 0) this.#emit(changes, this.#sequence);
+  }
+
+  #entryChanges(ids: readonly string[], found: readonly EntryRecord[]): RegistryChange[] {
+    const { entries } = this.#directory;
+    const byId = new Map(found.map((entry) => [entry.id, entry]));
+    return [...new Set(ids)].flatMap((id): RegistryChange[] => {
+      const before = entries.get(id);
+      const after = byId.get(id);
+      if (before?.ordinal === after?.ordinal && before?.revision === after?.revision) return [];
+      // The same id with another ordinal is another entry: the old one goes first.
+      if (before !== undefined && before.ordinal !== after?.ordinal) entries.delete(id);
+      if (after !== undefined) entries.put(after);
+      return [{ kind: "entry", id, before, after }];
+    });
+  }
+
+  #nodeChanges(ids: readonly SpiffeId[], found: readonly NodeRecord[]): RegistryChange[] {
+    const { nodes } = this.#directory;
+    const byId = new Map(found.map((node) => [node.id, node]));
+    return [...new Set(ids)].flatMap((id): RegistryChange[] => {
+      const before = nodes.get(id);
+      const after = byId.get(id);
+      if (isDeepStrictEqual(before, after)) return [];
+      if (after === undefined) nodes.delete(id);
+      else nodes.put(after);
+      return [{ kind: "node", id, before, after }];
+    });
+  }
+
+  #bundleChanges(names: readonly TrustDomain[], found: readonly SpiffeBundle[]): RegistryChange[] {
+    const { bundles } = this.#directory;
+    const byName = new Map(found.map((bundle) => [bundle.trustDomain, bundle]));
+    return [...new Set(names)].flatMap((trustDomain): RegistryChange[] => {
+      const before = bundles.get(trustDomain);
+      const after = byName.get(trustDomain);
+      if (isDeepStrictEqual(before, after)) return [];
+      if (after === undefined) bundles.delete(trustDomain);
+      else bundles.set(trustDomain, after);
+      return [{ kind: "bundle", trustDomain, before, after }];
+    });
+  }
+}
+
+async function allPages<T extends { readonly ordinal: number }>(
+  read: (after: number) => Promise<readonly T[]>,
+): Promise<T[]> {
+  const all: T[] = [];
+  for (let last: T | undefined; ; ) {
+    const page = await read(last?.ordinal ?? 0);
+    for (const record of page) all.push(record);
+    last = page.at(-1);
+    if (last === undefined) return all;
+  }
+}
+
+const ROWS = 1000;
+const PAGE = 10_000;
