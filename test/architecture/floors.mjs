@@ -66,6 +66,11 @@ export const ROOMS = [
     why: "the client is published for programs that have no business with a store, a log or native code",
   },
   {
+    room: "endpoint",
+    floor: 2,
+    why: "a Unix socket whose callers the kernel names is listened on in one way by both programs",
+  },
+  {
     room: "attestation",
     floor: 3,
     why: "attestation turns evidence into selectors; it never sees a key of ours or a registration entry",
@@ -157,7 +162,7 @@ export const WALLS = [
   { library: "jose", rooms: ["crypto"], why: "algorithms are allowed in one place" },
   {
     library: "zod",
-    rooms: ["config", "http", "server", "agent", "attestation", "keys", "upstream"],
+    rooms: ["cli", "config", "http", "server", "agent", "attestation", "keys", "upstream"],
     why: "schemas stand at the edge (plugin configuration, files, routes); inside, values are already parsed",
   },
   {

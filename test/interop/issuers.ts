@@ -76,7 +76,7 @@ export async function startServerOf(
       const { code, stderr } = await assay([
         "entry",
         "delete",
-        `--entry-id=${id}`,
+        `--id=${id}`,
         `--admin-socket=${server.place.adminSocket}`,
       ]);
       if (code !== 0) throw new Error(stderr);

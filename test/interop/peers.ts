@@ -36,11 +36,12 @@ export async function placeForAll(program: string, scratch: Scratch): Promise<st
 }
 
 const MISSING: Readonly<Record<Need, () => string | undefined>> = {
+  // From 1.21 on, go fetches by itself the newer toolchain that a go.mod asks for.
   go: () => {
     const [, major = 0, minor = 0] = (/go(\d+)\.(\d+)/.exec(versionOf("go", ["version"]) ?? "") ?? []).map(
       Number,
     );
-    return major > 1 || minor >= 24 ? undefined : "needs go 1.24 or newer";
+    return major > 1 || minor >= 21 ? undefined : "needs go 1.21 or newer";
   },
   openssl: () => (versionOf("openssl", ["version"]) === undefined ? "needs openssl" : undefined),
   curl: () => (versionOf("curl", ["--version"]) === undefined ? "needs curl" : undefined),
