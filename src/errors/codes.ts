@@ -65,7 +65,7 @@ const table = {
   ALREADY_EXISTS: caller("ALREADY_EXISTS", 409, "It exists already"),
   BUNDLE_IN_USE: caller("FAILED_PRECONDITION", 409, "The bundle is used by registration entries"),
   PRECONDITION_FAILED: caller("FAILED_PRECONDITION", 409, "The present state does not allow it"),
-  STALE_REVISION: { ...caller("ABORTED", 409, "It was changed by someone else"), retry: true },
+  STALE_REVISION: { ...caller("ABORTED", 412, "It was changed by someone else"), retry: true },
 
   // Who may do what.
   AUTHORIZATION_DENIED: caller("PERMISSION_DENIED", 403, "The caller may not call this method"),

@@ -1,36 +1,13 @@
 import type { AssayError } from "../../errors/assay-error.ts";
 import type { AuditEvent } from "../../observe/audit-events.ts";
 import type { AuditRecord } from "../../observe/audit-record.ts";
-import { formatSelector, type Selector } from "../../spiffe/selector.ts";
+import type { EntryDraft } from "../../registry/entry-rules.ts";
+import { formatSelector } from "../../spiffe/selector.ts";
 import type { EntryRecord } from "../../store/records.ts";
 import { changeRecord, type OperatorCall } from "./operator-call.ts";
 
-/** An entry as an operator writes it, before the registry's rules have been asked. What is absent has its default. */
-export interface EntryDraft {
-  /** 1 to 255 characters of `a-z A-Z 0-9 . - _`; a fresh UUID where absent. */
-  readonly id?: string;
-  readonly spiffeId: string;
-  readonly parentId: string;
-  readonly selectors: readonly Selector[];
-  /** Seconds, 0 for the server's default. */
-  readonly x509SvidTtl?: number;
-  /** Seconds, 0 for the server's default. */
-  readonly jwtSvidTtl?: number;
-  /** Trust domains by name or by SPIFFE ID. */
-  readonly federatesWith?: readonly string[];
-  readonly admin?: boolean;
-  readonly downstream?: boolean;
-  readonly storeSvid?: boolean;
-  /** Unix seconds, 0 for never. */
-  readonly expiresAt?: number;
-  readonly dnsNames?: readonly string[];
-  readonly hint?: string;
-  readonly disableX509SvidPrefetch?: boolean;
-  readonly jwtSvidIncludeJti?: boolean;
-}
-
 /** A change of an entry: only the members that are there change. */
-export interface EntryUpdateDraft extends Partial<EntryDraft> {
+export interface EntryUpdateDraft extends Partial<Omit<EntryDraft, "id">> {
   readonly id: string;
   /** Only if this is still the stored revision. */
   readonly revision?: number;

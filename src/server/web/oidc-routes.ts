@@ -1,0 +1,142 @@
+import type { FastifyReply } from "fastify";
+import { z } from "zod";
+import { jwkSet, type PublicJwk } from "../../crypto/jose/jwk.ts";
+import { AssayError } from "../../errors/assay-error.ts";
+import type { HttpRoutes } from "../../http/http-routes.ts";
+import { problemResponses } from "../../http/problem.ts";
+import type { SpiffeBundle } from "../../spiffe/bundle.ts";
+import { hostName, requireHost } from "./host-check.ts";
+
+/** How the server appears to OpenID Connect relying parties. */
+export interface OidcOptions {
+  /** The `iss` of JWT-SVIDs, an https URL; without it the issuer is `https://` and the name that was asked for. */
+  readonly issuer?: string;
+  /** Names under which discovery is served besides the issuer's own. */
+  readonly domains: readonly string[];
+  /** Where relying parties find the keys, if not at the issuer's `/keys`. */
+  readonly jwksUri?: string;
+}
+
+/** What the routes need. */
+export interface OidcRoutesOptions {
+  /** Absent where the server has no OIDC face. */
+  readonly oidc?: OidcOptions;
+  readonly signing: { bundle(): SpiffeBundle };
+}
+
+/**
+ * Adds OIDC discovery (`/.well-known/openid-configuration`) and its JWK set (`/keys`), for relying parties that
+ * verify JWT-SVIDs as ID tokens (OpenID Connect Discovery 1.0 §4; RFC 7517 §5). Only JWT authorities are in the set.
+ */
+export function oidcRoutes(routes: HttpRoutes, options: OidcRoutesOptions): void {
+  const { oidc, signing } = options;
+  const names = new Set(oidc === undefined ? [] : servedNames(oidc));
+
+  function servedOidc(host: string | undefined): OidcOptions {
+    if (oidc === undefined || names.size === 0)
+      throw new AssayError("NOT_FOUND", "there is no OIDC face here");
+    requireHost(host, names);
+    return oidc;
+  }
+
+  routes.get(
+    "/.well-known/openid-configuration",
+    {
+      schema: {
+        tags: ["oidc"],
+        summary: "OpenID Connect discovery document",
+        response: { 200: discoverySchema, ...problemResponses("INVALID_REQUEST", "NOT_FOUND") },
+      },
+    },
+    ({ headers: { host } }, reply) => {
+      const { issuer = `https://${hostName(host)}${portOf(host)}`, jwksUri } = servedOidc(host);
+      openToPages(reply);
+      return {
+        issuer,
+        jwks_uri: jwksUri ?? `${issuer.replace(/\/$/, "")}/keys`,
+        authorization_endpoint: "",
+        response_types_supported: ["id_token"],
+        subject_types_supported: ["public"],
+        id_token_signing_alg_values_supported: ["RS256", "ES256", "ES384"],
+      };
+    },
+  );
+  routes.get(
+    "/keys",
+    {
+      schema: {
+        tags: ["oidc"],
+        summary: "JWK set of the JWT authorities",
+        response: { 200: jwksSchema, ...problemResponses("INVALID_REQUEST", "NOT_FOUND", "NOT_READY") },
+      },
+    },
+    ({ headers: { host } }, reply) => {
+      servedOidc(host);
+      const authorities = signing.bundle().jwtAuthorities;
+      // An empty set would be kept by relying parties as the truth.
+      if (authorities.length === 0) throw new AssayError("NOT_READY", "there is no JWT authority yet");
+      const { keys } = jwkSet(
+        authorities.map(({ keyId, publicKey }) => ({ keyId, spki: publicKey })),
+        "sig",
+      );
+      openToPages(reply);
+      return { keys: keys.map((key) => ({ ...key, alg: algorithmOf(key) })) };
+    },
+  );
+}
+
+// Both documents are public and say nothing about the reader, so pages of any origin may read them. They are not
+// stored: a key that was added or revoked must be seen by the next reader.
+function openToPages(reply: FastifyReply): void {
+  reply.headers({
+    "access-control-allow-origin": "*",
+    "cross-origin-resource-policy": "cross-origin",
+    "cache-control": "no-cache, no-store, must-revalidate",
+    pragma: "no-cache",
+    expires: "0",
+  });
+}
+
+function servedNames({ issuer, domains }: OidcOptions): readonly string[] {
+  const own = issuer === undefined ? [] : [new URL(issuer).hostname];
+  return [...own, ...domains].map((name) => name.toLowerCase());
+}
+
+function portOf(host = ""): string {
+  const port = /:(\d+)$/.exec(host)?.[1] ?? "443";
+  return port === "443" ? "" : `:${port}`;
+}
+
+function algorithmOf(key: PublicJwk): string {
+  if (key.kty === "RSA") return "RS256";
+  return key.crv === "P-256" ? "ES256" : "ES384";
+}
+
+const discoverySchema = z
+  .object({
+    issuer: z.string().describe("The `iss` of JWT-SVIDs, byte for byte"),
+    jwks_uri: z.string().describe("Where the JWK set is"),
+    authorization_endpoint: z.string().describe("Always empty: nobody signs in here"),
+    response_types_supported: z.array(z.string()),
+    subject_types_supported: z.array(z.string()),
+    id_token_signing_alg_values_supported: z.array(z.string()),
+  })
+  .meta({ id: "OidcDiscovery", description: "OpenID Connect Discovery 1.0 §3" });
+
+const jwksSchema = z
+  .object({
+    keys: z.array(
+      z.object({
+        kty: z.string(),
+        kid: z.string().optional(),
+        use: z.string().optional(),
+        alg: z.string(),
+        crv: z.string().optional(),
+        x: z.string().optional(),
+        y: z.string().optional(),
+        n: z.string().optional(),
+        e: z.string().optional(),
+      }),
+    ),
+  })
+  .meta({ id: "JwkSet", description: "RFC 7517 §5" });
