@@ -63,10 +63,7 @@ export function withEntryFlags(command: Command): Command {
  * The entry that is described; fields that were not given keep the wire's default.
  * @throws AssayError `USAGE` naming the field.
  */
-export function entryFromFlags(
-  flags: EntryFlags,
-  names: EntryFieldNames = FLAG_NAMES,
-): EntryDraft {
+export function entryFromFlags(flags: EntryFlags, names: EntryFieldNames = FLAG_NAMES): EntryDraft {
   const parentId = parentOf(flags, names);
   return {
     ...(flags.spiffeId === undefined ? {} : { spiffeId: wireId(flags.spiffeId, names.spiffeId) }),

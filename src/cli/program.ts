@@ -1,0 +1,46 @@
+import { Command } from "commander";
+import { addAgentsCommands } from "./agents-commands.ts";
+import { addAuthorityCommands } from "./authority-commands.ts";
+import { addBundleCommands } from "./bundle-commands.ts";
+import { addConfigCommands } from "./config-commands.ts";
+import { addDevCommand } from "./dev-command.ts";
+import { addEntryCommands } from "./entry-commands.ts";
+import { addExplainCommands } from "./explain-commands.ts";
+import { addFetchCommands } from "./fetch-commands.ts";
+import { addHealthCommand } from "./health-command.ts";
+import type { CliIo } from "./io.ts";
+import { addAgentCommand, addServerCommand } from "./program-commands.ts";
+import type { Programs } from "./programs.ts";
+import { addTokenCommands } from "./token-commands.ts";
+
+/** Every command of `assay`, ready to parse a command line. */
+export function buildProgram(io: CliIo, programs: Programs): Command {
+  const program = new Command("assay")
+    .description("Assay, a SPIFFE workload identity issuer")
+    .version(io.version, "--version", "print the version")
+    .helpOption("-h, --help", "print help")
+    // Both are handed down to every command below, so they come first.
+    .exitOverride()
+    .configureOutput({ writeOut: io.stdout, writeErr: io.stderr, outputError: () => {} })
+    .showSuggestionAfterError()
+    .addHelpText("after", `\nExit codes: 0 done, 1 refused or failed, 2 wrong usage or configuration.`);
+
+  program.commandsGroup("Programs:");
+  addServerCommand(program, io, programs);
+  addAgentCommand(program, io, programs);
+  addDevCommand(program, io, programs);
+  program.commandsGroup("On the server's admin socket:");
+  addEntryCommands(program, io);
+  addTokenCommands(program, io);
+  addAgentsCommands(program, io);
+  addBundleCommands(program, io);
+  addAuthorityCommands(program, io);
+  program.commandsGroup("As a workload:");
+  addFetchCommands(program, io);
+  program.commandsGroup("Looking after it:");
+  addExplainCommands(program, io);
+  addHealthCommand(program, io);
+  addConfigCommands(program, io);
+  program.commandsGroup("Help:");
+  return program;
+}

@@ -1,0 +1,96 @@
+import type { Clock } from "../clock.ts";
+import type { AgentConfig } from "../config/agent-config.ts";
+import type { ServerConfig } from "../config/server-config.ts";
+import type { HostPort } from "../config/units.ts";
+import { openAuditLog } from "../observe/audit-log.ts";
+import { FIELD } from "../observe/fields.ts";
+import type { RootLog } from "../observe/log.ts";
+import { createMetrics } from "../observe/metrics.ts";
+
+/** What a program is started with beside its configuration. */
+export interface ProgramDeps {
+  readonly clock: Clock;
+  readonly log: RootLog;
+  readonly version: string;
+}
+
+/** A server or agent at work. Disposing stops it within 5 s. */
+export interface RunningProgram extends AsyncDisposable {
+  /** Resolves when it does its work; rejects where it ends before. */
+  readonly ready: Promise<void>;
+  /** Resolves when it has ended: with the error that ended it, or nothing where it was told to. */
+  readonly closed: Promise<Error | undefined>;
+}
+
+/** A server at work, and where it listens. */
+export interface RunningServerProgram extends RunningProgram {
+  readonly addresses: { readonly api: HostPort; readonly web: HostPort };
+}
+
+/** The two programs, as the commands start them; tests put their own in place. */
+export interface Programs {
+  startServer(config: ServerConfig, deps: ProgramDeps): Promise<RunningServerProgram>;
+  startAgent(config: AgentConfig, deps: ProgramDeps): Promise<RunningProgram>;
+}
+
+/** The programs themselves. Each is loaded when it is started: a command that asks one question needs neither. */
+export const programs: Programs = {
+  async startServer(config, deps) {
+    const { startServer } = await import("../server/server.ts");
+    const server = await startServer(config, deps);
+    return {
+      ready: Promise.resolve(),
+      closed: server.closed.then(() => undefined),
+      addresses: server.addresses,
+      [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
+    };
+  },
+
+  async startAgent(config, { clock, log, version }) {
+    const { startAgent } = await import("../agent/agent.ts");
+    const { audit, trustBundle, joinTokenFile, nodeAttestor, workloadAttestors, ...rest } = config;
+    const attestor =
+      joinTokenFile === undefined
+        ? nodeAttestor && pluginEntry(nodeAttestor)
+        : { name: "join_token", config: { tokenFile: joinTokenFile } };
+    return startAgent(
+      {
+        ...rest,
+        socketPath: config.socket,
+        adminSocketPath: config.adminSocket,
+        ...(trustBundle === undefined ? {} : { trustBundle: { kind: "file", path: trustBundle } }),
+        ...(attestor === undefined ? {} : { nodeAttestor: attestor }),
+        workloadAttestors: workloadAttestors.map(pluginEntry),
+        keyType: config.workloadKeyType,
+      },
+      {
+        clock,
+        log,
+        version,
+        metrics: createMetrics(),
+        openAudit: () =>
+          openAuditLog({
+            ...audit,
+            clock,
+            onError: (error) => log.error("the audit log was damaged", { [FIELD.error]: error }),
+          }),
+      },
+    );
+  },
+};
+
+function pluginEntry({
+  type,
+  module,
+  config,
+}: {
+  readonly type: string;
+  readonly module?: string | undefined;
+  readonly config?: unknown;
+}) {
+  return {
+    name: type,
+    ...(module === undefined ? {} : { module }),
+    ...(config === undefined ? {} : { config }),
+  };
+}
