@@ -13,6 +13,8 @@ export interface OpenedRegistry extends AsyncDisposable {
   readonly registry: Registry;
   readonly store: Store;
   readonly clock: FakeClock;
+  /** Where the store's files are. */
+  readonly folder: string;
   /** Another registry over the same store, as another server would have. */
   another(options?: Partial<RegistryOptions>): Promise<Registry>;
 }
@@ -32,6 +34,7 @@ export async function openTestRegistry(options: Partial<RegistryOptions> = {}): 
     registry: await another(options),
     store,
     clock,
+    folder,
     another,
     async [Symbol.asyncDispose]() {
       for (const registry of opened) registry[Symbol.dispose]();
