@@ -84,7 +84,6 @@ export const ROOMS = [
   {
     room: "registry",
     floor: 3,
-    offline: true,
     why: "the registry says which selectors earn which SPIFFE ID and nothing about how they were found",
   },
   { room: "policy", floor: 3, offline: true, why: "policy judges facts that are handed to it" },
