@@ -157,7 +157,7 @@ export class Syncer {
   /** A connection that has served and ends is a server that lets go of old connections: back at once, without a word. */
   async #pause(error: AssayError, failures: number, heard: boolean, signal: AbortSignal): Promise<void> {
     const { clock, spread, log, pollInterval } = this.#options;
-    const polling = this.#state === "polling";
+    const polling = clock.now() < this.#streamless;
     this.#state = "disconnected";
     const longest = this.#options.isNeedy() ? pollInterval : polling ? 48 * pollInterval : LONGEST_RETRY;
     const first = polling ? pollInterval : FIRST_RETRY;
