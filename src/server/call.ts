@@ -23,6 +23,7 @@ export type ServerCall = CallContext<ServerPeer, AdmittedCaller>;
  * @throws AssayError `INTERNAL` where access control let somebody else in, which would be a bug.
  */
 export function agentOf({ who, role }: AdmittedCaller): AgentCaller {
-  if (role !== "agent" || who.svid === undefined) throw new AssayError("INTERNAL", "the method is for agents only");
+  if (role !== "agent" || who.svid === undefined)
+    throw new AssayError("INTERNAL", "the method is for agents only");
   return { ...who, svid: who.svid };
 }

@@ -1,32 +1,48 @@
 import type { Clock } from "../clock.ts";
+import type { Caller } from "../issuance/caller.ts";
 import { RateLimiter } from "../issuance/rate-limiter.ts";
+import type { ServerRates } from "./options.ts";
 
 /** Something that takes from a caller's allowance. @throws AssayError `RATE_LIMITED`. */
 export interface Allowance {
   take(key: string, amount?: number): void;
 }
 
-/**
- * The limits of the server. Callers that have proved who they are count by their SPIFFE ID, so that neither a shared
- * address nor a change of it matters; only attestation, whose callers have proved nothing, counts by address.
- */
+/** The limits of the server, each counted by `limitKey`. */
 export interface ServerLimits {
   readonly attestation: Allowance;
   readonly x509Signing: Allowance;
   readonly jwtSigning: Allowance;
+  readonly bundle: Allowance;
   readonly status: Allowance;
+  /** Refusals that make an audit record. */
+  readonly refusals: Allowance;
 }
 
-/** The default limits, or none at all for measurements. */
-export function createServerLimits(mode: "default" | "off", clock: Clock): ServerLimits {
-  if (mode === "off") return { attestation: NONE, x509Signing: NONE, jwtSigning: NONE, status: NONE };
+/** The limits that the operator set, or none at all for measurements. Bursts are two seconds' worth. */
+export function createServerLimits(rates: ServerRates | "off", clock: Clock): ServerLimits {
+  const limiter = (perSecond: number, burst: number) => new RateLimiter({ perSecond, burst }, clock);
+  const refusals = limiter(1, 20);
+  if (rates === "off") {
+    return { attestation: NONE, x509Signing: NONE, jwtSigning: NONE, bundle: NONE, status: NONE, refusals };
+  }
   return {
-    // A rack that restarts behind one address comes at once; a guesser of tokens is held to one try a second.
-    attestation: new RateLimiter({ perSecond: 1, burst: 20 }, clock),
-    x509Signing: new RateLimiter({ perSecond: 500, burst: 1000 }, clock),
-    jwtSigning: new RateLimiter({ perSecond: 500, burst: 1000 }, clock),
-    status: new RateLimiter({ perSecond: 1, burst: 10 }, clock),
+    attestation: limiter(rates.attestation, 2 * rates.attestation),
+    // A batch counts each of its items, and the largest batch that agents send is 500.
+    x509Signing: limiter(rates.signing, Math.max(500, 2 * rates.signing)),
+    jwtSigning: limiter(rates.signing, 2 * rates.signing),
+    bundle: limiter(rates.bundle, 2 * rates.bundle),
+    status: limiter(1, 10),
+    refusals,
   };
+}
+
+/**
+ * By what a caller is counted: its SPIFFE ID where it proved one, so that neither sharing an address nor changing it
+ * matters, else its address; local processes together.
+ */
+export function limitKey({ svid, address }: Caller): string {
+  return svid?.spiffeId ?? address;
 }
 
 const NONE: Allowance = { take: () => undefined };

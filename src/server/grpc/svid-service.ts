@@ -16,7 +16,10 @@ export interface SvidServiceOptions {
 }
 
 /** Handlers of `spire.api.server.svid.v1.SVID`. */
-export function svidService({ issuance, limits }: SvidServiceOptions): ServiceHandlers<typeof SVID, ServerCall> {
+export function svidService({
+  issuance,
+  limits,
+}: SvidServiceOptions): ServiceHandlers<typeof SVID, ServerCall> {
   return {
     async mintX509SVID({ csr, ttl }, { caller }) {
       if (csr.length === 0) throw new AssayError("INVALID_REQUEST", "missing CSR");

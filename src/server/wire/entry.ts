@@ -1,9 +1,10 @@
-import type { Entry, EntryMask } from "../../proto/gen/spire/api/types/entry_pb.ts";
-import { parseSpiffeId } from "../../spiffe/id.ts";
-import type { EntryRecord } from "../../store/records.ts";
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import type { EntrySchema } from "../../proto/gen/spire/api/types/entry_pb.ts";
+import { AssayError } from "../../errors/assay-error.ts";
+import type { Entry, EntryMask, EntrySchema } from "../../proto/gen/spire/api/types/entry_pb.ts";
+import { selectorOf } from "../../spiffe/selector.ts";
+import type { EntryRecord } from "../../store/records.ts";
 import type { EntryDraft } from "../../registry/entry-rules.ts";
+import type { EntryUpdateDraft } from "../operations/entry-operations.ts";
 import { spiffeIdText, spiffeIdToWire } from "./spiffe-id.ts";
 
 /** An entry as the wire library takes it. */
@@ -14,46 +15,111 @@ export type WireEntry = MessageInitShape<typeof EntrySchema>;
  * names.
  */
 export function entryToWire(entry: EntryRecord, mask?: EntryMask): WireEntry {
-  const whole: WireEntry = {
+  const keeps = (field: keyof typeof MASKED): boolean => mask === undefined || mask[field];
+  return {
     id: entry.id,
-    spiffeId: spiffeIdToWire(entry.spiffeId),
-    parentId: spiffeIdToWire(entry.parentId),
-    selectors: entry.selectors.map(({ type, value }) => ({ type, value })),
-    x509SvidTtl: entry.x509SvidTtl,
-    jwtSvidTtl: entry.jwtSvidTtl,
-    federatesWith: [...entry.federatesWith],
-    admin: entry.admin,
-    downstream: entry.downstream,
-    storeSvid: entry.storeSvid,
-    expiresAt: BigInt(entry.expiresAt),
-    dnsNames: [...entry.dnsNames],
-    revisionNumber: BigInt(entry.revision),
-    hint: entry.hint,
-    createdAt: BigInt(entry.createdAt),
+    ...(keeps("spiffeId") && { spiffeId: spiffeIdToWire(entry.spiffeId) }),
+    ...(keeps("parentId") && { parentId: spiffeIdToWire(entry.parentId) }),
+    ...(keeps("selectors") && { selectors: entry.selectors.map(({ type, value }) => ({ type, value })) }),
+    ...(keeps("x509SvidTtl") && { x509SvidTtl: entry.x509SvidTtl }),
+    ...(keeps("jwtSvidTtl") && { jwtSvidTtl: entry.jwtSvidTtl }),
+    ...(keeps("federatesWith") && { federatesWith: [...entry.federatesWith] }),
+    ...(keeps("admin") && { admin: entry.admin }),
+    ...(keeps("downstream") && { downstream: entry.downstream }),
+    ...(keeps("storeSvid") && { storeSvid: entry.storeSvid }),
+    ...(keeps("expiresAt") && { expiresAt: BigInt(entry.expiresAt) }),
+    ...(keeps("dnsNames") && { dnsNames: [...entry.dnsNames] }),
+    ...(keeps("revisionNumber") && { revisionNumber: BigInt(entry.revision) }),
+    ...(keeps("hint") && { hint: entry.hint }),
+    ...(keeps("createdAt") && { createdAt: BigInt(entry.createdAt) }),
+    ...(keeps("additionalAttributes") &&
+      (entry.disableX509SvidPrefetch || entry.jwtSvidIncludeJti) && {
+        additionalAttributes: {
+          disableX509SvidPrefetch: entry.disableX509SvidPrefetch,
+          jwtSvidIncludeJti: entry.jwtSvidIncludeJti,
+        },
+      }),
   };
-  if (entry.disableX509SvidPrefetch || entry.jwtSvidIncludeJti) {
-    whole.additionalAttributes = {
-      disableX509SvidPrefetch: entry.disableX509SvidPrefetch,
-      jwtSvidIncludeJti: entry.jwtSvidIncludeJti,
-    };
-  }
-  if (mask === undefined) return whole;
-  const masked: Record<string, unknown> = { id: entry.id };
-  for (const field of MASKED_FIELDS) {
-    if (mask[field]) masked[field] = whole[field as keyof typeof whole];
-  }
-  return masked as WireEntry;
 }
 
 /**
- * Reads an entry from the wire as a draft that the registry's rules then check.
- * @throws AssayError `INVALID_SPIFFE_ID` where an ID is missing.
+ * Reads a new entry from the wire as a draft that the registry's rules then check.
+ * @throws AssayError `INVALID_SPIFFE_ID` where an ID is missing, `INVALID_SELECTOR`, `INVALID_ENTRY`.
  */
 export function entryFromWire(wire: Entry): EntryDraft {
   return {
     ...(wire.id === "" ? {} : { id: wire.id }),
     spiffeId: spiffeIdText(wire.spiffeId, "spiffe_id"),
     parentId: spiffeIdText(wire.parentId, "parent_id"),
-    ...looseFields(wire),
+    selectors: selectorsFromWire(wire),
+    x509SvidTtl: wire.x509SvidTtl,
+    jwtSvidTtl: wire.jwtSvidTtl,
+    federatesWith: wire.federatesWith,
+    admin: wire.admin,
+    downstream: wire.downstream,
+    storeSvid: wire.storeSvid,
+    expiresAt: seconds(wire.expiresAt),
+    dnsNames: wire.dnsNames,
+    hint: wire.hint,
+    ...attributes(wire),
   };
 }
+
+/**
+ * Reads a change of an entry from the wire: the fields that the mask names, or all without one.
+ * @throws AssayError as `entryFromWire`, and `INVALID_ENTRY` without an id.
+ */
+export function entryUpdateFromWire(wire: Entry, mask: EntryMask | undefined): EntryUpdateDraft {
+  if (wire.id === "") throw new AssayError("INVALID_ENTRY", "id: missing entry ID");
+  const changes = (field: keyof typeof MASKED): boolean => mask === undefined || mask[field];
+  return {
+    id: wire.id,
+    ...(changes("spiffeId") && { spiffeId: spiffeIdText(wire.spiffeId, "spiffe_id") }),
+    ...(changes("parentId") && { parentId: spiffeIdText(wire.parentId, "parent_id") }),
+    ...(changes("selectors") && { selectors: selectorsFromWire(wire) }),
+    ...(changes("x509SvidTtl") && { x509SvidTtl: wire.x509SvidTtl }),
+    ...(changes("jwtSvidTtl") && { jwtSvidTtl: wire.jwtSvidTtl }),
+    ...(changes("federatesWith") && { federatesWith: wire.federatesWith }),
+    ...(changes("admin") && { admin: wire.admin }),
+    ...(changes("downstream") && { downstream: wire.downstream }),
+    ...(changes("storeSvid") && { storeSvid: wire.storeSvid }),
+    ...(changes("expiresAt") && { expiresAt: seconds(wire.expiresAt) }),
+    ...(changes("dnsNames") && { dnsNames: wire.dnsNames }),
+    ...(changes("hint") && { hint: wire.hint }),
+    ...(changes("additionalAttributes") && attributes(wire)),
+  };
+}
+
+function selectorsFromWire(wire: Entry): EntryDraft["selectors"] {
+  return wire.selectors.map(({ type, value }) => selectorOf(type, value));
+}
+
+function attributes({ additionalAttributes }: Entry) {
+  return {
+    disableX509SvidPrefetch: additionalAttributes?.disableX509SvidPrefetch ?? false,
+    jwtSvidIncludeJti: additionalAttributes?.jwtSvidIncludeJti ?? false,
+  };
+}
+
+function seconds(wire: bigint): number {
+  // What a double cannot hold lies beyond every bound of the rules, which then say so.
+  return Number(wire);
+}
+
+const MASKED = {
+  spiffeId: true,
+  parentId: true,
+  selectors: true,
+  x509SvidTtl: true,
+  jwtSvidTtl: true,
+  federatesWith: true,
+  admin: true,
+  downstream: true,
+  storeSvid: true,
+  expiresAt: true,
+  dnsNames: true,
+  revisionNumber: true,
+  hint: true,
+  createdAt: true,
+  additionalAttributes: true,
+} as const satisfies Partial<Record<keyof EntryMask, true>>;

@@ -1,0 +1,230 @@
+import { randomUUID } from "node:crypto";
+import type { Socket } from "node:net";
+import type { Clock } from "../clock.ts";
+import { LocalEndpoint } from "../endpoint/local-endpoint.ts";
+import { AssayError, toAssayError } from "../errors/assay-error.ts";
+import type { HttpApp } from "../http/http-app.ts";
+import type { Caller } from "../issuance/caller.ts";
+import type { AuditRecord, StoredAuditRecord } from "../observe/audit-record.ts";
+import { FIELD } from "../observe/fields.ts";
+import type { RootLog } from "../observe/log.ts";
+import type { PeerProcess } from "../peer/identify-peer.ts";
+import type { Registry } from "../registry/registry.ts";
+import { RpcServer } from "../rpc/server.ts";
+import type { Signing } from "../signing/signing.ts";
+import type { Store } from "../store/store.ts";
+import type { Access } from "./access/access.ts";
+import type { AdmittedCaller, ServerPeer } from "./call.ts";
+import { registerServices, type ServiceParts } from "./grpc/services.ts";
+import type { Health } from "./health.ts";
+import type { ServerLimits } from "./limits.ts";
+import type { ClientSvidVerifier } from "./listeners/client-svid.ts";
+import { TlsListener } from "./listeners/tls-listener.ts";
+import type { Operations } from "./operations/operations.ts";
+import type { ServerOptions } from "./options.ts";
+import type { ServerMetrics, createServerMetrics } from "./server-metrics.ts";
+import type { ServerSvid } from "./server-svid.ts";
+import { buildWebApp } from "./web/web-app.ts";
+import type { RunningServer } from "./server.ts";
+
+/** Everything the faces of a server are made of. */
+export interface FaceParts
+  extends Pick<ServiceParts, "agentIssuance" | "workloadIssuance" | "startedAt" | "findDecision"> {
+  readonly options: ServerOptions;
+  readonly clock: Clock;
+  readonly log: RootLog;
+  readonly version: string;
+  readonly metrics: ReturnType<typeof createServerMetrics>;
+  readonly store: Store;
+  readonly registry: Registry;
+  readonly signing: Signing;
+  readonly access: Access;
+  readonly operations: Operations;
+  readonly audit: { append(records: readonly AuditRecord[]): void };
+  readonly svid: ServerSvid;
+  readonly limits: ServerLimits;
+  readonly verifier: ClientSvidVerifier;
+  readonly findDecision: (id: string) => Promise<StoredAuditRecord | undefined>;
+  readonly health: Health;
+}
+
+/** The server's three doors, open. */
+export interface Faces extends AsyncDisposable {
+  readonly addresses: RunningServer["addresses"];
+}
+
+/**
+ * Opens the doors of a server: gRPC over TLS, the web port, and the admin socket that speaks both.
+ * @throws AssayError `LISTEN_FAILED`; doors that were open already are closed then.
+ */
+export async function openFaces(parts: FaceParts): Promise<Faces> {
+  const { options, clock, log, metrics, signing, registry, health } = parts;
+  await using stack = new AsyncDisposableStack();
+  stack.use(health);
+
+  const rpc = new RpcServer<ServerPeer, AdmittedCaller>({
+    clock,
+    before: (context) => admit(parts.access, context),
+    onCall: (call) => finished(log, metrics, call),
+    maxReceiveMessageSize: MAX_MESSAGE,
+    maxConnectionIdle: IDLE_MS,
+    keepaliveTime: KEEPALIVE_MS,
+  });
+  const services = stack.use(registerServices(rpc, { ...parts, trustDomain: options.trustDomain }));
+  stack.defer(() => rpc.shutdown(GRACE_MS));
+
+  const callers = new WeakMap<Socket, () => Caller>();
+  const callerOf = (socket: Socket): Caller => {
+    const caller = callers.get(socket);
+    if (caller === undefined) throw new AssayError("CALLER_NOT_IDENTIFIED", "the connection is not known");
+    return caller();
+  };
+  const web = stack.use(await webApp(parts, "web", callerOf));
+  const adminWeb = stack.use(await webApp(parts, "admin", callerOf));
+
+  await health.refresh();
+  const onRefused = (address: string, reason: string) => {
+    metrics.refused();
+    log.debug("TLS connection refused", { [FIELD.address]: address, [FIELD.detail]: reason });
+  };
+  const api = stack.use(
+    await TlsListener.open({
+      ...options.listen,
+      alpn: ["h2"],
+      credential: parts.svid.credential,
+      verifier: parts.verifier,
+      onConnection: ({ socket, peer }) => rpc.injectConnection(socket, peer),
+      onRefused,
+    }),
+  );
+  const webListener = stack.use(
+    await TlsListener.open({
+      ...options.webListen,
+      alpn: ["http/1.1"],
+      credential: parts.svid.credential,
+      verifier: parts.verifier,
+      onConnection({ socket, peer }) {
+        callers.set(socket, () => peer.caller());
+        web.serve(socket);
+      },
+      onRefused,
+    }),
+  );
+  parts.svid.onRotated((credential) => {
+    api.setCredential(credential);
+    webListener.setCredential(credential);
+  });
+  const admin = new LocalEndpoint({
+    path: options.adminSocket,
+    mode: 0o600,
+    clock,
+    log,
+    onGrpc: (socket, process) => rpc.injectConnection(socket, localPeer(process)),
+    onHttp(socket, process) {
+      const { caller } = localPeer(process);
+      callers.set(socket, caller);
+      adminWeb.serve(socket);
+    },
+  });
+  stack.use(admin);
+  await admin.listen();
+  // New connections stop first, whatever else takes its time.
+  stack.defer(() => {
+    api.stopAccepting();
+    webListener.stopAccepting();
+    admin.close();
+  });
+
+  metrics.observe({
+    entries: () => registry.entries.count({}),
+    agents: () => registry.nodes.count({}),
+    followingAgents: () => services.followingAgents,
+    connections: () => rpc.connections,
+    x509AuthorityExpiresAt: () => signing.x509AuthorityNotAfter(),
+    jwtAuthorityExpiresAt: () => signing.jwtAuthorityNotAfter(),
+  });
+  const kept = stack.move();
+  return {
+    addresses: {
+      api: { host: options.listen.host, port: api.address.port },
+      web: { host: options.webListen.host, port: webListener.address.port },
+      adminSocket: options.adminSocket,
+    },
+    [Symbol.asyncDispose]: () => kept.disposeAsync(),
+  };
+}
+
+function webApp(
+  parts: FaceParts,
+  face: "web" | "admin",
+  callerOf: (socket: Socket) => Caller,
+): Promise<HttpApp> {
+  const {
+    options,
+    clock,
+    log,
+    metrics,
+    signing,
+    registry,
+    access,
+    operations,
+    audit,
+    limits,
+    health,
+    store,
+  } = parts;
+  return buildWebApp({
+    face,
+    clock,
+    log,
+    requestId: randomUUID,
+    closeGrace: GRACE_MS,
+    callerOf,
+    access,
+    audit,
+    refusals: limits.refusals,
+    health: () => health.state(),
+    metrics,
+    metricsReaders: new Set(),
+    ...(options.jwtIssuer !== undefined && { oidc: { issuer: options.jwtIssuer, domains: [] } }),
+    signing,
+    trustDomain: options.trustDomain,
+    registry,
+    operations,
+    bundles: store.bundles,
+    decisions: { find: parts.findDecision },
+  });
+}
+
+function admit(
+  access: Access,
+  context: { readonly method: string; readonly peer: ServerPeer },
+): AdmittedCaller | Promise<AdmittedCaller> {
+  const who = context.peer.caller();
+  const role = access.authorize(context.method, who);
+  return role instanceof Promise ? role.then((settled) => ({ who, role: settled })) : { who, role };
+}
+
+function localPeer({ pid, uid, gid }: PeerProcess): ServerPeer {
+  const caller: Caller = { address: "", process: { pid, uid, gid } };
+  return { caller: () => caller };
+}
+
+function finished(log: RootLog, metrics: ServerMetrics, call: Parameters<ServerMetrics["called"]>[0]): void {
+  metrics.called(call);
+  const { method, error, duration } = call;
+  if (error === undefined) {
+    if (log.isEnabled("debug"))
+      log.debug("call answered", { [FIELD.method]: method, [FIELD.elapsedMs]: duration });
+    return;
+  }
+  const fields = { [FIELD.method]: method, [FIELD.code]: error.code, [FIELD.detail]: error.detail };
+  // What is nobody's fault but ours carries its cause into the log; what a caller did wrong is its own business.
+  if (error.code === "INTERNAL") log.error("call failed", { ...fields, [FIELD.error]: toAssayError(error) });
+  else log.debug("call refused", fields);
+}
+
+const MAX_MESSAGE = 4 * 1024 * 1024;
+const IDLE_MS = 30 * 60_000;
+const KEEPALIVE_MS = 60_000;
+const GRACE_MS = 2_000;

@@ -1,0 +1,59 @@
+import type { KeyType } from "../plugin/key-manager.ts";
+import type { SpiffeId } from "../spiffe/id.ts";
+import type { TrustDomain } from "../spiffe/trust-domain.ts";
+
+/** A plugin that the operator chose. */
+export interface PluginChoice {
+  /** Name of the plugin. */
+  readonly type: string;
+  /** Where a third party's plugin is; absent for a built-in. */
+  readonly module?: string | undefined;
+  /** The plugin's own settings, unchecked. */
+  readonly config?: unknown;
+}
+
+/** An address to listen on. */
+export interface ListenAddress {
+  readonly host: string;
+  /** 0 takes a free one. */
+  readonly port: number;
+}
+
+/** Everything an operator decides about a server. Lifetimes are seconds, sizes bytes, paths absolute. */
+export interface ServerOptions {
+  readonly trustDomain: TrustDomain;
+  /** Folder of the store and the keys. */
+  readonly dataDir: string;
+  readonly listen: ListenAddress;
+  readonly webListen: ListenAddress;
+  readonly adminSocket: string;
+  readonly caTtl: number;
+  readonly caKeyType: KeyType;
+  readonly jwtKeyType: KeyType;
+  readonly caSubject: { readonly country?: string | undefined; readonly organization: string };
+  readonly defaultX509SvidTtl: number;
+  readonly maxX509SvidTtl: number;
+  readonly defaultJwtSvidTtl: number;
+  readonly maxJwtSvidTtl: number;
+  readonly agentTtl: number;
+  readonly jwtIssuer?: string | undefined;
+  /** Requests a second of one caller, or no limits at all. */
+  readonly rateLimit: "off" | ServerRates;
+  readonly keyManager: PluginChoice;
+  readonly nodeAttestors: readonly PluginChoice[];
+  /** Administrators without an entry. */
+  readonly adminIds: readonly SpiffeId[];
+  readonly audit: {
+    readonly path: string;
+    readonly fsync: "never" | "always";
+    readonly maxSize: number;
+    readonly keep: number;
+  };
+}
+
+/** Requests a second of one caller. */
+export interface ServerRates {
+  readonly attestation: number;
+  readonly signing: number;
+  readonly bundle: number;
+}

@@ -1,0 +1,93 @@
+import { join } from "node:path";
+import { nodeAttestors } from "../attestation/catalog/kinds.ts";
+import {
+  instancesByName,
+  type LoadedPlugins,
+  loadPlugins,
+  type PluginKind,
+} from "../attestation/catalog/load-plugin.ts";
+import type { Clock } from "../clock.ts";
+import { diskKeyManager } from "../keys/disk/disk.ts";
+import { memoryKeyManager } from "../keys/memory/memory.ts";
+import { FIELD } from "../observe/fields.ts";
+import type { Log } from "../observe/log.ts";
+import type { PluginHost } from "../plugin/host.ts";
+import type { KeyManager } from "../plugin/key-manager.ts";
+import type { NodeAttestor, NodeAttestorHost } from "../plugin/node-attestor.ts";
+import type { TrustDomain } from "../spiffe/trust-domain.ts";
+import type { PluginChoice } from "./options.ts";
+
+/** The key managers a server can have. */
+export const keyManagers: PluginKind<PluginHost, KeyManager> = {
+  kind: "keyManager",
+  label: "key manager",
+  builtIns: new Map([
+    [
+      diskKeyManager.name,
+      diskKeyManager as (typeof keyManagers)["builtIns"] extends ReadonlyMap<string, infer P> ? P : never,
+    ],
+    [
+      memoryKeyManager.name,
+      memoryKeyManager as (typeof keyManagers)["builtIns"] extends ReadonlyMap<string, infer P> ? P : never,
+    ],
+  ]),
+  sealed: new Set(),
+  methods: ["generateKey", "getKey", "listKeys", "deleteKey"],
+};
+
+/** What every plugin of the server is given. */
+export interface PluginSurroundings {
+  readonly trustDomain: TrustDomain;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/**
+ * Loads the one key manager that the operator chose.
+ * @throws AssayError `CONFIG_INVALID`, `KEY_FILE_INVALID` and what a plugin throws.
+ */
+export async function loadKeyManager(
+  choice: PluginChoice,
+  dataDir: string,
+  surroundings: PluginSurroundings,
+): Promise<{ readonly keyManager: KeyManager } & AsyncDisposable> {
+  // The disk key manager has a natural place: beside the store whose authorities its keys belong to.
+  const config =
+    choice.type === diskKeyManager.name && choice.config === undefined
+      ? { directory: join(dataDir, "keys") }
+      : choice.config;
+  const loaded = await loadPlugins(keyManagers, [entryOf({ ...choice, config })], (name) =>
+    hostOf(surroundings, name),
+  );
+  const [first] = loaded.all;
+  if (first === undefined) throw new Error("a key manager was asked for and none came");
+  return { keyManager: first.instance, [Symbol.asyncDispose]: () => loaded[Symbol.asyncDispose]() };
+}
+
+/**
+ * Loads the node attestors that the operator chose, by name.
+ * @throws AssayError `CONFIG_INVALID` and what a plugin throws.
+ */
+export async function loadNodeAttestors(
+  choices: readonly PluginChoice[],
+  surroundings: PluginSurroundings,
+  consumeJoinToken: NodeAttestorHost["consumeJoinToken"],
+): Promise<{ readonly attestors: ReadonlyMap<string, NodeAttestor> } & AsyncDisposable> {
+  const loaded: LoadedPlugins<NodeAttestor> = await loadPlugins(
+    nodeAttestors,
+    choices.map(entryOf),
+    (name) => ({
+      ...hostOf(surroundings, name),
+      consumeJoinToken,
+    }),
+  );
+  return { attestors: instancesByName(loaded), [Symbol.asyncDispose]: () => loaded[Symbol.asyncDispose]() };
+}
+
+function entryOf({ type, module, config }: PluginChoice) {
+  return { name: type, module, config: config ?? {} };
+}
+
+function hostOf({ trustDomain, clock, log }: PluginSurroundings, name: string): PluginHost {
+  return { trustDomain, clock, log: log.child({ [FIELD.plugin]: name }) };
+}

@@ -1,0 +1,79 @@
+import type { AuditRecord } from "../observe/audit-record.ts";
+import { atMost } from "../observe/metric-labels.ts";
+import { createMetrics, type Metrics } from "../observe/metrics.ts";
+import type { FinishedCall } from "../rpc/server-options.ts";
+
+/** The numbers of a server. */
+export interface ServerMetrics extends Metrics {
+  /** Counts one gRPC call. */
+  called(call: FinishedCall<unknown>): void;
+  /** Counts what was decided or changed. */
+  decided(records: readonly AuditRecord[]): void;
+  /** Counts a TLS handshake or client SVID that was refused. */
+  refused(): void;
+}
+
+/** What is read at each scrape. */
+export interface ServerGauges {
+  readonly entries: () => number;
+  readonly agents: () => number;
+  readonly followingAgents: () => number;
+  readonly connections: () => number;
+  /** Unix seconds. */
+  readonly x509AuthorityExpiresAt: () => number;
+  /** Unix seconds. */
+  readonly jwtAuthorityExpiresAt: () => number;
+}
+
+/** Makes the metrics of one server. */
+export function createServerMetrics(): ServerMetrics & { observe(gauges: ServerGauges): void } {
+  const metrics = createMetrics();
+  const calls = metrics.counter({
+    name: "rpc_calls_total",
+    help: "gRPC calls that were answered, by method and error code",
+    labels: { method: atMost(100), code: atMost(60) },
+  });
+  const seconds = metrics.histogram({
+    name: "rpc_seconds",
+    help: "How long gRPC calls took",
+    labels: { method: atMost(100) },
+  });
+  const decisions = metrics.counter({
+    name: "decisions_total",
+    help: "Decisions and changes, by event and outcome as in the audit log",
+    labels: { event: atMost(60), outcome: atMost(8) },
+  });
+  const refusals = metrics.counter({
+    name: "tls_refused_total",
+    help: "TLS connections that were refused at the handshake or for their client SVID",
+  });
+  return {
+    ...metrics,
+    called({ method, error, duration }) {
+      calls.add({ method, code: error?.code ?? "OK" });
+      seconds.observe({ method }, duration / 1000);
+    },
+    decided(records) {
+      for (const { event, outcome } of records) decisions.add({ event, outcome });
+    },
+    refused: () => refusals.add({}),
+    observe(gauges) {
+      const gauge = (name: string, help: string, read: () => number) =>
+        metrics.observedGauge({ name, help }, read);
+      gauge("entries", "Registration entries", gauges.entries);
+      gauge("agents", "Attested agents", gauges.agents);
+      gauge("agents_following", "Agents with an open stream of changes", gauges.followingAgents);
+      gauge("rpc_connections", "Open gRPC connections", gauges.connections);
+      gauge(
+        "x509_authority_expiry_timestamp_seconds",
+        "End of the active X.509 authority",
+        gauges.x509AuthorityExpiresAt,
+      );
+      gauge(
+        "jwt_authority_expiry_timestamp_seconds",
+        "End of the active JWT authority",
+        gauges.jwtAuthorityExpiresAt,
+      );
+    },
+  };
+}

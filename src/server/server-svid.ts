@@ -1,0 +1,102 @@
+import type { Clock } from "../clock.ts";
+import { generateEcKeyPair } from "../crypto/keys.ts";
+import { toPem } from "../crypto/pem.ts";
+import type { IssuedX509Svid, Signing } from "../signing/signing.ts";
+import type { SpiffeId } from "../spiffe/id.ts";
+import type { ServerCredential } from "./listeners/tls-listener.ts";
+
+/** What the server's own SVID stands on. */
+export interface ServerSvidOptions {
+  readonly spiffeId: SpiffeId;
+  /** Lifetime in seconds. */
+  readonly ttl: number;
+  readonly signing: Signing;
+  readonly clock: Clock;
+  /** Names that clients without SPIFFE check: those of the machine and of the web listener. */
+  readonly dnsNames: readonly string[];
+  /** Told of each new SVID, and of each that could not be made. */
+  readonly report: (svid: IssuedX509Svid) => void;
+  readonly onFailed: (error: unknown) => void;
+}
+
+/**
+ * The SVID that the server shows on its listeners: made at start, replaced with a fresh key at half of its life.
+ */
+export class ServerSvid implements Disposable {
+  readonly #options: ServerSvidOptions;
+  #current: { readonly credential: ServerCredential; readonly svid: IssuedX509Svid };
+  readonly #listeners = new Set<(credential: ServerCredential) => void>();
+  #wait: Disposable | undefined;
+
+  private constructor(
+    options: ServerSvidOptions,
+    current: { credential: ServerCredential; svid: IssuedX509Svid },
+  ) {
+    this.#options = options;
+    this.#current = current;
+    this.#schedule(this.#untilHalfLife());
+  }
+
+  /** Makes the first one. @throws AssayError what signing throws. */
+  static async open(options: ServerSvidOptions): Promise<ServerSvid> {
+    return new ServerSvid(options, await mint(options));
+  }
+
+  /** Certificate chain and key as PEM. */
+  get credential(): ServerCredential {
+    return this.#current.credential;
+  }
+
+  /** The SVID itself. */
+  get svid(): IssuedX509Svid {
+    return this.#current.svid;
+  }
+
+  /** Calls the listener with each new certificate chain and key. */
+  onRotated(listener: (credential: ServerCredential) => void): void {
+    this.#listeners.add(listener);
+  }
+
+  [Symbol.dispose](): void {
+    this.#wait?.[Symbol.dispose]();
+    this.#wait = undefined;
+  }
+
+  #schedule(milliseconds: number): void {
+    this.#wait = this.#options.clock.schedule(milliseconds, () => void this.#rotate());
+  }
+
+  async #rotate(): Promise<void> {
+    try {
+      this.#current = await mint(this.#options);
+      if (this.#wait === undefined) return;
+      this.#options.report(this.#current.svid);
+      for (const listener of this.#listeners) listener(this.#current.credential);
+      this.#schedule(this.#untilHalfLife());
+    } catch (error) {
+      this.#options.onFailed(error);
+      if (this.#wait !== undefined) this.#schedule(RETRY_MS);
+    }
+  }
+
+  #untilHalfLife(): number {
+    const { notBefore, notAfter } = this.#current.svid;
+    const middle = (notBefore + (notAfter - notBefore) / 2) * 1000;
+    return Math.max(MIN_WAIT_MS, middle - this.#options.clock.now());
+  }
+}
+
+async function mint({ spiffeId, ttl, signing, dnsNames }: ServerSvidOptions) {
+  const { pkcs8, spki } = generateEcKeyPair("ec-p256");
+  const svid = await signing.signX509Svid(
+    signing.prepareX509Svid({ spiffeId, publicKey: spki, dnsNames, ttl }),
+  );
+  const credential: ServerCredential = {
+    certificateChain: svid.chain.map((certificate) => toPem("CERTIFICATE", certificate)).join(""),
+    privateKey: toPem("PRIVATE KEY", pkcs8),
+  };
+  return { credential, svid };
+}
+
+const RETRY_MS = 5_000;
+const MIN_WAIT_MS = 1_000;

@@ -1,0 +1,248 @@
+/**
+ * server/ — the authority of one trust domain: composition, listeners, API services.
+ *
+ * Must never know a command line or a configuration file, nor anything of the agent but the wire between them.
+ * Called by the commands.
+ */
+import { randomBytes, randomUUID } from "node:crypto";
+import type { Clock } from "../clock.ts";
+import { join } from "node:path";
+import { atomicWrite } from "../files/atomic-write.ts";
+import { ensurePrivateFolder } from "../files/private-folder.ts";
+import { readBoundedIfPresent } from "../files/read-bounded.ts";
+import { openAuditLog } from "../observe/audit-log.ts";
+import { FIELD } from "../observe/fields.ts";
+import type { RootLog } from "../observe/log.ts";
+import type { PolicyOptions } from "../policy/policy-options.ts";
+import { DEFAULT_POLICY } from "../policy/policy-options.ts";
+import { openRegistry } from "../registry/registry.ts";
+import { openSigning } from "../signing/open-signing.ts";
+import type { Signing } from "../signing/signing.ts";
+import { serverId } from "../spiffe/reserved.ts";
+import { openSqliteStore } from "../store/sqlite/open.ts";
+import { createAccess } from "./access/access.ts";
+import { orderedUuid } from "./entry-id.ts";
+import { openFaces } from "./faces.ts";
+import { createHealth } from "./health.ts";
+import { startHousekeeping } from "./housekeeping.ts";
+import { createServerLimits } from "./limits.ts";
+import { createClientSvidVerifier } from "./listeners/client-svid.ts";
+import { createOperations } from "./operations/operations.ts";
+import type { ServerOptions } from "./options.ts";
+import { loadKeyManager, loadNodeAttestors } from "./plugins.ts";
+import { attestedNodes, operatedEntries, operatedNodes } from "./registry-port.ts";
+import { createServerMetrics } from "./server-metrics.ts";
+import { ServerSvid } from "./server-svid.ts";
+import { logSigningEvent } from "./signing-log.ts";
+
+/** What a server is given beside its options. */
+export interface ServerDependencies {
+  readonly clock: Clock;
+  readonly log: RootLog;
+  /** The program's version, for the API's description. */
+  readonly version: string;
+}
+
+/** A server at work. Disposing stops it: clients are told `Unavailable`, and it is down within five seconds. */
+export interface RunningServer extends AsyncDisposable {
+  /** Where it listens, with the ports that the system chose. */
+  readonly addresses: {
+    readonly api: { readonly host: string; readonly port: number };
+    readonly web: { readonly host: string; readonly port: number };
+    readonly adminSocket: string;
+  };
+}
+
+/**
+ * Starts a server: store, audit log, keys, authorities, registry, plugins, and last the listeners, so that whatever is
+ * wrong is said before anybody can connect.
+ * @throws AssayError `CONFIG_INVALID`, `STORE_IN_USE`, `STORE_TOO_NEW`, `STORE_UNAVAILABLE`, `KEY_FILE_INVALID`,
+ * `AUDIT_UNAVAILABLE`, `LISTEN_FAILED`; nothing is left running then.
+ */
+export async function startServer(
+  options: ServerOptions,
+  dependencies: ServerDependencies,
+): Promise<RunningServer> {
+  const { clock, log, version } = dependencies;
+  const { trustDomain, dataDir } = options;
+  const startedAt = clock.now();
+  await using stack = new AsyncDisposableStack();
+  const metrics = createServerMetrics();
+
+  await ensurePrivateFolder(dataDir, { code: "STORE_UNAVAILABLE" });
+  // First of all that is kept: its lock is what refuses a second server on one folder.
+  const store = stack.use(await openSqliteStore({ folder: dataDir, trustDomain, clock }));
+  const auditFile = stack.use(
+    openAuditLog({
+      ...options.audit,
+      clock,
+      onError: (error) => log.error("audit log damaged or in trouble", { [FIELD.error]: error }),
+    }),
+  );
+  const audit = {
+    append(records: Parameters<typeof auditFile.append>[0]) {
+      auditFile.append(records);
+      metrics.decided(records);
+    },
+  };
+
+  const surroundings = { trustDomain, clock, log };
+  const { keyManager } = stack.use(await loadKeyManager(options.keyManager, dataDir, surroundings));
+  const signing = stack.use(
+    await openSigning({
+      trustDomain,
+      store,
+      keyManager,
+      clock,
+      random: pooledRandom(),
+      options: signingOptions(options, await ownServerId(dataDir)),
+      report: (event) => logSigningEvent(log, audit, event),
+    }),
+  );
+  const registry = stack.use(
+    await openRegistry({
+      store,
+      trustDomain,
+      clock,
+      randomUuid: orderedUuid(clock, randomBytes),
+      onFault: (error) => log.error("the registry cannot follow the store", { [FIELD.error]: error }),
+    }),
+  );
+  const nodes = attestedNodes(registry, (outcome) =>
+    log.warn("join token refused", { [FIELD.detail]: outcome }),
+  );
+  const { attestors } = stack.use(
+    await loadNodeAttestors(options.nodeAttestors, surroundings, (token) => nodes.consumeJoinToken(token)),
+  );
+  stack.use(startHousekeeping({ registry, store, clock, log }));
+
+  const access = createAccess({
+    trustDomain,
+    clock,
+    adminIds: new Set(options.adminIds),
+    facts: {
+      node: (id) => registry.nodes.get(id),
+      hasFlag: (id, flag) => registry.entries.hasFlag(id, flag),
+      activatePending: (id, serial) => registry.nodes.activatePending(id, serial),
+    },
+  });
+  const operations = createOperations({
+    trustDomain,
+    entries: operatedEntries(registry),
+    nodes: operatedNodes(registry),
+    bundles: store.bundles,
+    signing,
+    audit,
+  });
+  const decisions = { audit, newDecisionId: randomUUID };
+  const policy = policyOptions(options);
+  const svid = stack.use(await openServerSvid(options, signing, clock, log));
+
+  const faces = stack.use(
+    await openFaces({
+      options,
+      clock,
+      log,
+      version,
+      startedAt,
+      metrics,
+      store,
+      registry,
+      signing,
+      access,
+      operations,
+      audit,
+      svid,
+      limits: createServerLimits(options.rateLimit, clock),
+      verifier: createClientSvidVerifier({
+        clock,
+        // Foreign trust domains may name administrators too, and are then verified by their own bundle.
+        bundleOf: (name) => (name === trustDomain ? signing.bundle() : registry.bundle(name)),
+      }),
+      findDecision: (id) => auditFile.find(id),
+      health: createHealth({ store, signing, clock }),
+      agentIssuance: { ...decisions, trustDomain, clock, policy, signing, attestors, nodes },
+      workloadIssuance: {
+        ...decisions,
+        trustDomain,
+        clock,
+        policy,
+        signing,
+        authorizedEntry: (agent, entryId) => registry.entries.authorizedEntry(agent, entryId),
+      },
+    }),
+  );
+  const kept = stack.move();
+  return { addresses: faces.addresses, [Symbol.asyncDispose]: () => kept.disposeAsync() };
+}
+
+async function openServerSvid(
+  options: ServerOptions,
+  signing: Signing,
+  clock: Clock,
+  log: RootLog,
+): Promise<ServerSvid> {
+  return ServerSvid.open({
+    spiffeId: serverId(options.trustDomain),
+    ttl: options.agentTtl,
+    signing,
+    clock,
+    dnsNames: ["localhost"],
+    onFailed: (error) => log.error("the server's own SVID cannot be renewed", { [FIELD.error]: error }),
+    report: ({ serial, notAfter }) =>
+      log.info("the server's own SVID was renewed", { [FIELD.serial]: serial, [FIELD.expiresAt]: notAfter }),
+  });
+}
+
+/** The name under which this server's authorities are journaled: made once, kept beside its keys. */
+async function ownServerId(dataDir: string): Promise<string> {
+  const path = join(dataDir, "server-id");
+  const known = (await readBoundedIfPresent(path, 128, { code: "STORE_UNAVAILABLE" }))
+    ?.toString("utf8")
+    .trim();
+  if (known !== undefined && known !== "") return known;
+  const id = randomUUID();
+  await atomicWrite(path, Buffer.from(`${id}\n`), { code: "STORE_UNAVAILABLE" });
+  return id;
+}
+
+function signingOptions(options: ServerOptions, id: string) {
+  const { country, organization } = options.caSubject;
+  return {
+    serverId: id,
+    caTtlSeconds: options.caTtl,
+    caKeyType: options.caKeyType,
+    jwtKeyType: options.jwtKeyType,
+    caSubject: { organization, ...(country !== undefined && { country }) },
+    ...(options.jwtIssuer !== undefined && { jwtIssuer: options.jwtIssuer }),
+  };
+}
+
+function policyOptions(options: ServerOptions): PolicyOptions {
+  const { defaultX509SvidTtl, maxX509SvidTtl, defaultJwtSvidTtl, maxJwtSvidTtl, agentTtl } = options;
+  return {
+    ...DEFAULT_POLICY,
+    defaultX509SvidTtl,
+    maxX509SvidTtl,
+    defaultJwtSvidTtl,
+    maxJwtSvidTtl,
+    agentTtl,
+  };
+}
+
+/** Random octets from a block that is filled now and then: asking the system for each serial number costs 2 µs. */
+function pooledRandom(): (count: number) => Uint8Array {
+  let pool = Buffer.alloc(0);
+  let at = 0;
+  return (count) => {
+    if (count > POOL_BYTES / 4) return randomBytes(count);
+    if (at + count > pool.length) {
+      pool = randomBytes(POOL_BYTES);
+      at = 0;
+    }
+    at += count;
+    return pool.subarray(at - count, at);
+  };
+}
+
+const POOL_BYTES = 4096;
