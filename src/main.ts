@@ -43,7 +43,8 @@ process.once("uncaughtException", (error: unknown) => {
 
 const code = await runCli(args, io);
 process.exitCode ??= code;
-if (process.connected) process.disconnect();
+// An open channel to the launcher would keep the process alive.
+if (process.connected === true) process.disconnect?.();
 
 function end(): void {
   if (ending.signal.aborted) return;

@@ -40,7 +40,8 @@ export const programs: Programs = {
     const server = await startServer(config, deps);
     return {
       ready: Promise.resolve(),
-      closed: server.closed.then(() => undefined),
+      // A server that was told to start ends by being told to end.
+      closed: new Promise(() => {}),
       addresses: server.addresses,
       [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
     };
