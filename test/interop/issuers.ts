@@ -96,8 +96,8 @@ export async function joinTokenFile(scratch: Scratch, joinToken: string): Promis
 async function x509popFlags(scratch: Scratch, caFile: string): Promise<string[]> {
   const path = scratch.at("assay-server.yaml");
   const attestors = [
-    { name: "join_token", config: {} },
-    { name: "x509pop", config: { ca_bundle_path: caFile } },
+    { type: "join_token" },
+    { type: "x509pop", config: { ca_bundle_path: caFile } },
   ];
   // JSON is YAML.
   await writeFile(path, JSON.stringify({ node_attestors: attestors }));
