@@ -12,11 +12,14 @@ import { prepareSocketPath } from "../files/socket-path.ts";
 import { WorkloadRecorder } from "../issuance/workload/issuance-record.ts";
 import { FIELD } from "../observe/fields.ts";
 import { requirePeerIdentification } from "../peer/identify-peer.ts";
+import type { JwtSvid } from "../spiffe/svid.ts";
 import { SelectorIndex } from "../registry/match.ts";
 import { type AgentMetrics, agentMetrics } from "./agent-metrics.ts";
 import type { AgentDependencies, AgentOptions, RunningAgent } from "./agent-options.ts";
 import { followServer } from "./agent-work.ts";
 import { AgentCache } from "./cache/agent-cache.ts";
+import { keyIdOf } from "./cache/jwt-cache.ts";
+import type { SyncUpdate } from "./cache/sync-update.ts";
 import { CacheKeeper } from "./disk/cache-file.ts";
 import { takeDataFolder } from "./disk/data-folder.ts";
 import { IdentityFile, type StoredIdentity } from "./disk/identity-file.ts";
@@ -24,6 +27,7 @@ import { readTrustBundle } from "./disk/trust-bundle.ts";
 import { IdentityKeeper } from "./identity/identity-keeper.ts";
 import { isDenial } from "./link/denial.ts";
 import { ServerLink } from "./link/server-link.ts";
+import type { ServerApi } from "./link/server-api.ts";
 import { type AgentListeners, openListeners } from "./listen/agent-listeners.ts";
 import { Syncer } from "./sync/syncer.ts";
 
@@ -56,12 +60,16 @@ export async function startAgent(options: AgentOptions, deps: AgentDependencies)
     hooks.metrics?.serverFailed(error.code);
     if (isDenial(error.code)) syncer.deny(error);
   };
-  const cache = stack.use(
+  const cache: AgentCache = stack.use(
     new AgentCache({
       trustDomain,
       signer: {
         signX509: (requests, signal) => link.server.signX509(requests, signal),
-        signJwt: (entryId, audience, signal) => link.server.signJwt(entryId, audience, signal),
+        signJwt: async (entryId, audience, signal) => {
+          const svid = await link.server.signJwt(entryId, audience, signal);
+          await learnKeyOf(svid, cache, link.server, signal);
+          return svid;
+        },
       },
       index: new SelectorIndex(),
       clock,
@@ -153,11 +161,14 @@ export async function startAgent(options: AgentOptions, deps: AgentDependencies)
     stopping ??= (async () => {
       work.abort();
       ready.reject(error ?? new AssayError("SHUTTING_DOWN", "the agent was stopped before it was ready"));
-      await listeners.shutdown(SHUTDOWN_GRACE);
-      await following;
-      await keeper.flush();
-      await kept.disposeAsync();
-      closed.resolve(error);
+      try {
+        await listeners.shutdown(SHUTDOWN_GRACE);
+        await following;
+        await keeper.flush();
+      } finally {
+        await kept.disposeAsync();
+        closed.resolve(error);
+      }
     })();
     return stopping;
   };
@@ -165,7 +176,11 @@ export async function startAgent(options: AgentOptions, deps: AgentDependencies)
     async (thrown: unknown) => {
       const error = toAssayError(thrown);
       if (work.signal.aborted) return;
-      if (error.code === "AGENT_BANNED") await onDisk.wipe();
+      if (error.code === "AGENT_BANNED") {
+        await onDisk
+          .wipe()
+          .catch((cause: unknown) => log.error("cache cannot be removed", { [FIELD.error]: cause }));
+      }
       log.error("the agent cannot go on", { [FIELD.error]: error });
       // Not awaited: stopping waits for this very promise.
       void stop(error);
@@ -179,6 +194,18 @@ export async function startAgent(options: AgentOptions, deps: AgentDependencies)
     },
     [Symbol.asyncDispose]: () => stop(),
   };
+}
+
+/** A workload that has a JWT-SVID must find its key in the bundle, though the server's word of a new key is still on its way. */
+async function learnKeyOf(
+  svid: JwtSvid,
+  cache: AgentCache,
+  server: Pick<ServerApi, "bundle">,
+  signal: AbortSignal,
+): Promise<void> {
+  const keyId = keyIdOf(svid);
+  if (cache.table.bundle.jwtAuthorities.some((authority) => authority.keyId === keyId)) return;
+  cache.apply({ ...NO_UPDATE, bundle: await server.bundle(signal) });
 }
 
 /** What servers are believed by until one has told us better. */
@@ -199,4 +226,11 @@ async function bundleFor({ trustDomain, trustBundle }: AgentOptions, stored: Sto
   return readTrustBundle(trustBundle, trustDomain);
 }
 
+const NO_UPDATE: SyncUpdate = {
+  complete: false,
+  upserted: [],
+  deleted: [],
+  federatedBundles: [],
+  deletedFederatedBundles: [],
+};
 const SHUTDOWN_GRACE = 2000;

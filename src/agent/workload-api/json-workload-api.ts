@@ -1,12 +1,12 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
 import type { Socket } from "node:net";
-import type { Clock } from "../../clock.ts";
+import { type Clock, systemClock } from "../../clock.ts";
 import { AssayError } from "../../errors/assay-error.ts";
 import { createHttpApp, type HttpApp } from "../../http/http-app.ts";
 import type { HttpRoutes } from "../../http/http-routes.ts";
 import { problemResponses } from "../../http/problem.ts";
 import { serverSentEvents } from "../../http/server-sent-events.ts";
-import type { Log } from "../../observe/log.ts";
+import { type Log, silentLog } from "../../observe/log.ts";
 import type { PeerProcess } from "../../peer/identify-peer.ts";
 import { trustDomainUri } from "../../spiffe/trust-domain.ts";
 import { withKeys } from "./grpc-workload-api.ts";
@@ -90,6 +90,20 @@ export async function createJsonWorkloadApi(options: JsonWorkloadApiOptions): Pr
     openapi: () => app.openapi(),
     [Symbol.asyncDispose]: () => app[Symbol.asyncDispose](),
   };
+}
+
+/** The OpenAPI document of the agent's JSON face, without an agent, for the documentation. */
+export async function buildAgentOpenApi(version: string): Promise<object> {
+  await using app = await createJsonWorkloadApi({
+    // Routes are described and never called.
+    service: undefined as never,
+    clock: systemClock,
+    log: silentLog,
+    version,
+    newId: () => "",
+    isReady: () => false,
+  });
+  return await app.openapi();
 }
 
 type CallOf = (request: FastifyRequest, reply: FastifyReply) => WorkloadCall;
