@@ -170,7 +170,10 @@ describeWith(["go"], "the command line of spire-server 1.15.3", () => {
       );
       const leaf = new X509Certificate(await readFile(`${folder}/svid.pem`));
       const authority = new X509Certificate(await readFile(`${folder}/bundle.pem`));
-      expect(leaf.subjectAltName).toBe("DNS:minted.example, URI:spiffe://example.org/minted");
+      expect(leaf.subjectAltName?.split(", ").toSorted()).toEqual([
+        "DNS:minted.example",
+        "URI:spiffe://example.org/minted",
+      ]);
       expect(leaf.verify(authority.publicKey)).toBe(true);
       expect(leaf.ca).toBe(false);
       const lifetime = leaf.validToDate.getTime() - leaf.validFromDate.getTime();
@@ -201,7 +204,7 @@ describeWith(["go"], "the command line of spire-server 1.15.3", () => {
     it("refuses to mint an X509-SVID for another trust domain", async () => {
       const refused = await cli.try("x509", "mint", "-spiffeID", "spiffe://somewhere.else/a");
       expect(refused.code).toBe(1);
-      expect(refused.stderr + refused.stdout).toMatch(/not a member of trust domain|trust domain/);
+      expect(refused.stderr + refused.stdout).toMatch(/not a member of/);
     });
 
     it("lists and shows an agent, evicts it, and bans another", async () => {
