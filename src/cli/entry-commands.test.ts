@@ -1,0 +1,404 @@
+import { create } from "@bufbuild/protobuf";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { FakeSocketServer } from "../../test/fakes/cli.ts";
+import { AssayError } from "../errors/assay-error.ts";
+import { Entry as EntryService } from "../proto/gen/spire/api/server/entry/v1/entry_pb.ts";
+import { type Entry, EntrySchema } from "../proto/gen/spire/api/types/entry_pb.ts";
+import { SelectorMatch_MatchBehavior } from "../proto/gen/spire/api/types/selector_pb.ts";
+
+const ID = "spiffe://example.org/web";
+const NODE = "spiffe://example.org/node";
+
+let server: FakeSocketServer;
+let entries: Entry[];
+let changes: string[];
+beforeEach(async () => {
+  server = await FakeSocketServer.start();
+  entries = [];
+  changes = [];
+  serveEntries();
+});
+afterEach(() => server[Symbol.asyncDispose]());
+
+describe("assay entry create", () => {
+  it("sends what the flags say and prints the entry", async () => {
+    const { code, stdout } = await server.run([
+      ...["entry", "create", "--spiffe-id", ID, "--parent-id", NODE, "--selector", "unix:uid:1000"],
+      ...[
+        "--selector",
+        "unix:path:/a:b",
+        "--x509-svid-ttl",
+        "90m",
+        "--dns-name",
+        "web.example.org",
+        "--hint",
+        "main",
+      ],
+      ...[
+        "--expires-at",
+        "2030-01-31T12:00:00Z",
+        "--admin",
+        "--no-x509-prefetch",
+        "--federates-with",
+        "b.org",
+      ],
+    ]);
+    expect(stdout).toBe(
+      [
+        "Entry ID:       e1",
+        "SPIFFE ID:      spiffe://example.org/web",
+        "Parent ID:      spiffe://example.org/node",
+        "Revision:       0",
+        "X509-SVID TTL:  90m",
+        "JWT-SVID TTL:   default",
+        "Selectors:      unix:uid:1000",
+        "                unix:path:/a:b",
+        "Federates with: b.org",
+        "DNS names:      web.example.org",
+        "Hint:           main",
+        "Expires:        2030-01-31T12:00:00Z",
+        "Flags:          admin",
+        "                no X509-SVID prefetch",
+        "Created:        2027-01-15T08:00:00Z",
+        "",
+      ].join("\n"),
+    );
+    expect(code).toBe(0);
+  });
+
+  it("prints an id that scripts can read", async () => {
+    const args = [
+      "entry",
+      "create",
+      "--spiffe-id",
+      ID,
+      "--parent-id",
+      NODE,
+      "--selector",
+      "a:b",
+      "--output",
+      "json",
+    ];
+    expect(JSON.parse((await server.run(args)).stdout)).toEqual({
+      id: "e1",
+      spiffe_id: ID,
+      parent_id: NODE,
+      selectors: ["a:b"],
+      federates_with: [],
+      dns_names: [],
+      admin: false,
+      downstream: false,
+      store_svid: false,
+      include_jti: false,
+      disable_x509_svid_prefetch: false,
+      revision: "0",
+      created_at: "2027-01-15T08:00:00Z",
+    });
+  });
+
+  it("makes a node alias below the server itself", async () => {
+    await server.run([
+      "entry",
+      "create",
+      "--node",
+      "--spiffe-id",
+      NODE,
+      "--selector",
+      "x509pop:subject:cn:a",
+    ]);
+    expect(entries[0]?.parentId).toMatchObject({ trustDomain: "example.org", path: "/spire/server" });
+  });
+
+  it("exits 1 naming the entry that is there already", async () => {
+    const args = ["entry", "create", "--spiffe-id", ID, "--parent-id", NODE, "--selector", "a:b"];
+    await server.run(args);
+    expect(await server.run(args)).toEqual({
+      code: 1,
+      stdout: "",
+      stderr: "assay: cannot create the entry: already exists: similar entry already exists (id e1)\n",
+    });
+  });
+
+  it.each([
+    [[], "an entry needs --spiffe-id and --parent-id (or --node) and --selector"],
+    [["--spiffe-id", ID, "--parent-id", NODE], "an entry needs --selector"],
+    [
+      ["--spiffe-id", ID, "--node", "--parent-id", NODE, "--selector", "a:b"],
+      "--node and --parent-id exclude each other",
+    ],
+  ])("with %j exits 2 and asks nobody", async (args, detail) => {
+    expect(await server.run(["entry", "create", ...args])).toEqual({
+      code: 2,
+      stdout: "",
+      stderr: `assay: ${detail}\n`,
+    });
+    expect(changes).toEqual([]);
+  });
+});
+
+describe("assay entry update", () => {
+  it("changes what is named and leaves the rest alone", async () => {
+    entries.push(entry("e1", { additionalAttributes: { disableX509SvidPrefetch: true } }));
+    await server.run(["entry", "update", "--id", "e1", "--include-jti", "--hint", "h"]);
+    expect(changes).toEqual(["update e1 hint,additionalAttributes"]);
+    expect(entries[0]?.additionalAttributes).toMatchObject({
+      disableX509SvidPrefetch: true,
+      jwtSvidIncludeJti: true,
+    });
+  });
+
+  it("takes back what was set", async () => {
+    entries.push(entry("e1", { admin: true, dnsNames: ["a"], x509SvidTtl: 60, expiresAt: 5n }));
+    const args = ["--no-admin", "--dns-name", "", "--x509-svid-ttl", "default", "--expires-at", "never"];
+    await server.run(["entry", "update", "--id", "e1", ...args]);
+    expect(entries[0]).toMatchObject({ admin: false, dnsNames: [], x509SvidTtl: 0, expiresAt: 0n });
+  });
+
+  it("with nothing to change exits 2", async () => {
+    const { code, stderr } = await server.run(["entry", "update", "--id", "e1"]);
+    expect(stderr).toMatch(/^assay: nothing to change was given/);
+    expect(code).toBe(2);
+  });
+});
+
+describe("assay entry list, show, count and delete", () => {
+  beforeEach(
+    () =>
+      void entries.push(entry("e1"), entry("e2", { spiffeId: { trustDomain: "example.org", path: "/b" } })),
+  );
+
+  it("list prints a table, page after page", async () => {
+    expect((await server.run(["entry", "list"])).stdout).toBe(
+      [
+        "ENTRY ID  SPIFFE ID                 PARENT ID                  SELECTORS",
+        "e1        spiffe://example.org/web  spiffe://example.org/node  unix:uid:1",
+        "e2        spiffe://example.org/b    spiffe://example.org/node  unix:uid:1",
+        "",
+      ].join("\n"),
+    );
+    expect((await server.run(["entry", "list", "--long"])).stdout).toContain("\n\nEntry ID:      e2\n");
+    entries.length = 0;
+    expect((await server.run(["entry", "list"])).stdout).toBe("no entries\n");
+    expect((await server.run(["entry", "list", "--output", "json"])).stdout).toBe("[]\n");
+  });
+
+  it("list asks for what its flags name", async () => {
+    await server.run(["entry", "list", "--parent-id", NODE, "--selector", "a:b", "--match-selectors", "any"]);
+    expect(changes[0]).toContain(`"match":${SelectorMatch_MatchBehavior.MATCH_ANY}`);
+    expect(changes[0]).toContain('"path":"/node"');
+  });
+
+  it("count prints a number", async () => {
+    expect((await server.run(["entry", "count"])).stdout).toBe("2\n");
+    expect(JSON.parse((await server.run(["entry", "count", "--output", "json"])).stdout)).toEqual({
+      count: 2,
+    });
+  });
+
+  it("show prints one, and exits 1 for one that is not there", async () => {
+    expect((await server.run(["entry", "show", "--id", "e2"])).stdout).toContain(
+      "SPIFFE ID:     spiffe://example.org/b\n",
+    );
+    expect(await server.run(["entry", "show", "--id", "e3"])).toEqual({
+      code: 1,
+      stdout: "",
+      stderr: "assay: entry not found\n",
+    });
+  });
+
+  it("delete says what it deleted, and exits 1 where one was not there", async () => {
+    expect(await server.run(["entry", "delete", "--id", "e1", "--id", "e9"])).toEqual({
+      code: 1,
+      stdout: "deleted e1\n",
+      stderr: "assay: e9: not found: entry not found\n",
+    });
+    expect(entries.map(({ id }) => id)).toEqual(["e2"]);
+  });
+});
+
+describe("assay entry apply", () => {
+  const file = (more = "") =>
+    `entries:\n  - spiffe_id: ${ID}\n    parent_id: ${NODE}\n    selectors: ["unix:uid:1", "unix:gid:2"]\n${more}`;
+  const apply = (input: string, ...args: string[]) => server.run(["entry", "apply", "-", ...args], { input });
+
+  it("creates what is missing, and the second time leaves it alone", async () => {
+    expect((await apply(file())).stdout).toBe(
+      "OUTCOME  SPIFFE ID                 ENTRY ID\ncreated  spiffe://example.org/web  e1\n",
+    );
+    const again = await apply(file(), "--output", "json");
+    expect(JSON.parse(again.stdout)).toEqual([{ spiffe_id: ID, id: "e1", outcome: "unchanged" }]);
+    expect(changes.filter((change) => !change.startsWith("list"))).toEqual(["create e1"]);
+  });
+
+  it("changes what differs in something that the file says, and nothing else", async () => {
+    await apply(file("    hint: main\n    include_jti: true\n"));
+    expect((await apply(file())).stdout).toContain("unchanged");
+    expect((await apply(file("    x509_svid_ttl: 1h\n"))).stdout).toContain("updated");
+    expect(entries[0]).toMatchObject({
+      hint: "main",
+      x509SvidTtl: 3600,
+      additionalAttributes: { jwtSvidIncludeJti: true },
+    });
+    expect((await apply(file("    x509_svid_ttl: 3600s\n"))).stdout).toContain("unchanged");
+    expect((await apply(file("    disable_x509_svid_prefetch: true\n"))).stdout).toContain("updated");
+    expect(entries[0]?.additionalAttributes).toMatchObject({
+      jwtSvidIncludeJti: true,
+      disableX509SvidPrefetch: true,
+    });
+    expect((await apply(file("    x509_svid_ttl: default\n"))).stdout).toContain("updated");
+  });
+
+  it("with --dry-run says what it would do and does nothing", async () => {
+    expect((await apply(file(), "--dry-run")).stdout).toBe(
+      "WOULD BE  SPIFFE ID                 ENTRY ID\ncreated   spiffe://example.org/web\n",
+    );
+    entries.push(
+      entry("e7", {
+        selectors: [
+          { type: "unix", value: "gid:2" },
+          { type: "unix", value: "uid:1" },
+        ],
+      }),
+    );
+    expect((await apply(file("    admin: true\n"), "--dry-run")).stdout).toContain(
+      "updated   spiffe://example.org/web  e7",
+    );
+    expect(changes.filter((change) => !change.startsWith("list"))).toEqual([]);
+  });
+
+  it("recognises an entry by its id where the file gives one", async () => {
+    entries.push(entry("e1"));
+    expect((await apply(file("    id: e1\n"))).stdout).toContain("updated");
+    expect(entries[0]?.selectors).toHaveLength(2);
+    expect((await apply(file("    id: mine\n"))).stderr).toContain("similar entry already exists");
+  });
+
+  it("takes what entry list prints as JSON", async () => {
+    entries.push(
+      entry("e1", { hint: "h", x509SvidTtl: 60, dnsNames: ["b", "a"] }),
+      entry("e2", { expiresAt: 1_900_000_000n }),
+    );
+    const { stdout } = await server.run(["entry", "list", "--output", "json"]);
+    const applied = JSON.parse((await apply(stdout, "--output", "json")).stdout) as { outcome: string }[];
+    expect(applied.map(({ outcome }) => outcome)).toEqual(["unchanged", "unchanged"]);
+  });
+
+  it.each([
+    ["entries: 1", /^assay: -: entries: /],
+    ["- a: [", /^assay: -: not valid YAML: /],
+    ["entries:\n  - spiffe_id: a\n", /^assay: -: entries\[0\]\.parent_id: /],
+    [file("    hnt: x\n"), /^assay: -: entries\[0\]: unrecognized key: "hnt"/],
+    [
+      file().replace(ID, "spiffe://Example.org/a"),
+      /^assay: entries\[0\] \(spiffe:\/\/Example\.org\/a\): spiffe_id: /,
+    ],
+    [
+      `${file()}  - {spiffe_id: "${ID}", parent_id: "${NODE}", selectors: [unix]}\n`,
+      /^assay: entries\[1\] .*: selectors: /,
+    ],
+    [file("    jwt_svid_ttl: 5\n"), /^assay: -: entries\[0\]\.jwt_svid_ttl: /],
+    [file("    jwt_svid_ttl: 5min\n"), /jwt_svid_ttl: expected a duration/],
+  ])("refuses %j with exit 2 before anything is changed", async (input, line) => {
+    const { code, stderr } = await apply(input);
+    expect(stderr).toMatch(line);
+    expect(stderr.trimEnd().split("\n")).toHaveLength(1);
+    expect({ code, changes }).toEqual({ code: 2, changes: [] });
+  });
+
+  it("exits 2 for a file that cannot be read", async () => {
+    const { code, stderr } = await server.run(["entry", "apply", server.at("none.yaml")]);
+    expect(stderr).toMatch(/none\.yaml: cannot be read \(ENOENT\)/);
+    expect(code).toBe(2);
+  });
+
+  it("stops at the entry that the server refuses, and names it", async () => {
+    const { code, stderr } = await apply(file("    hint: refused\n"));
+    expect({ code, stderr }).toEqual({
+      code: 1,
+      stderr: `assay: entries[0] (${ID}): invalid argument: bad hint\n`,
+    });
+  });
+});
+
+type EntryFields = NonNullable<Parameters<typeof create<typeof EntrySchema>>[1]>;
+
+function entry(id: string, fields: EntryFields = {}): Entry {
+  return create(EntrySchema, {
+    id,
+    spiffeId: { trustDomain: "example.org", path: "/web" },
+    parentId: { trustDomain: "example.org", path: "/node" },
+    selectors: [{ type: "unix", value: "uid:1" }],
+    createdAt: 1_800_000_000n,
+    ...fields,
+  } as EntryFields);
+}
+
+/** A small registry that answers as the wire demands: enough for a command to be wrong against. */
+function serveEntries(): void {
+  const same = (a: unknown, b: unknown) => JSON.stringify(a) === JSON.stringify(b);
+  const selectorsOf = ({ selectors }: Pick<Entry, "selectors">) =>
+    selectors.map(({ type, value }) => `${type}:${value}`).toSorted();
+  server.serve(EntryService, {
+    batchCreateEntry: ({ entries: wanted }) => ({
+      results: wanted.map((item) => {
+        if (item.hint === "refused") return { status: { code: 3, message: "bad hint" } };
+        const similar = entries.find(
+          (other) =>
+            same(other.spiffeId, item.spiffeId) &&
+            same(other.parentId, item.parentId) &&
+            same(selectorsOf(other), selectorsOf(item)),
+        );
+        if (similar !== undefined)
+          return { status: { code: 6, message: "similar entry already exists" }, entry: similar };
+        const made = create(EntrySchema, {
+          ...item,
+          id: item.id || `e${entries.length + 1}`,
+          createdAt: 1_800_000_000n,
+        });
+        entries.push(made);
+        changes.push(`create ${made.id}`);
+        return { status: { code: 0 }, entry: made };
+      }),
+    }),
+    batchUpdateEntry: ({ entries: wanted, inputMask }) => ({
+      results: wanted.map((item) => {
+        const at = entries.findIndex(({ id }) => id === item.id);
+        const fields = Object.entries(inputMask ?? {}).flatMap(([name, isSet]) =>
+          isSet === true ? [name] : [],
+        );
+        const picked = Object.fromEntries(fields.map((name) => [name, item[name as keyof Entry]]));
+        const changed = create(EntrySchema, { ...entries[at], ...picked } as EntryFields);
+        entries[at] = changed;
+        changes.push(`update ${item.id} ${fields.join(",")}`);
+        return { status: { code: 0 }, entry: changed };
+      }),
+    }),
+    batchDeleteEntry: ({ ids }) => ({
+      results: ids.map((id) => {
+        const at = entries.findIndex((item) => item.id === id);
+        if (at < 0) return { id, status: { code: 5, message: "entry not found" } };
+        entries.splice(at, 1);
+        return { id, status: { code: 0 } };
+      }),
+    }),
+    getEntry: ({ id }) => {
+      const found = entries.find((item) => item.id === id);
+      if (found === undefined) throw new AssayError("NOT_FOUND", "entry not found");
+      return found;
+    },
+    listEntries: ({ filter, pageToken }) => {
+      changes.push(`list ${JSON.stringify(filter)}`);
+      const wanted = filter?.bySelectors;
+      const found = entries.filter(
+        (item) =>
+          (filter?.bySpiffeId === undefined || same(item.spiffeId, filter.bySpiffeId)) &&
+          (wanted?.match !== SelectorMatch_MatchBehavior.MATCH_EXACT ||
+            same(selectorsOf(item), selectorsOf(wanted))),
+      );
+      // One entry a page, so that a command that reads one page only is caught.
+      const at = Number(pageToken);
+      return { entries: found.slice(at, at + 1), nextPageToken: at + 1 < found.length ? String(at + 1) : "" };
+    },
+    countEntries: () => ({ count: entries.length }),
+  });
+}
