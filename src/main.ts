@@ -13,6 +13,10 @@ import { readEnvironment } from "./config/environment.ts";
 import { AssayError, toAssayError } from "./errors/assay-error.ts";
 import { sdNotify } from "./peer/sd-notify.ts";
 
+// Above the code, unlike elsewhere: the command below runs while this module is still being evaluated.
+const GRACE = 4_800;
+const MAX_INPUT = 1024 * 1024;
+
 const args = process.argv.slice(2);
 const ending = new AbortController();
 const environment = readEnvironment();
@@ -87,6 +91,3 @@ function versionOfPackage(): string {
   const text = readFileSync(new URL("../package.json", import.meta.url), "utf8");
   return (JSON.parse(text) as { readonly version: string }).version;
 }
-
-const GRACE = 4_800;
-const MAX_INPUT = 1024 * 1024;
