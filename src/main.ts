@@ -48,7 +48,7 @@ process.once("uncaughtException", (error: unknown) => {
 const code = await runCli(args, io);
 process.exitCode ??= code;
 // An open channel to the launcher would keep the process alive.
-if (process.connected === true) process.disconnect?.();
+if (process.connected) process.disconnect?.();
 
 function end(): void {
   if (ending.signal.aborted) return;

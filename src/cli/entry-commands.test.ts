@@ -22,27 +22,13 @@ afterEach(() => server[Symbol.asyncDispose]());
 
 describe("assay entry create", () => {
   it("sends what the flags say and prints the entry", async () => {
-    const { code, stdout } = await server.run([
-      ...["entry", "create", "--spiffe-id", ID, "--parent-id", NODE, "--selector", "unix:uid:1000"],
-      ...[
-        "--selector",
-        "unix:path:/a:b",
-        "--x509-svid-ttl",
-        "90m",
-        "--dns-name",
-        "web.example.org",
-        "--hint",
-        "main",
-      ],
-      ...[
-        "--expires-at",
-        "2030-01-31T12:00:00Z",
-        "--admin",
-        "--no-x509-prefetch",
-        "--federates-with",
-        "b.org",
-      ],
-    ]);
+    const { code, stdout } = await server.run(
+      (
+        `entry create --spiffe-id ${ID} --parent-id ${NODE} --selector unix:uid:1000 --selector unix:path:/a:b ` +
+        "--x509-svid-ttl 90m --dns-name web.example.org --hint main --expires-at 2030-01-31T12:00:00Z --admin " +
+        "--no-x509-prefetch --federates-with b.org"
+      ).split(" "),
+    );
     expect(stdout).toBe(
       [
         "Entry ID:       e1",

@@ -164,10 +164,11 @@ function callOptions(io: CliIo, flags: Pick<FetchFlags, "timeout">) {
   return { ...SECURITY_HEADER, signal: io.signal, timeout: durationOf(flags.timeout, "--timeout") };
 }
 
-function withoutKey({ private_key: _, ...view }: X509SvidView): Omit<X509SvidView, "private_key"> {
-  return view;
+function withoutKey(svid: X509SvidView): Omit<X509SvidView, "private_key"> {
+  return { ...withoutBytes(svid), chain: svid.chain, bundle: svid.bundle };
 }
 
-function withoutBytes({ private_key: _, chain: _chain, bundle: _bundle, ...view }: X509SvidView) {
-  return view;
+function withoutBytes(svid: X509SvidView): Omit<X509SvidView, "private_key" | "chain" | "bundle"> {
+  const { spiffe_id, hint, not_before, not_after, serial, authority, dns_names } = svid;
+  return { spiffe_id, hint, not_before, not_after, serial, authority, dns_names };
 }

@@ -39,7 +39,7 @@ export function bundlesText(bundles: readonly BundleView[]): string {
           "X.509 authorities",
           x509_authorities.map(({ subject_key_id, expires_at }) => `${subject_key_id}  until ${expires_at}`),
         ],
-        ["JWT authorities", jwt_authorities.keys.map((key) => String(key["kid"] ?? ""))],
+        ["JWT authorities", jwt_authorities.keys.map(({ kid = "" }) => kid)],
       ]),
     )
     .join("\n\n");

@@ -95,7 +95,7 @@ export interface BundleView {
     readonly certificate: Uint8Array;
   }[];
   /** A JWK Set. */
-  readonly jwt_authorities: { readonly keys: readonly Readonly<Record<string, unknown>>[] };
+  readonly jwt_authorities: { readonly keys: readonly { readonly kid?: string }[] };
 }
 
 /** The bundles of the two answers, joined by trust domain. @throws AssayError `INVALID_CERTIFICATE`, `INVALID_BUNDLE`. */
