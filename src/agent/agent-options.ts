@@ -54,7 +54,7 @@ export interface AgentDependencies {
   readonly openAudit: () => AuditLog;
   /** The program's version, told to the server. */
   readonly version: string;
-  /** A number in [0, 1) for spreading; `Math.random` unless told. */
+  /** A number in [0, 1) for spreading; random unless told. */
   readonly spread?: () => number;
 }
 

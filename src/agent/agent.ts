@@ -20,6 +20,7 @@ import { followServer } from "./agent-work.ts";
 import { AgentCache } from "./cache/agent-cache.ts";
 import { keyIdOf } from "./cache/jwt-cache.ts";
 import type { SyncUpdate } from "./cache/sync-update.ts";
+import { randomSpread } from "./cache/rotation.ts";
 import { CacheKeeper } from "./disk/cache-file.ts";
 import { takeDataFolder } from "./disk/data-folder.ts";
 import { IdentityFile, type StoredIdentity } from "./disk/identity-file.ts";
@@ -38,7 +39,7 @@ import { Syncer } from "./sync/syncer.ts";
  * the setting or path.
  */
 export async function startAgent(options: AgentOptions, deps: AgentDependencies): Promise<RunningAgent> {
-  const { clock, log, metrics, version, spread = Math.random } = deps;
+  const { clock, log, metrics, version, spread = randomSpread } = deps;
   const { trustDomain, dataDir } = options;
   await using stack = new AsyncDisposableStack();
   requirePeerIdentification();

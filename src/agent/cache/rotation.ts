@@ -1,5 +1,10 @@
-/** A number in [0, 1), drawn anew at each call. Production passes `Math.random`: spread needs no secrecy. */
+import { randomInt } from "node:crypto";
+
+/** A number in [0, 1), drawn anew at each call. */
 export type Spread = () => number;
+
+/** The spread of production. */
+export const randomSpread: Spread = () => randomInt(SPREAD_STEPS) / SPREAD_STEPS;
 
 /**
  * When something that was received now and ends later is to be replaced: half of the time that is left, with a spread of
@@ -21,3 +26,5 @@ export function retryDelay(failures: number, first: number, most: number, spread
   const full = Math.min(most, first * 1.5 ** Math.min(failures - 1, 64));
   return full * (0.5 + spread() * 0.5);
 }
+
+const SPREAD_STEPS = 2 ** 32;
