@@ -54,10 +54,7 @@ class HolderWalk {
     const waiting = [entry];
     for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
       if (entries.isAlias(next)) {
-        for (const node of nodes.having(next.selectors)) this.agents.add(node.id);
-        // An agent that is not attested any more may still be connected; it is named by its ID alone.
-        for (const { type, value } of next.selectors)
-          if (type === "spiffe_id") this.agents.add(value as SpiffeId);
+        for (const agent of nodes.having(next.selectors)) this.agents.add(agent);
       } else if (isAgentId(next.parentId, trustDomain)) {
         this.agents.add(next.parentId);
       } else if (!this.#climbed.has(next.parentId)) {

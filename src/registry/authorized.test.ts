@@ -8,7 +8,6 @@ import type { EntryRecord, NodeRecord } from "../store/records.ts";
 import { agentsAffectedBy } from "./affected.ts";
 import { aliasesOf, authorizedEntries, authorizedEntry } from "./authorized.ts";
 import { type Directory, emptyDirectory } from "./directory.ts";
-import { nodeSelectors } from "./node-directory.ts";
 import type { RegistryChange } from "./registry-change.ts";
 
 const NOW = 1000;
@@ -58,6 +57,15 @@ describe("authorizedEntries", () => {
     directory.entries.put(entry("alias", { parentId: SERVER, selectors: [selector] }));
     directory.entries.put(entry("w", { parentId: id("/alias") }));
     expect(ids(authorizedEntries(directory, node("a").id, NOW))).toEqual(["w"]);
+    expect(authorizedEntries(directory, node("b").id, NOW)).toEqual([]);
+  });
+
+  it("does not let an attestor's selector stand for another agent's ID", () => {
+    const directory = emptyDirectory(OWN);
+    const selector = { type: "spiffe_id", value: node("a").id };
+    directory.nodes.put(nodeRecord("b", { selectors: [selector] }));
+    directory.entries.put(entry("alias", { parentId: SERVER, selectors: [selector] }));
+    directory.entries.put(entry("w", { parentId: id("/alias") }));
     expect(authorizedEntries(directory, node("b").id, NOW)).toEqual([]);
   });
 
@@ -154,7 +162,10 @@ function apply(directory: Directory, step: Action): RegistryChange {
 function naive(directory: Directory, agent: SpiffeId): string[] {
   const record = directory.nodes.get(agent);
   if (record?.banned === true) return [];
-  const has = record === undefined ? [`spiffe_id:${agent}`] : nodeSelectors(record).map(formatSelector);
+  const attested = (record?.selectors ?? [])
+    .map(formatSelector)
+    .filter((text) => !text.startsWith("spiffe_id:"));
+  const has = [...attested, `spiffe_id:${agent}`];
   const live = directory.entries.all.filter((one) => one.expiresAt === 0 || one.expiresAt > NOW);
   const held = new Set<string>([agent]);
   for (const one of live) {
@@ -213,7 +224,7 @@ describe("in any small world", () => {
           }
         },
       ),
-      { numRuns: 500 },
+      { numRuns: 1000 },
     );
   });
 });
@@ -248,6 +259,22 @@ describe("agentsAffectedBy", () => {
       after: { ...before, pendingSerial: "bb" },
     };
     expect(agentsAffectedBy(directory, [change]).agents.size).toBe(0);
+  });
+
+  it("tells an agent that it was banned or let in again, or that its node has other selectors", () => {
+    const directory = emptyDirectory(OWN);
+    const before = nodeRecord("a");
+    for (const change of [
+      { banned: true },
+      { selectors: selectors("x:1") },
+      { selectors: selectors("x:1", "x:2") },
+    ]) {
+      const after = { ...before, ...change };
+      const there = { kind: "node" as const, id: before.id, before, after };
+      const back = { kind: "node" as const, id: before.id, before: after, after: before };
+      expect(agentsAffectedBy(directory, [there]).agents).toEqual(new Set([before.id]));
+      expect(agentsAffectedBy(directory, [back]).agents).toEqual(new Set([before.id]));
+    }
   });
 
   it("looks at no entry and no node beside those concerned", () => {

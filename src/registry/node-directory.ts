@@ -8,9 +8,12 @@ export function ownSelector(id: SpiffeId): Selector {
   return { type: OWN_TYPE, value: id };
 }
 
-/** What aliases are matched against: what attestation found, and the agent's own ID. */
+/**
+ * What aliases are matched against: what attestation found, and the agent's own ID. Nothing that attestation found can
+ * stand for another agent's ID.
+ */
 export function nodeSelectors(node: Pick<NodeRecord, "id" | "selectors">): readonly Selector[] {
-  return [...node.selectors, ownSelector(node.id)];
+  return [...node.selectors.filter((selector) => selector.type !== OWN_TYPE), ownSelector(node.id)];
 }
 
 /** All attested nodes in memory, by ID, in order of first attestation, and by selector. */
@@ -28,32 +31,23 @@ export class NodeDirectory {
     return this.#byId.get(id);
   }
 
-  /** Nodes that have all of these selectors; none for no selectors. Costs what the rarest selector's nodes cost. */
-  having(selectors: readonly Selector[]): readonly NodeRecord[] {
-    let candidates: Iterable<SpiffeId> | undefined;
-    let fewest = Number.POSITIVE_INFINITY;
-    const attested: string[] = [];
+  /**
+   * IDs of the agents that have all of these selectors; none for no selectors. Costs what the rarest selector's nodes
+   * cost. An agent whose node is not known has only the selector of its own ID.
+   */
+  having(selectors: readonly Selector[]): readonly SpiffeId[] {
+    const own = selectors.find((selector) => selector.type === OWN_TYPE);
+    if (own !== undefined) {
+      const id = own.value as SpiffeId;
+      return this.#has(id, selectors) ? [id] : [];
+    }
+    let rarest: ReadonlySet<SpiffeId> | undefined;
     for (const selector of selectors) {
-      if (selector.type === OWN_TYPE) {
-        const node = this.#byId.get(selector.value as SpiffeId);
-        return node !== undefined && hasAll(node, selectors) ? [node] : [];
-      }
-      const text = formatSelector(selector);
-      const ids = this.#bySelector.get(text);
+      const ids = this.#bySelector.get(formatSelector(selector));
       if (ids === undefined) return [];
-      attested.push(text);
-      if (ids.size < fewest) {
-        fewest = ids.size;
-        candidates = ids;
-      }
+      if (rarest === undefined || ids.size < rarest.size) rarest = ids;
     }
-    const found: NodeRecord[] = [];
-    for (const id of candidates ?? []) {
-      const node = this.#byId.get(id);
-      if (node !== undefined && attested.every((text) => this.#bySelector.get(text)?.has(id)))
-        found.push(node);
-    }
-    return found;
+    return [...(rarest ?? [])].filter((id) => this.#has(id, selectors));
   }
 
   /** Takes a node in, in place of the one with the same ID. */
@@ -81,6 +75,14 @@ export class NodeDirectory {
     removeOrdered(this.#all, before.ordinal);
   }
 
+  #has(id: SpiffeId, selectors: readonly Selector[]): boolean {
+    return selectors.every((selector) =>
+      selector.type === OWN_TYPE
+        ? selector.value === id
+        : this.#bySelector.get(formatSelector(selector))?.has(id),
+    );
+  }
+
   #unindex(node: NodeRecord): void {
     for (const selector of node.selectors) {
       const text = formatSelector(selector);
@@ -89,11 +91,6 @@ export class NodeDirectory {
       if (ids?.size === 0) this.#bySelector.delete(text);
     }
   }
-}
-
-function hasAll(node: NodeRecord, selectors: readonly Selector[]): boolean {
-  const has = new Set(nodeSelectors(node).map(formatSelector));
-  return selectors.every((selector) => has.has(formatSelector(selector)));
 }
 
 const OWN_TYPE = "spiffe_id";

@@ -1,4 +1,3 @@
-import type { SpiffeBundle } from "../spiffe/bundle.ts";
 import type { SpiffeId } from "../spiffe/id.ts";
 import type { Selector } from "../spiffe/selector.ts";
 import type { TrustDomain } from "../spiffe/trust-domain.ts";
@@ -112,5 +111,3 @@ export interface ChangeRecord {
   readonly key: string;
   readonly operation: "put" | "delete";
 }
-
-export type { SpiffeBundle };

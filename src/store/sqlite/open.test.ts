@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { changesAfter, newEntry, OWN } from "../../../test/contract/store-samples.ts";
 import { FakeClock } from "../../../test/fakes/clock.ts";
@@ -222,7 +223,7 @@ function tamper(sql: string): void {
 }
 
 function startChild(mode: string, start = 0) {
-  const script = join(import.meta.dirname, "../../../test/contract/store-child.ts");
+  const script = fileURLToPath(new URL("../../../test/contract/store-child.ts", import.meta.url));
   const child = spawn(process.execPath, [script, folder, mode, String(start)], {
     stdio: ["ignore", "pipe", "inherit"],
   });
