@@ -22,10 +22,10 @@ import type { ClientSvidVerifier } from "./listeners/client-svid.ts";
 import { TlsListener } from "./listeners/tls-listener.ts";
 import type { Operations } from "./operations/operations.ts";
 import type { ServerOptions } from "./options.ts";
+import type { RunningServer } from "./running-server.ts";
 import type { ServerMetrics, createServerMetrics } from "./server-metrics.ts";
 import type { ServerSvid } from "./server-svid.ts";
 import { buildWebApp } from "./web/web-app.ts";
-import type { RunningServer } from "./server.ts";
 
 /** Everything the faces of a server are made of. */
 export interface FaceParts

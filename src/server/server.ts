@@ -29,6 +29,7 @@ import { createServerLimits } from "./limits.ts";
 import { createClientSvidVerifier } from "./listeners/client-svid.ts";
 import { createOperations } from "./operations/operations.ts";
 import type { ServerOptions } from "./options.ts";
+import type { RunningServer } from "./running-server.ts";
 import { loadKeyManager, loadNodeAttestors } from "./plugins.ts";
 import { attestedNodes, operatedEntries, operatedNodes } from "./registry-port.ts";
 import { createServerMetrics } from "./server-metrics.ts";
@@ -41,16 +42,6 @@ export interface ServerDependencies {
   readonly log: RootLog;
   /** The program's version, for the API's description. */
   readonly version: string;
-}
-
-/** A server at work. Disposing stops it: clients are told `Unavailable`, and it is down within five seconds. */
-export interface RunningServer extends AsyncDisposable {
-  /** Where it listens, with the ports that the system chose. */
-  readonly addresses: {
-    readonly api: { readonly host: string; readonly port: number };
-    readonly web: { readonly host: string; readonly port: number };
-    readonly adminSocket: string;
-  };
 }
 
 /**

@@ -24,7 +24,7 @@ import type { Syncer } from "../sync/syncer.ts";
 import { admitWorkloadCall, workloadApiHandlers } from "../workload-api/grpc-workload-api.ts";
 import { createJsonWorkloadApi } from "../workload-api/json-workload-api.ts";
 import { type WorkloadLimiters, WorkloadService } from "../workload-api/workload-service.ts";
-import { LocalEndpoint } from "./local-endpoint.ts";
+import { LocalEndpoint } from "../../endpoint/local-endpoint.ts";
 
 /** What the listeners serve, and how. */
 export interface AgentListenersOptions extends AgentOptions {

@@ -5,10 +5,10 @@ import { createConnection, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { FakeClock } from "../../../test/fakes/clock.ts";
-import { AssayError } from "../../errors/assay-error.ts";
-import { silentLog } from "../../observe/log.ts";
-import { identifyPeer, type PeerProcess } from "../../peer/identify-peer.ts";
+import { FakeClock } from "../../test/fakes/clock.ts";
+import { AssayError } from "../errors/assay-error.ts";
+import { silentLog } from "../observe/log.ts";
+import { identifyPeer, type PeerProcess } from "../peer/identify-peer.ts";
 import { LocalEndpoint } from "./local-endpoint.ts";
 
 let folder: string;
