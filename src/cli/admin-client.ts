@@ -23,7 +23,7 @@ export async function withAdminClient<Result>(
     if (error instanceof AssayError && error.code === "SERVER_UNAVAILABLE") {
       throw new AssayError(
         "SERVER_UNAVAILABLE",
-        `nothing answers on ${socket} (${error.detail}); is the program running, and is --admin-socket the same?`,
+        `${connectFault(socket, error)}; is the program running, and is --admin-socket the same?`,
         { cause: error },
       );
     }
@@ -31,6 +31,13 @@ export async function withAdminClient<Result>(
   } finally {
     io.signal.removeEventListener("abort", cancel);
   }
+}
+
+/** Why nobody answered, without the words of the library underneath. */
+export function connectFault(socket: string, { detail }: AssayError): string {
+  const errno = /\bconnect (E[A-Z]+)/.exec(detail)?.[1];
+  if (errno === undefined) return `${socket}: ${detail}`;
+  return `nothing answers on ${socket} (${CONNECT_FAULTS.get(errno) ?? errno})`;
 }
 
 /** A client of a socket that was named on the command line. @throws AssayError `USAGE` naming the flag. */
@@ -44,5 +51,10 @@ export function openClient(target: RpcTarget, flag: string): RpcClient {
   }
 }
 
+const CONNECT_FAULTS: ReadonlyMap<string, string> = new Map([
+  ["ENOENT", "there is no such socket"],
+  ["EACCES", "this user may not connect to it"],
+  ["ECONNREFUSED", "nobody listens"],
+]);
 // One page of a listing with long selectors may be larger than gRPC's usual 4 MiB.
 const MAX_MESSAGE = 64 * 1024 * 1024;

@@ -43,7 +43,7 @@ describe("a command to which nobody answers", () => {
     async (args) => {
       const { code, stdout, stderr } = await runCommand([...args, "--admin-socket", server.at("none.sock")]);
       expect(stderr).toMatch(
-        /^assay: nothing answers on .*none\.sock .*; is the program running, and is --admin-socket the same\?\n$/,
+        /^assay: nothing answers on .*none\.sock \(there is no such socket\); is the program running, and is --admin-socket the same\?\n$/,
       );
       expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
     },

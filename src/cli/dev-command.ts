@@ -1,3 +1,4 @@
+import { rm } from "node:fs/promises";
 import type { Command } from "commander";
 import { loadAgentConfig } from "../config/agent-config.ts";
 import { loadServerConfig } from "../config/server-config.ts";
@@ -53,6 +54,9 @@ async function runDev(io: CliIo, programs: Programs, flags: DevFlags): Promise<v
   const agent = stack.use(await programs.startAgent(agentConfig, deps));
   await untilReady(agent, io.signal);
   if (io.signal.aborted) return;
+
+  // It works once, and that was now.
+  await rm(place.joinTokenFile, { force: true });
 
   io.stdout(
     `${placeText(place, { api: `${api.host}:${api.port}`, web: `https://${web.host}:${web.port}` })}\n\n`,

@@ -36,12 +36,11 @@ export function writeResult(io: CliIo, form: OutputForm, value: unknown, pretty:
 }
 
 // Numbers of the wire that exceed a double stay exact as text; bytes are base64 as in protobuf's JSON form.
-function jsonValue(_key: string, value: unknown): unknown {
-  if (typeof value === "bigint") {
-    return value <= Number.MAX_SAFE_INTEGER && value >= Number.MIN_SAFE_INTEGER
-      ? Number(value)
-      : value.toString();
-  }
-  if (value instanceof Uint8Array) return Buffer.from(value).toString("base64");
-  return value;
+function jsonValue(this: Readonly<Record<string, unknown>>, key: string, value: unknown): unknown {
+  // A Buffer has turned itself into a table of numbers before it gets here; its holder has the original.
+  const bytes = this[key];
+  if (bytes instanceof Uint8Array) return Buffer.from(bytes).toString("base64");
+  if (typeof value !== "bigint") return value;
+  const isExact = value <= Number.MAX_SAFE_INTEGER && value >= Number.MIN_SAFE_INTEGER;
+  return isExact ? Number(value) : value.toString();
 }

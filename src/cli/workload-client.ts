@@ -5,7 +5,7 @@ import { AssayError } from "../errors/assay-error.ts";
 import { SpiffeWorkloadAPI, type X509SVIDResponse } from "../proto/gen/spiffe/workload/workload_pb.ts";
 import type { ServiceClient } from "../rpc/client.ts";
 import { parseEndpointAddress } from "../spiffe/endpoint-address.ts";
-import { openClient } from "./admin-client.ts";
+import { connectFault, openClient } from "./admin-client.ts";
 import type { CliIo } from "./io.ts";
 
 /** The Workload API as a client sees it. */
@@ -24,14 +24,19 @@ export async function withWorkloadClient<Result>(
   endpoint: string,
   run: (client: WorkloadClient) => Promise<Result>,
 ): Promise<Result> {
-  using client = openClient({ kind: "unix", path: socketOf(endpoint) }, "--socket");
+  const socket = socketOf(endpoint);
+  using client = openClient({ kind: "unix", path: socket }, "--socket");
   try {
     return await run(client.service(SpiffeWorkloadAPI));
   } catch (error) {
     if (error instanceof AssayError && error.code === "SERVER_UNAVAILABLE" && !io.signal.aborted) {
-      throw new AssayError("SERVER_UNAVAILABLE", `${endpoint}: ${error.detail}; does an agent run there?`, {
-        cause: error,
-      });
+      throw new AssayError(
+        "SERVER_UNAVAILABLE",
+        `${connectFault(socket, error)}; does an agent run there, and is --socket right?`,
+        {
+          cause: error,
+        },
+      );
     }
     throw error;
   }
@@ -105,7 +110,8 @@ export function bundleViews(
 ): readonly BundleView[] {
   const names = [...new Set([...Object.keys(x509), ...Object.keys(jwt)])].toSorted();
   return names.map((name) => ({
-    trust_domain: name,
+    // The wire names a trust domain by its SPIFFE ID (Workload API §5.2.2).
+    trust_domain: name.replace("spiffe://", ""),
     x509_authorities: parseCertificates(x509[name] ?? new Uint8Array()).map((certificate) => ({
       subject_key_id: hex(certificate.subjectKeyId),
       expires_at: rfc3339(certificate.notAfter),
