@@ -57,8 +57,21 @@ export interface WebAnswer {
   readonly status: number;
   readonly headers: Readonly<Record<string, unknown>>;
   /** The body as parsed, or as text where it is no JSON. */
-  // oxlint-disable-next-line typescript/no-explicit-any -- a test looks into answers of every shape
-  readonly body: any;
+  readonly body: WebBody;
+}
+
+/** Members that tests read out of bodies; which of them are there depends on the request. */
+export interface WebBody {
+  readonly id: string;
+  readonly token: string;
+  readonly detail: string;
+  readonly expires_at: string | null;
+  readonly federates_with: readonly string[];
+  readonly checks: readonly unknown[];
+  readonly entries: readonly { readonly id: string }[];
+  readonly agents: readonly { readonly id: string }[];
+  readonly keys: readonly { readonly kid: string; readonly kty: string }[];
+  readonly next_page_token: string;
 }
 
 /** A caller with an SVID that is good for another hour. */
@@ -164,7 +177,7 @@ export async function webBench(options: Partial<WebAppOptions> = {}): Promise<We
       return {
         status: answer.statusCode,
         headers: answer.headers,
-        body: isJson ? (JSON.parse(answer.body) as unknown) : answer.body,
+        body: (isJson ? JSON.parse(answer.body) : answer.body) as WebBody,
       };
     },
     async [Symbol.asyncDispose]() {

@@ -34,7 +34,7 @@ describe("GET /v1/agents", () => {
   ])("finds by %s", async (query, ids) => {
     const { status, body } = await bench.send("GET", `/v1/agents${query}`);
     expect(status).toBe(200);
-    expect(body.agents.map(({ id }: { id: string }) => id)).toEqual(ids);
+    expect(body.agents.map(({ id }) => id)).toEqual(ids);
   });
 
   it.each([

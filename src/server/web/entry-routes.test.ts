@@ -233,16 +233,16 @@ describe("GET /v1/entries", () => {
   ])("finds by %s", async (query, ids) => {
     const { status, body } = await bench.send("GET", `/v1/entries${query}`);
     expect(status).toBe(200);
-    expect(body.entries.map(({ id }: { id: string }) => id)).toEqual(ids);
+    expect(body.entries.map(({ id }) => id)).toEqual(ids);
   });
 
   it("gives pages that go on where the last one ended while entries come and go", async () => {
     const first = (await bench.send("GET", "/v1/entries?page_size=2")).body;
-    expect(first.entries.map(({ id }: { id: string }) => id)).toEqual(["a", "b"]);
+    expect(first.entries.map(({ id }) => id)).toEqual(["a", "b"]);
     await bench.send("DELETE", "/v1/entries/b");
     const second = (await bench.send("GET", `/v1/entries?page_size=2&page_token=${first.next_page_token}`))
       .body;
-    expect(second.entries.map(({ id }: { id: string }) => id)).toEqual(["c"]);
+    expect(second.entries.map(({ id }) => id)).toEqual(["c"]);
     expect(second).not.toHaveProperty("next_page_token");
   });
 

@@ -26,7 +26,7 @@ export interface GuardedRoute {
  */
 export function documentWithSecurity(document: object, guarded: readonly GuardedRoute[]): object {
   const { components, paths, ...rest } = document as OpenApiDocument;
-  const secured = Object.entries(paths).map(([path, operations]) => [
+  const secured = Object.entries(paths).map(([path, operations]): [string, object] => [
     path,
     Object.fromEntries(
       Object.entries(operations).map(([method, operation]) => [

@@ -73,7 +73,7 @@ describe("OIDC discovery", () => {
       .setProtectedHeader({ alg: "ES256", kid: "ec" })
       .setExpirationTime(TEST_NOW + 60)
       .sign(key.privateKey);
-    const verified = await jwtVerify(token, await importJWK(body.keys[0]), {
+    const verified = await jwtVerify(token, await importJWK(body.keys[0] ?? {}), {
       currentDate: new Date(TEST_NOW * 1000),
     });
     expect(verified.payload.sub).toBe("spiffe://example.org/db");

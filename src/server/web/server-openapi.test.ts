@@ -25,7 +25,7 @@ describe("the server's OpenAPI document", () => {
     const references = new Set(
       [...text.matchAll(/#\/components\/schemas\/([A-Za-z0-9]+)/g)].map(([, name]) => name),
     );
-    expect(Object.keys(document.components.schemas)).toEqual([...references].toSorted());
+    expect(new Set(Object.keys(document.components.schemas))).toEqual(references);
   });
 
   it("describes every operation, every parameter and every member of every schema", async () => {

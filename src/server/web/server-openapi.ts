@@ -37,7 +37,7 @@ export async function buildServerOpenApi(): Promise<object> {
       deleteFederatedBundle: unserved,
     },
   });
-  return app.openapi();
+  return await app.openapi();
 }
 
 // The document is made from the routes' schemas alone; no request ever reaches this application.
