@@ -53,7 +53,7 @@ export const programs: Programs = {
     const attestor =
       joinTokenFile === undefined
         ? nodeAttestor && pluginEntry(nodeAttestor)
-        : { name: "join_token", config: { tokenFile: joinTokenFile } };
+        : { name: "join_token", config: { token_file: joinTokenFile } };
     return startAgent(
       {
         ...rest,

@@ -59,7 +59,7 @@ export type Answer = (challenge: Uint8Array) => Uint8Array | Promise<Uint8Array>
 
 /** The server's half at work, trusting the root. */
 export async function server(config: Readonly<Record<string, unknown>> = {}) {
-  const result = await x509pop.config["~standard"].validate({ caBundlePath: bundle, ...config });
+  const result = await x509pop.config["~standard"].validate({ ca_bundle_path: bundle, ...config });
   if (result.issues !== undefined) throw new Error(result.issues.map(({ message }) => message).join("; "));
   return x509pop.create(result.value, host);
 }

@@ -95,7 +95,7 @@ export async function joinTokenFile(scratch: Scratch, joinToken: string): Promis
 /** A configuration file with the one attestor that takes more than a flag. */
 async function x509popFlags(scratch: Scratch, caFile: string): Promise<string[]> {
   const path = scratch.at("assay-server.yaml");
-  const attestors = [{ type: "join_token" }, { type: "x509pop", config: { caBundlePath: caFile } }];
+  const attestors = [{ type: "join_token" }, { type: "x509pop", config: { ca_bundle_path: caFile } }];
   // JSON is YAML.
   await writeFile(path, JSON.stringify({ node_attestors: attestors }));
   return [`--config=${path}`];

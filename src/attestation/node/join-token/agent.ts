@@ -11,17 +11,17 @@ export const joinTokenAgent = defineAgentNodeAttestor({
   config: z
     .strictObject({
       token: z.string().min(1).max(1024).optional().describe("The join token itself"),
-      tokenFile: z
+      token_file: z
         .string()
         .min(1)
         .max(4096)
         .optional()
         .describe("File that holds the join token; white space around it is ignored"),
     })
-    .refine(({ token, tokenFile }) => (token === undefined) !== (tokenFile === undefined), {
-      message: "exactly one of token and tokenFile must be set",
+    .refine((config) => (config.token === undefined) !== (config.token_file === undefined), {
+      message: "exactly one of token and token_file must be set",
     }),
-  create: ({ token, tokenFile }) => ({
+  create: ({ token, token_file: tokenFile }) => ({
     async begin(signal) {
       signal.throwIfAborted();
       const text = token ?? (await readToken(tokenFile ?? ""));
@@ -38,7 +38,7 @@ export const joinTokenAgent = defineAgentNodeAttestor({
 
 async function readToken(path: string): Promise<string> {
   const text = (await readBounded(path, MAX_FILE_BYTES, { code: "CONFIG_INVALID" })).toString("utf8").trim();
-  if (text === "") throw new AssayError("CONFIG_INVALID", `tokenFile ${path} is empty`);
+  if (text === "") throw new AssayError("CONFIG_INVALID", `token_file ${path} is empty`);
   return text;
 }
 

@@ -125,27 +125,27 @@ describe("join_token, the agent's half", () => {
   });
 
   it("reads the token from a file at each attempt, without the white space around it", async () => {
-    const tokenFile = join(folder, "token");
-    writeFileSync(tokenFile, "  abc\r\n");
-    expect(Buffer.from((await begin({ tokenFile })).payload).toString()).toBe("abc");
-    writeFileSync(tokenFile, "def");
-    expect(Buffer.from((await begin({ tokenFile })).payload).toString()).toBe("def");
+    const token_file = join(folder, "token");
+    writeFileSync(token_file, "  abc\r\n");
+    expect(Buffer.from((await begin({ token_file })).payload).toString()).toBe("abc");
+    writeFileSync(token_file, "def");
+    expect(Buffer.from((await begin({ token_file })).payload).toString()).toBe("def");
   });
 
   it("names the file that is missing, empty or far too large", async () => {
     const missing = join(folder, "missing");
-    await expect(begin({ tokenFile: missing })).rejects.toThrowCode("CONFIG_INVALID", missing);
+    await expect(begin({ token_file: missing })).rejects.toThrowCode("CONFIG_INVALID", missing);
     const empty = join(folder, "empty");
     writeFileSync(empty, "\n");
-    await expect(begin({ tokenFile: empty })).rejects.toThrowCode("CONFIG_INVALID", `${empty} is empty`);
+    await expect(begin({ token_file: empty })).rejects.toThrowCode("CONFIG_INVALID", `${empty} is empty`);
     const large = join(folder, "large");
     writeFileSync(large, "x".repeat(4097));
-    await expect(begin({ tokenFile: large })).rejects.toThrowCode("CONFIG_INVALID", "larger than 4096");
+    await expect(begin({ token_file: large })).rejects.toThrowCode("CONFIG_INVALID", "larger than 4096");
   });
 
   it.each([
-    [{}, /exactly one of token and tokenFile/],
-    [{ token: "a", tokenFile: "b" }, /exactly one of token and tokenFile/],
+    [{}, /exactly one of token and token_file/],
+    [{ token: "a", token_file: "b" }, /exactly one of token and token_file/],
     [{ token: "a", tokenfile: "b" }, /tokenfile/],
     [{ token: "" }, /./],
   ])("refuses the configuration %j", async (config, message) => {

@@ -65,7 +65,7 @@ function agentIdOf(suffix: string, trustDomain: TrustDomain): SpiffeId {
 }
 
 function refuse(detail: string): never {
-  throw new AssayError("CONFIG_INVALID", `agentPathTemplate ${detail}`);
+  throw new AssayError("CONFIG_INVALID", `agent_path_template ${detail}`);
 }
 
 type ValueOf = (facts: LeafFacts, trustDomain: TrustDomain) => string;

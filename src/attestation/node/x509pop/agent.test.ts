@@ -21,13 +21,13 @@ import { x509popAgent } from "./agent.ts";
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 describe("x509pop, the agent's half", () => {
-  const certificatePath = join(folder, "node.pem");
-  const intermediatesPath = join(folder, "middle.pem");
-  const privateKeyPath = join(folder, "node.key");
-  writeFileSync(certificatePath, toPem("CERTIFICATE", node.certificate.der));
-  writeFileSync(intermediatesPath, toPem("CERTIFICATE", middle.certificate.der));
-  writeFileSync(privateKeyPath, toPem("PRIVATE KEY", node.key.pkcs8));
-  const files = { certificatePath, intermediatesPath, privateKeyPath };
+  const certificate_path = join(folder, "node.pem");
+  const intermediates_path = join(folder, "middle.pem");
+  const private_key_path = join(folder, "node.key");
+  writeFileSync(certificate_path, toPem("CERTIFICATE", node.certificate.der));
+  writeFileSync(intermediates_path, toPem("CERTIFICATE", middle.certificate.der));
+  writeFileSync(private_key_path, toPem("PRIVATE KEY", node.key.pkcs8));
+  const files = { certificate_path, intermediates_path, private_key_path };
 
   async function begin(config: Record<string, unknown> = files) {
     const result = await x509popAgent.config["~standard"].validate(config);
@@ -73,7 +73,7 @@ describe("x509pop, the agent's half", () => {
       toPem("CERTIFICATE", renewed.certificate.der) + toPem("CERTIFICATE", middle.certificate.der),
     );
     writeFileSync(key, renewed.key.privateKey.export({ format: "pem", type: "sec1" }));
-    const session = await begin({ certificatePath: certificate, privateKeyPath: key });
+    const session = await begin({ certificate_path: certificate, private_key_path: key });
     const answer: Answer = (challenge) => session.answer(challenge);
     expect((await attest([], node.key.privateKey, { payload: session.payload, answer })).agentId).toContain(
       sha1(renewed.certificate),
@@ -83,22 +83,22 @@ describe("x509pop, the agent's half", () => {
   it("names the file that does not fit, and never its content", async () => {
     const other = join(folder, "other.key");
     writeFileSync(other, toPem("PRIVATE KEY", makeKey().pkcs8));
-    await expect(begin({ ...files, privateKeyPath: other })).rejects.toThrowCode(
+    await expect(begin({ ...files, private_key_path: other })).rejects.toThrowCode(
       "CONFIG_INVALID",
       /other\.key does not hold the key/,
     );
     const rubbish = join(folder, "rubbish.key");
     writeFileSync(rubbish, "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n");
-    const error = await begin({ ...files, privateKeyPath: rubbish }).catch((e: unknown) => e as AssayError);
+    const error = await begin({ ...files, private_key_path: rubbish }).catch((e: unknown) => e as AssayError);
     expect(error).toMatchObject({ code: "CONFIG_INVALID" });
     expect((error as AssayError).cause).toBeUndefined();
     const ed = join(folder, "ed.key");
     writeFileSync(ed, generateKeyPairSync("ed25519").privateKey.export({ format: "pem", type: "pkcs8" }));
-    await expect(begin({ ...files, privateKeyPath: ed })).rejects.toThrowCode(
+    await expect(begin({ ...files, private_key_path: ed })).rejects.toThrowCode(
       "CONFIG_INVALID",
       "neither EC nor RSA",
     );
-    await expect(begin({ ...files, certificatePath: join(folder, "no.pem") })).rejects.toThrowCode(
+    await expect(begin({ ...files, certificate_path: join(folder, "no.pem") })).rejects.toThrowCode(
       "CONFIG_INVALID",
       "no.pem",
     );

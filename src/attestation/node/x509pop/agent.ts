@@ -15,11 +15,15 @@ export const x509popAgent = defineAgentNodeAttestor({
   apiVersion: 1,
   name: "x509pop",
   config: z.strictObject({
-    privateKeyPath: path.describe("PEM file with the private key of the certificate, EC or RSA"),
-    certificatePath: path.describe("PEM file with the certificate, and its intermediates if you like"),
-    intermediatesPath: path.optional().describe("PEM file with further intermediate certificates"),
+    private_key_path: path.describe("PEM file with the private key of the certificate, EC or RSA"),
+    certificate_path: path.describe("PEM file with the certificate, and its intermediates if you like"),
+    intermediates_path: path.optional().describe("PEM file with further intermediate certificates"),
   }),
-  create: ({ privateKeyPath, certificatePath, intermediatesPath }) => ({
+  create: ({
+    private_key_path: privateKeyPath,
+    certificate_path: certificatePath,
+    intermediates_path: intermediatesPath,
+  }) => ({
     // The files are read at each attestation, as whoever renews the certificate replaces them.
     async begin(signal) {
       signal.throwIfAborted();
@@ -29,7 +33,7 @@ export const x509popAgent = defineAgentNodeAttestor({
       const leaf = own[0];
       if (leaf === undefined || !isKeyOf(privateKey, leaf.spki)) {
         throw invalid(
-          `privateKeyPath ${privateKeyPath} does not hold the key of the certificate in ${certificatePath}`,
+          `private_key_path ${privateKeyPath} does not hold the key of the certificate in ${certificatePath}`,
         );
       }
       let answered = false;
@@ -63,12 +67,12 @@ async function readPrivateKey(file: string): Promise<KeyObject> {
     key = createPrivateKey({ key: pem, format: "pem" });
   } catch {
     // The cause is left out: some of OpenSSL's errors tell about the content.
-    throw invalid(`privateKeyPath ${file} holds no private key in PEM without a passphrase`);
+    throw invalid(`private_key_path ${file} holds no private key in PEM without a passphrase`);
   } finally {
     pem.fill(0);
   }
   if (key.asymmetricKeyType === "ec" || key.asymmetricKeyType === "rsa") return key;
-  throw invalid(`privateKeyPath ${file} holds a key that is neither EC nor RSA`);
+  throw invalid(`private_key_path ${file} holds a key that is neither EC nor RSA`);
 }
 
 function invalid(detail: string): AssayError {

@@ -5,7 +5,7 @@ import { type KeyKind, type Proof, readChallenge, readProof, writeProof } from "
 /** Bounds on keys, checked before any signature is. */
 export interface KeyLimits {
   /** Bits of an RSA modulus at most. */
-  readonly maxRsaKeySize: number;
+  readonly max_rsa_key_size: number;
 }
 
 /**
@@ -18,8 +18,8 @@ export function usableKey(spki: Uint8Array, what: string, limits: KeyLimits): Ke
   const { modulusLength = 0, publicExponent = 0n, namedCurve = "" } = key.asymmetricKeyDetails ?? {};
   switch (key.asymmetricKeyType) {
     case "rsa":
-      if (modulusLength > limits.maxRsaKeySize) {
-        fail(`${what} has an RSA key of more than ${limits.maxRsaKeySize} bits`);
+      if (modulusLength > limits.max_rsa_key_size) {
+        fail(`${what} has an RSA key of more than ${limits.max_rsa_key_size} bits`);
       }
       if (modulusLength < MIN_RSA_BITS) fail(`${what} has an RSA key of less than ${MIN_RSA_BITS} bits`);
       if (publicExponent > MAX_EXPONENT) fail(`${what} has an RSA key with a huge exponent`);

@@ -33,7 +33,7 @@ describe("x509pop, bounds before any signature is verified", () => {
       "payload has more than 4 intermediate certificates",
     );
     const two = attest([...good, middle.certificate], node.key.privateKey, {
-      config: { maxIntermediates: 1 },
+      config: { max_intermediates: 1 },
       answer: never,
     });
     await expect(two).rejects.toThrowCode("ATTESTATION_FAILED", "more than 1 intermediate");
@@ -42,7 +42,7 @@ describe("x509pop, bounds before any signature is verified", () => {
   it("measures RSA keys, of the leaf and of intermediates", async () => {
     const key = rsaKey(3072);
     const leaf = holder({ subject: "n", issuer: root, key });
-    const config = { maxRsaKeySize: 2048 };
+    const config = { max_rsa_key_size: 2048 };
     const refused = attest([leaf.certificate], key.privateKey, { config, answer: never });
     await expect(refused).rejects.toThrowCode(
       "ATTESTATION_FAILED",
@@ -124,28 +124,28 @@ describe("x509pop, bounds before any signature is verified", () => {
 
 describe("x509pop, configuration of the server's half", () => {
   it.each([
-    [{ caBundlePath: undefined }, /exactly one of caBundlePath and caBundlePaths/],
-    [{ caBundlePaths: ["/x"] }, /exactly one of caBundlePath and caBundlePaths/],
+    [{ ca_bundle_path: undefined }, /exactly one of ca_bundle_path and ca_bundle_paths/],
+    [{ ca_bundle_paths: ["/x"] }, /exactly one of ca_bundle_path and ca_bundle_paths/],
     [{ mode: "spiffe" }, /external_pki/],
-    [{ maxIntermediates: 0 }, /./],
-    [{ maxRsaKeySize: 16384 }, /./],
-    [{ ca_bundle_path: "/x" }, /ca_bundle_path/],
+    [{ max_intermediates: 0 }, /./],
+    [{ max_rsa_key_size: 16384 }, /./],
+    [{ caBundlePath: "/x" }, /caBundlePath/],
   ])("refuses %j", async (config, message) => {
     await expect(server(config)).rejects.toThrow(message);
   });
 
   it("names the bundle that is missing, or that holds something else", async () => {
     const missing = join(folder, "missing.pem");
-    await expect(server({ caBundlePath: missing })).rejects.toThrowCode("CONFIG_INVALID", missing);
+    await expect(server({ ca_bundle_path: missing })).rejects.toThrowCode("CONFIG_INVALID", missing);
     const key = join(folder, "key.pem");
     writeFileSync(key, toPem("PRIVATE KEY", node.key.pkcs8));
-    await expect(server({ caBundlePath: key })).rejects.toThrowCode("CONFIG_INVALID", key);
+    await expect(server({ ca_bundle_path: key })).rejects.toThrowCode("CONFIG_INVALID", key);
   });
 
   it("reads several bundles", async () => {
     const second = join(folder, "second.pem");
     writeFileSync(second, toPem("CERTIFICATE", stranger.certificate.der));
-    const config = { caBundlePath: undefined, caBundlePaths: [bundle, second] };
+    const config = { ca_bundle_path: undefined, ca_bundle_paths: [bundle, second] };
     const foreign = holder({ subject: "f", issuer: stranger });
     await attest([foreign.certificate], foreign.key.privateKey, { config });
     await attest(good, node.key.privateKey, { config });
@@ -161,8 +161,8 @@ describe("x509pop, configuration of the server's half", () => {
     ["/x509pop/{{ .constructor }}", /unknown field constructor/],
     ["/x509pop/{{ .Fingerprint | upper }}", /brace/],
     ["/x509pop/{{ .Fingerprint }", /brace/],
-  ])("refuses the agent path template %s", async (agentPathTemplate, detail) => {
-    await expect(server({ agentPathTemplate })).rejects.toThrowCode("CONFIG_INVALID", detail);
+  ])("refuses the agent path template %s", async (agent_path_template, detail) => {
+    await expect(server({ agent_path_template })).rejects.toThrowCode("CONFIG_INVALID", detail);
   });
 });
 

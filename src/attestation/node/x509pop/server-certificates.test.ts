@@ -103,7 +103,7 @@ describe("x509pop, the certificates: what is verified is what is used", () => {
   it("refuses a common name that would reach out of its segment", async () => {
     for (const subject of ["a/b", "..", "", "a b", "{{ .Fingerprint }}", "node\u0000"]) {
       const one = holder({ subject, issuer: root });
-      const config = { agentPathTemplate: "/x509pop/{{ .Subject.CommonName }}" };
+      const config = { agent_path_template: "/x509pop/{{ .Subject.CommonName }}" };
       await expect(attest([one.certificate], one.key.privateKey, { config })).rejects.toThrowCode(
         "ATTESTATION_FAILED",
       );

@@ -25,7 +25,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 nodeAttestorSuite({
   plugin: x509pop,
   host: () => host,
-  config: () => ({ caBundlePath: bundle }),
+  config: () => ({ ca_bundle_path: bundle }),
   evidence: async () => ({
     payload: writePayload(good.map(({ der }) => der)),
     remoteAddress: "",
@@ -87,8 +87,8 @@ describe("x509pop, good evidence", () => {
   });
 
   it("fills an agent path template", async () => {
-    const agentPathTemplate = "/x509pop/{{ .TrustDomain }}/{{.Subject.CommonName}}";
-    const { agentId } = await attest(good, node.key.privateKey, { config: { agentPathTemplate } });
+    const agent_path_template = "/x509pop/{{ .TrustDomain }}/{{.Subject.CommonName}}";
+    const { agentId } = await attest(good, node.key.privateKey, { config: { agent_path_template } });
     expect(agentId).toBe("spiffe://example.org/spire/agent/x509pop/example.org/node-1");
   });
 });

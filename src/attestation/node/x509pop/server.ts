@@ -19,34 +19,31 @@ const config = z
       .literal("external_pki")
       .default("external_pki")
       .describe("Whose certificates count: a PKI of your own"),
-    caBundlePath: path
+    ca_bundle_path: path
       .optional()
       .describe("PEM file with the root certificates that agents' certificates chain to"),
-    caBundlePaths: z.array(path).min(1).max(64).optional().describe("The same as several files"),
-    agentPathTemplate: z
+    ca_bundle_paths: z.array(path).min(1).max(64).optional().describe("The same as several files"),
+    agent_path_template: z
       .string()
       .max(1024)
       .default(DEFAULT_AGENT_PATH_TEMPLATE)
       .describe("Path of the agent's SPIFFE ID below /spire/agent"),
-    maxIntermediates: z
+    max_intermediates: z
       .int()
       .min(1)
       .max(16)
       .default(4)
       .describe("Intermediate certificates an agent may send"),
-    maxRsaKeySize: z
+    max_rsa_key_size: z
       .int()
       .min(2048)
       .max(8192)
       .default(8192)
       .describe("Bits of an RSA key at most, in any certificate"),
   })
-  .refine(
-    ({ caBundlePath, caBundlePaths }) => (caBundlePath === undefined) !== (caBundlePaths === undefined),
-    {
-      message: "exactly one of caBundlePath and caBundlePaths must be set",
-    },
-  );
+  .refine((config) => (config.ca_bundle_path === undefined) !== (config.ca_bundle_paths === undefined), {
+    message: "exactly one of ca_bundle_path and ca_bundle_paths must be set",
+  });
 
 /**
  * The server's half of `x509pop`: a certificate of the operator's PKI, and proof that its key is at hand. The wire
@@ -58,12 +55,12 @@ export const x509pop = defineNodeAttestor({
   name: "x509pop",
   config,
   async create(settings, host) {
-    const template = parseAgentPathTemplate(settings.agentPathTemplate);
-    const roots = await readRoots(settings.caBundlePaths ?? [settings.caBundlePath ?? ""]);
+    const template = parseAgentPathTemplate(settings.agent_path_template);
+    const roots = await readRoots(settings.ca_bundle_paths ?? [settings.ca_bundle_path ?? ""]);
     return {
       async attest(evidence, signal) {
         signal.throwIfAborted();
-        const certificates = readPayload(evidence.payload, 1 + settings.maxIntermediates).map(readSent);
+        const certificates = readPayload(evidence.payload, 1 + settings.max_intermediates).map(readSent);
         const [leaf, ...intermediates] = certificates as [Certificate, ...Certificate[]];
         const publicKey = checkLeaf(leaf, settings);
         for (const one of intermediates) usableKey(one.spki, "an intermediate certificate", settings);

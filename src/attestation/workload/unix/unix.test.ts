@@ -70,7 +70,7 @@ async function values(workload: typeof me, config: Record<string, unknown> = {})
 const sha256 = (path: string) => hash("sha256", readFileSync(path), "hex");
 const idOf = (...args: string[]) => execFileSync("id", args, { encoding: "utf8" }).trim();
 
-workloadAttestorSuite({ plugin: unix, host, config: { discoverWorkloadPath: true }, process: me });
+workloadAttestorSuite({ plugin: unix, host, config: { discover_workload_path: true }, process: me });
 
 describe("unix", () => {
   it("gives user and group by number and by name, as id(1) does", async () => {
@@ -131,7 +131,7 @@ describe("unix", () => {
 
   it("gives path and hash of the program when asked", async () => {
     const path = program("plain");
-    const found = await values(await sleeping(path), { discoverWorkloadPath: true });
+    const found = await values(await sleeping(path), { discover_workload_path: true });
     expect(found).toEqual(expect.arrayContaining([`path:${path}`, `sha256:${sha256(path)}`]));
   });
 
@@ -141,7 +141,7 @@ describe("unix", () => {
     const running = await sleeping(path);
     renameSync(program("other", "different"), path);
     expect(sha256(path)).not.toBe(before);
-    const found = await values(running, { discoverWorkloadPath: true });
+    const found = await values(running, { discover_workload_path: true });
     expect(found).toContain(`sha256:${before}`);
     expect(found).not.toContain(`path:${path}`);
   });
@@ -150,32 +150,32 @@ describe("unix", () => {
     const path = program("large");
     const { size } = statSync(path);
     const running = await sleeping(path);
-    const over = await values(running, { discoverWorkloadPath: true, workloadSizeLimit: size - 1 });
+    const over = await values(running, { discover_workload_path: true, workload_size_limit: size - 1 });
     expect(over).toContain(`path:${path}`);
     expect(over.join()).not.toContain("sha256:");
-    expect(warnings).toEqual([expect.stringContaining("workloadSizeLimit")]);
-    const exact = await values(running, { discoverWorkloadPath: true, workloadSizeLimit: size });
+    expect(warnings).toEqual([expect.stringContaining("workload_size_limit")]);
+    const exact = await values(running, { discover_workload_path: true, workload_size_limit: size });
     expect(exact).toContain(`sha256:${sha256(path)}`);
   });
 
   it("hashes nothing with a negative limit", async () => {
-    const found = await values(me, { discoverWorkloadPath: true, workloadSizeLimit: -1 });
+    const found = await values(me, { discover_workload_path: true, workload_size_limit: -1 });
     expect(found.join()).toContain("path:");
     expect(found.join()).not.toContain("sha256:");
     expect(warnings).toEqual([]);
   });
 
   it.each([
-    { workloadSizeLimit: -2 },
-    { workloadSizeLimit: 1.5 },
-    { workloadSizeLimit: "1" },
-    { discover_workload_path: true },
+    { workload_size_limit: -2 },
+    { workload_size_limit: 1.5 },
+    { workload_size_limit: "1" },
+    { discoverWorkloadPath: true },
   ])("refuses the configuration %j", async (config) => {
     await expect(values(me, config)).rejects.toThrow();
   });
 
   it("takes less than 0.3 ms at the median without hashing", async () => {
-    await using attestor = await unix.create({ discoverWorkloadPath: false, workloadSizeLimit: 0 }, host);
+    await using attestor = await unix.create({ discover_workload_path: false, workload_size_limit: 0 }, host);
     const times: number[] = [];
     for (let i = 0; i < 300; i++) {
       const begun = performance.now();

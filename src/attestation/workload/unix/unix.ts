@@ -13,19 +13,22 @@ export const unix = defineWorkloadAttestor({
   apiVersion: 1,
   name: "unix",
   config: z.strictObject({
-    discoverWorkloadPath: z
+    discover_workload_path: z
       .boolean()
       .default(false)
       .describe(
         "Also give unix:path and unix:sha256; the agent must be allowed to read the workload's program",
       ),
-    workloadSizeLimit: z
+    workload_size_limit: z
       .int()
       .min(-1)
       .default(0)
       .describe("Bytes of a program that is hashed at most: 0 for any size, -1 to hash none"),
   }),
-  create: ({ discoverWorkloadPath, workloadSizeLimit }, host) => {
+  create: (
+    { discover_workload_path: discoverWorkloadPath, workload_size_limit: workloadSizeLimit },
+    host,
+  ) => {
     const users = namesFromFile("/etc/passwd");
     const groups = namesFromFile("/etc/group");
     const programs = new ExecutableReader(host.clock, workloadSizeLimit);
@@ -79,7 +82,7 @@ async function programSelectors(
   try {
     const { path, sha256, size } = await programs.read(pid);
     if (sha256 === undefined && size !== undefined) {
-      host.log.warn("Program is larger than workloadSizeLimit and was not hashed", { pid, path, size });
+      host.log.warn("Program is larger than workload_size_limit and was not hashed", { pid, path, size });
     }
     return [of("path", path), ...named("sha256", sha256)];
   } catch (error) {
