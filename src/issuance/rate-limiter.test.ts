@@ -42,7 +42,8 @@ describe("rate limits", () => {
     expect(limiter.size).toBeLessThanOrEqual(100);
     expect(() => limiter.take("key-999")).toThrowCode("RATE_LIMITED");
     clock.step(2_000_000);
-    limiter.take("fresh");
-    expect(limiter.size).toBe(1);
+    for (let i = 0; i < 100; i++) limiter.take(`fresh-${i}`);
+    expect(limiter.size).toBe(100);
+    for (let i = 0; i < 100; i++) expect(() => limiter.take(`fresh-${i}`)).toThrowCode("RATE_LIMITED");
   });
 });
