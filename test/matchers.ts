@@ -3,9 +3,12 @@ import type { ErrorCode } from "../src/errors/codes.ts";
 import { AssayError } from "../src/errors/assay-error.ts";
 
 declare module "vitest" {
-  interface Matchers<T> {
-    /** Passes if the function throws, or the promise rejects with, an `AssayError` of this code (and detail). */
-    toThrowCode(code: ErrorCode, detail?: RegExp | string): T;
+  interface Matchers<R extends void | Promise<void> = void | Promise<void>, T = unknown> {
+    /**
+     * Passes if the function throws, or the promise rejects with, an `AssayError` of this code (and detail).
+     * @param _received Never given; it names the type of what is expected.
+     */
+    toThrowCode(code: ErrorCode, detail?: RegExp | string, _received?: T): R;
   }
 }
 

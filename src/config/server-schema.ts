@@ -38,7 +38,6 @@ export const serverSchema = z.strictObject({
     .strictObject({
       country: z.string().length(2).optional().meta({ description: "Country (C) of an authority's subject" }),
       organization: z.string().min(1).max(64).default("SPIFFE").meta({ description: "Organization (O)" }),
-      common_name: z.string().min(1).max(64).optional().meta({ description: "Common name (CN)" }),
     })
     .prefault({}),
   default_x509_svid_ttl: kind
@@ -88,6 +87,21 @@ export const serverSchema = z.strictObject({
     .max(1000)
     .prefault([])
     .meta({ description: "SPIFFE IDs that are administrators without an entry saying so" }),
+  metrics_readers: z
+    .union([z.literal("anyone"), z.array(kind.spiffeId()).max(1000)])
+    .prefault([])
+    .meta({
+      description:
+        "Who may read `/metrics` on the web port beside operators: these SPIFFE IDs, or `anyone` who reaches it",
+    }),
+  oidc_domains: z
+    .array(z.string().min(1).max(253))
+    .max(100)
+    .default([])
+    .meta({ description: "Host names under which OIDC discovery is served beside that of `jwt_issuer`" }),
+  jwks_uri: kind.httpsUrl().optional().meta({
+    description: "Where OIDC discovery says the keys are; `/keys` of the issuer where absent",
+  }),
   audit: auditSchema,
   log: logSchema,
 });

@@ -185,8 +185,8 @@ function webApp(
     refusals: limits.refusals,
     health: () => health.state(),
     metrics,
-    metricsReaders: new Set(),
-    ...(options.jwtIssuer !== undefined && { oidc: { issuer: options.jwtIssuer, domains: [] } }),
+    metricsReaders: options.metricsReaders === "anyone" ? "anyone" : new Set(options.metricsReaders),
+    ...oidcOf(options),
     signing,
     trustDomain: options.trustDomain,
     registry,
@@ -194,6 +194,17 @@ function webApp(
     bundles: store.bundles,
     decisions: { find: parts.findDecision },
   });
+}
+
+function oidcOf({ jwtIssuer, oidcDomains, jwksUri }: ServerOptions) {
+  if (jwtIssuer === undefined && oidcDomains.length === 0) return {};
+  return {
+    oidc: {
+      domains: oidcDomains,
+      ...(jwtIssuer !== undefined && { issuer: jwtIssuer }),
+      ...(jwksUri !== undefined && { jwksUri }),
+    },
+  };
 }
 
 function admit(

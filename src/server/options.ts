@@ -43,6 +43,11 @@ export interface ServerOptions {
   readonly nodeAttestors: readonly PluginChoice[];
   /** Administrators without an entry. */
   readonly adminIds: readonly SpiffeId[];
+  /** Who may read the metrics on the web port beside operators. */
+  readonly metricsReaders: "anyone" | readonly SpiffeId[];
+  /** Host names of OIDC discovery beside that of `jwtIssuer`. */
+  readonly oidcDomains: readonly string[];
+  readonly jwksUri?: string | undefined;
   readonly audit: {
     readonly path: string;
     readonly fsync: "never" | "always";

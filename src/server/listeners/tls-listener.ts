@@ -1,6 +1,6 @@
 import { constants } from "node:crypto";
 import type { AddressInfo } from "node:net";
-import { createSecureContext, createServer, type SecureContext, type Server, type TLSSocket } from "node:tls";
+import { createServer, type Server, type TLSSocket } from "node:tls";
 import { AssayError } from "../../errors/assay-error.ts";
 import type { Caller } from "../../issuance/caller.ts";
 import { type ClientSvidVerifier, peerChain } from "./client-svid.ts";
@@ -124,11 +124,6 @@ export class TlsListener implements AsyncDisposable {
       socket.destroy();
     }
   }
-}
-
-/** A context for outgoing or incoming TLS with our minimum version and without session tickets. */
-export function secureContext(credential: ServerCredential): SecureContext {
-  return createSecureContext(contextOptions(credential));
 }
 
 function contextOptions(credential: ServerCredential) {
