@@ -20,9 +20,9 @@ describe("SPIFFE bundle documents (Trust Domain and Bundle §4)", () => {
       jwtAuthorities: [{ keyId: "k1", publicKey: jwtKey, expiresAt: 0, tainted: false }],
     };
     const text = formatBundleDocument(bundle);
-    const document = JSON.parse(text);
+    const document = JSON.parse(text) as { spiffe_refresh_hint: number; keys: object[] };
     expect(document.spiffe_refresh_hint).toBe(300);
-    const [x509, jwt] = document.keys;
+    const [x509 = {}, jwt = {}] = document.keys;
     expect(Object.keys(x509).toSorted()).toEqual(["crv", "kty", "use", "x", "x5c", "y"]);
     expect(x509).toMatchObject({ use: "x509-svid", x5c: [Buffer.from(certificate).toString("base64")] });
     expect(Object.keys(jwt).toSorted()).toEqual(["crv", "kid", "kty", "use", "x", "y"]);

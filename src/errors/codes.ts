@@ -53,7 +53,10 @@ const table = {
   HEADERS_TOO_LARGE: caller("RESOURCE_EXHAUSTED", 431, "The request headers are larger than allowed"),
   METHOD_NOT_ALLOWED: caller("UNIMPLEMENTED", 405, "The resource does not have this method"),
   UNSUPPORTED_MEDIA_TYPE: caller("INVALID_ARGUMENT", 415, "The media type is not supported"),
-  REQUEST_TIMEOUT: { ...caller("DEADLINE_EXCEEDED", 408, "The request took too long to arrive"), retry: true },
+  REQUEST_TIMEOUT: {
+    ...caller("DEADLINE_EXCEEDED", 408, "The request took too long to arrive"),
+    retry: true,
+  },
 
   // What is there and what is not.
   NOT_FOUND: caller("NOT_FOUND", 404, "There is no such thing"),
@@ -89,7 +92,10 @@ const table = {
   // What Assay itself could not do.
   UNIMPLEMENTED: caller("UNIMPLEMENTED", 501, "The method is not implemented"),
   CANCELLED: caller("CANCELLED", 499, "The call was cancelled"),
-  DEADLINE_EXCEEDED: { ...caller("DEADLINE_EXCEEDED", 504, "The call took longer than allowed"), retry: true },
+  DEADLINE_EXCEEDED: {
+    ...caller("DEADLINE_EXCEEDED", 504, "The call took longer than allowed"),
+    retry: true,
+  },
   NOT_READY: { ...caller("UNAVAILABLE", 503, "Not ready yet"), retry: true },
   OVERLOADED: { ...caller("UNAVAILABLE", 503, "The caller asks too often"), retry: true },
   SHUTTING_DOWN: { ...caller("UNAVAILABLE", 503, "Shutting down"), retry: true },

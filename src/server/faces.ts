@@ -121,18 +121,19 @@ export async function openFaces(parts: FaceParts): Promise<Faces> {
     log,
     onGrpc: (socket, process) => rpc.injectConnection(socket, localPeer(process)),
     onHttp(socket, process) {
-      const { caller } = localPeer(process);
-      callers.set(socket, caller);
+      const peer = localPeer(process);
+      callers.set(socket, () => peer.caller());
       adminWeb.serve(socket);
     },
   });
   stack.use(admin);
   await admin.listen();
-  // New connections stop first, whatever else takes its time.
-  stack.defer(() => {
+  // First of all, before any connection is cut: no new ones, and a word to those that are open.
+  stack.defer(async () => {
     api.stopAccepting();
     webListener.stopAccepting();
     admin.close();
+    await Promise.all([rpc.shutdown(GRACE_MS), web[Symbol.asyncDispose](), adminWeb[Symbol.asyncDispose]()]);
   });
 
   metrics.observe({
@@ -140,8 +141,7 @@ export async function openFaces(parts: FaceParts): Promise<Faces> {
     agents: () => registry.nodes.count({}),
     followingAgents: () => services.followingAgents,
     connections: () => rpc.connections,
-    x509AuthorityExpiresAt: () => signing.x509AuthorityNotAfter(),
-    jwtAuthorityExpiresAt: () => signing.jwtAuthorityNotAfter(),
+    authorities: () => signing.authorities(),
   });
   const kept = stack.move();
   return {

@@ -1,8 +1,7 @@
 import { AssayError } from "../errors/assay-error.ts";
 import type { AgentNodes } from "../issuance/agents.ts";
-import type { EntryUpdateResult } from "../registry/entry-updates.ts";
 import type { EntryCreationResult } from "../registry/entries.ts";
-import type { EntryField } from "../registry/entry-updates.ts";
+import type { EntryField, EntryUpdateResult } from "../registry/entry-updates.ts";
 import type { Registry } from "../registry/registry.ts";
 import { pathOf, type SpiffeId } from "../spiffe/id.ts";
 import type { OperatedNodes } from "./operations/agent-operations.ts";

@@ -1,6 +1,7 @@
 import type { AuditRecord } from "../observe/audit-record.ts";
 import { atMost } from "../observe/metric-labels.ts";
 import { createMetrics, type Metrics } from "../observe/metrics.ts";
+import type { AuthorityRecord } from "../store/records.ts";
 import type { FinishedCall } from "../rpc/server-options.ts";
 
 /** The numbers of a server. */
@@ -19,10 +20,7 @@ export interface ServerGauges {
   readonly agents: () => number;
   readonly followingAgents: () => number;
   readonly connections: () => number;
-  /** Unix seconds. */
-  readonly x509AuthorityExpiresAt: () => number;
-  /** Unix seconds. */
-  readonly jwtAuthorityExpiresAt: () => number;
+  readonly authorities: () => readonly AuthorityRecord[];
 }
 
 /** Makes the metrics of one server. */
@@ -64,16 +62,14 @@ export function createServerMetrics(): ServerMetrics & { observe(gauges: ServerG
       gauge("agents", "Attested agents", gauges.agents);
       gauge("agents_following", "Agents with an open stream of changes", gauges.followingAgents);
       gauge("rpc_connections", "Open gRPC connections", gauges.connections);
-      gauge(
-        "x509_authority_expiry_timestamp_seconds",
-        "End of the active X.509 authority",
-        gauges.x509AuthorityExpiresAt,
-      );
-      gauge(
-        "jwt_authority_expiry_timestamp_seconds",
-        "End of the active JWT authority",
-        gauges.jwtAuthorityExpiresAt,
-      );
+      for (const kind of ["x509", "jwt"] as const) {
+        gauge(
+          `${kind}_authority_expiry_timestamp_seconds`,
+          `End of the active ${kind === "x509" ? "X.509" : "JWT"} authority, 0 without one`,
+          () =>
+            gauges.authorities().find((one) => one.kind === kind && one.state === "active")?.notAfter ?? 0,
+        );
+      }
     },
   };
 }

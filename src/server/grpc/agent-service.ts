@@ -123,10 +123,8 @@ function filterFromWire(filter: WireFilter | undefined): NodeFilter {
 
 /** SPIRE's commands write the time as `2006-01-02 15:04:05 -0700 -07`, ours as RFC 3339. */
 function timeFromWire(text: string): number {
-  const match = /^(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(?:\.\d+)? ?(?:Z|([+-]\d\d):?(\d\d)(?: \S+)?)$/.exec(
-    text,
-  );
-  const [, date, time, hours = "+00", minutes = "00"] = match ?? [];
+  const match = TIME.exec(text);
+  const { date = "", time = "", hours = "+00", minutes = "00" } = match?.groups ?? {};
   const milliseconds = match === null ? Number.NaN : Date.parse(`${date}T${time}${hours}:${minutes}`);
   if (Number.isNaN(milliseconds)) {
     throw new AssayError(
@@ -137,5 +135,7 @@ function timeFromWire(text: string): number {
   return Math.floor(milliseconds / 1000);
 }
 
+const TIME =
+  /^(?<date>\d{4}-\d\d-\d\d)[ T](?<time>\d\d:\d\d:\d\d)(?:\.\d+)? ?(?:Z|(?<hours>[+-]\d\d):?(?<minutes>\d\d)(?: \S+)?)$/;
 const ATTEST_MS = 60_000;
 const MAX_VERSION = 255;

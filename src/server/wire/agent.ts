@@ -11,8 +11,7 @@ export type WireAgent = MessageInitShape<typeof AgentSchema>;
  * what it names. The serial number is decimal there.
  */
 export function agentToWire(node: NodeRecord, mask?: AgentMask): WireAgent {
-  const keeps = (field: Exclude<keyof AgentMask, `$${string}`>): boolean =>
-    mask === undefined || mask[field] === true;
+  const keeps = (field: Exclude<keyof AgentMask, `$${string}`>): boolean => mask === undefined || mask[field];
   return {
     id: spiffeIdToWire(node.id),
     ...(keeps("attestationType") && { attestationType: node.attestationType }),

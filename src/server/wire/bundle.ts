@@ -21,7 +21,7 @@ export type WireBundle = MessageInitShape<typeof BundleSchema>;
  */
 export function bundleToWire(bundle: SpiffeBundle, mask?: BundleMask): WireBundle {
   const keeps = (field: Exclude<keyof BundleMask, `$${string}`>): boolean =>
-    mask === undefined || mask[field] === true;
+    mask === undefined || mask[field];
   return {
     trustDomain: bundle.trustDomain,
     ...(keeps("x509Authorities") && {
