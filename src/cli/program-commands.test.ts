@@ -91,6 +91,23 @@ describe("assay server and assay agent", () => {
     expect({ code, stdout, events }).toEqual({ code: 2, stdout: "", events: [] });
   });
 
+  it("exit 2 with a plugin's name where its settings are refused", async () => {
+    const broken: Programs = {
+      ...fakePrograms().programs,
+      startServer: async () => {
+        const violations = [{ pointer: "/ca_bundle_path", detail: "must be set" }];
+        throw new AssayError("CONFIG_INVALID", "node attestor x509pop: ca_bundle_path: must be set", {
+          violations,
+        });
+      },
+    };
+    const { code, stderr } = await runCommand(["server", "--trust-domain", "a.org"], { programs: broken });
+    expect({ code, stderr }).toEqual({
+      code: 2,
+      stderr: "assay: node attestor x509pop: ca_bundle_path: must be set\n",
+    });
+  });
+
   it("exit 1 with one line where they cannot start", async () => {
     const { programs } = fakePrograms();
     const broken: Programs = {

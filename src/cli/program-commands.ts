@@ -61,7 +61,7 @@ export function addAgentCommand(program: Command, io: CliIo, programs: Programs)
 function withConfigFlags(command: Command, program: Program): Command {
   command.option("--config <file>", "the YAML file of all settings; flags win over it");
   for (const { name, value, description } of configFlags(program)) {
-    command.addOption(new Option(`--${name} <${value}>`, description));
+    command.addOption(new Option(`--${name} <${value.toLowerCase().replaceAll(" ", "-")}>`, description));
   }
   return command;
 }

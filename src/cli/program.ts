@@ -41,6 +41,6 @@ export function buildProgram(io: CliIo, programs: Programs): Command {
   addExplainCommands(program, io);
   addHealthCommand(program, io);
   addConfigCommands(program, io);
-  program.commandsGroup("Help:");
+  program.commandsGroup("Help:").helpCommand("help [command]", "print help for a command");
   return program;
 }

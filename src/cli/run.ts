@@ -36,16 +36,19 @@ export function reportFailure(error: AssayError, args: readonly string[], io: Cl
     io.stderr("assay: interrupted\n");
     return 1;
   }
-  if (error.code === "CONFIG_INVALID") {
-    for (const line of configProblemLines(error)) io.stderr(`assay: ${oneLine(line)}\n`);
-  } else {
-    io.stderr(`assay: ${oneLine(error.detail === "" ? error.code : error.detail)}\n`);
-  }
+  for (const line of linesOf(error)) io.stderr(`assay: ${oneLine(line)}\n`);
   if (error.code === "INTERNAL" && wantsStacks(args)) {
     const { cause } = error;
     io.stderr(`${(cause instanceof Error ? cause.stack : error.stack) ?? ""}\n`);
   }
   return isWrongUsage(error) ? 2 : 1;
+}
+
+function linesOf(error: AssayError): readonly string[] {
+  if (error.detail === "") return [error.code];
+  // A plugin's settings are refused in one sentence, which names the plugin; its violations alone would not.
+  const isWhole = error.detail.startsWith(error.violations[0]?.detail ?? " ");
+  return error.code === "CONFIG_INVALID" && isWhole ? configProblemLines(error) : [error.detail];
 }
 
 function reportUsage(error: CommanderError, io: CliIo): ExitCode {
