@@ -110,13 +110,13 @@ describe("assay agents", () => {
     );
     const { stdout } = await server.run(["agents", "list", "--output", "json"]);
     expect((JSON.parse(stdout) as unknown[])[0]).toEqual({
-      spiffe_id: "spiffe://example.org/spire/agent/x509pop/1",
+      id: "spiffe://example.org/spire/agent/x509pop/1",
       attestation_type: "x509pop",
       banned: false,
       can_reattest: true,
-      serial_number: "42",
-      svid_expires_at: "2027-01-15T08:00:00Z",
-      version: "0.1.0",
+      serial: "42",
+      expires_at: "2027-01-15T08:00:00Z",
+      agent_version: "0.1.0",
       selectors: ["x509pop:subject:cn:n"],
     });
   });

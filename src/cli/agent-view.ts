@@ -2,28 +2,29 @@ import type { Agent } from "../proto/gen/spire/api/types/agent_pb.ts";
 import { timeText } from "./table.ts";
 import { idText, selectorTexts } from "./wire-text.ts";
 
-/** An attested node as JSON shows it. Times are RFC 3339, the serial number is decimal. */
+/** An attested node as JSON shows it, spelled as in the server's HTTP API. Times are RFC 3339. */
 export interface AgentView {
-  readonly spiffe_id: string;
+  readonly id: string;
   readonly attestation_type: string;
   readonly banned: boolean;
   readonly can_reattest: boolean;
-  readonly serial_number: string;
-  readonly svid_expires_at: string;
-  readonly version: string;
+  /** Of the active SVID, decimal. */
+  readonly serial: string;
+  readonly expires_at: string | null;
+  readonly agent_version: string;
   readonly selectors: readonly string[];
 }
 
 /** An attested node of the wire for programs. */
 export function agentView(agent: Agent): AgentView {
   return {
-    spiffe_id: idText(agent.id),
+    id: idText(agent.id),
     attestation_type: agent.attestationType,
     banned: agent.banned,
     can_reattest: agent.canReattest,
-    serial_number: agent.x509svidSerialNumber,
-    svid_expires_at: timeText(agent.x509svidExpiresAt),
-    version: agent.agentVersion,
+    serial: agent.x509svidSerialNumber,
+    expires_at: agent.x509svidExpiresAt === 0n ? null : timeText(agent.x509svidExpiresAt),
+    agent_version: agent.agentVersion,
     selectors: selectorTexts(agent.selectors),
   };
 }

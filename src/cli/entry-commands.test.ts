@@ -70,14 +70,18 @@ describe("assay entry create", () => {
       spiffe_id: ID,
       parent_id: NODE,
       selectors: ["a:b"],
+      x509_svid_ttl: 0,
+      jwt_svid_ttl: 0,
       federates_with: [],
       dns_names: [],
+      hint: "",
+      expires_at: null,
       admin: false,
       downstream: false,
       store_svid: false,
-      include_jti: false,
+      jwt_svid_include_jti: false,
       disable_x509_svid_prefetch: false,
-      revision: "0",
+      revision: 0,
       created_at: "2027-01-15T08:00:00Z",
     });
   });
@@ -217,7 +221,7 @@ describe("assay entry apply", () => {
   });
 
   it("changes what differs in something that the file says, and nothing else", async () => {
-    await apply(file("    hint: main\n    include_jti: true\n"));
+    await apply(file("    hint: main\n    jwt_svid_include_jti: true\n"));
     expect((await apply(file())).stdout).toContain("unchanged");
     expect((await apply(file("    x509_svid_ttl: 1h\n"))).stdout).toContain("updated");
     expect(entries[0]).toMatchObject({
@@ -225,7 +229,7 @@ describe("assay entry apply", () => {
       x509SvidTtl: 3600,
       additionalAttributes: { jwtSvidIncludeJti: true },
     });
-    expect((await apply(file("    x509_svid_ttl: 3600s\n"))).stdout).toContain("unchanged");
+    expect((await apply(file("    x509_svid_ttl: 3600\n"))).stdout).toContain("unchanged");
     expect((await apply(file("    disable_x509_svid_prefetch: true\n"))).stdout).toContain("updated");
     expect(entries[0]?.additionalAttributes).toMatchObject({
       jwtSvidIncludeJti: true,
@@ -282,7 +286,7 @@ describe("assay entry apply", () => {
       `${file()}  - {spiffe_id: "${ID}", parent_id: "${NODE}", selectors: [unix]}\n`,
       /^assay: entries\[1\] .*: selectors: /,
     ],
-    [file("    jwt_svid_ttl: 5\n"), /^assay: -: entries\[0\]\.jwt_svid_ttl: /],
+    [file("    jwt_svid_ttl: -5\n"), /^assay: -: entries\[0\]\.jwt_svid_ttl: too small/],
     [file("    jwt_svid_ttl: 5min\n"), /jwt_svid_ttl: expected a duration/],
   ])("refuses %j with exit 2 before anything is changed", async (input, line) => {
     const { code, stderr } = await apply(input);

@@ -57,21 +57,25 @@ function entryOfFile(entry: z.infer<typeof entrySchema>): EntryOfFile {
       spiffeId,
       parentId,
       selector: selectors,
-      ...(entry.x509_svid_ttl !== undefined && { x509SvidTtl: entry.x509_svid_ttl }),
-      ...(entry.jwt_svid_ttl !== undefined && { jwtSvidTtl: entry.jwt_svid_ttl }),
+      ...(entry.x509_svid_ttl !== undefined && { x509SvidTtl: lifetimeText(entry.x509_svid_ttl) }),
+      ...(entry.jwt_svid_ttl !== undefined && { jwtSvidTtl: lifetimeText(entry.jwt_svid_ttl) }),
       ...(entry.federates_with !== undefined && { federatesWith: entry.federates_with }),
       ...(entry.dns_names !== undefined && { dnsName: entry.dns_names }),
       ...(entry.hint !== undefined && { hint: entry.hint }),
-      ...(entry.expires_at !== undefined && { expiresAt: entry.expires_at }),
+      ...(entry.expires_at !== undefined && { expiresAt: entry.expires_at ?? "never" }),
       ...(entry.admin !== undefined && { admin: entry.admin }),
       ...(entry.downstream !== undefined && { downstream: entry.downstream }),
       ...(entry.store_svid !== undefined && { storeSvid: entry.store_svid }),
-      ...(entry.include_jti !== undefined && { includeJti: entry.include_jti }),
+      ...(entry.jwt_svid_include_jti !== undefined && { includeJti: entry.jwt_svid_include_jti }),
       ...(entry.disable_x509_svid_prefetch !== undefined && {
         x509Prefetch: !entry.disable_x509_svid_prefetch,
       }),
     },
   };
+}
+
+function lifetimeText(value: number | string): string {
+  return typeof value === "number" ? `${value}s` : value;
 }
 
 async function readText(file: string): Promise<string> {
@@ -94,23 +98,27 @@ function lowered(message: string): string {
 }
 
 const strings = z.array(z.string());
+// Seconds, as the server says them, or text with a unit, as people do.
+const lifetime = z.union([z.int().min(0), z.string()], {
+  error: "expected seconds, or a duration such as 1h",
+});
 const entrySchema = z.strictObject({
   id: z.string().optional(),
   spiffe_id: z.string(),
   parent_id: z.string(),
   selectors: strings.min(1),
-  x509_svid_ttl: z.string().optional(),
-  jwt_svid_ttl: z.string().optional(),
+  x509_svid_ttl: lifetime.optional(),
+  jwt_svid_ttl: lifetime.optional(),
   federates_with: strings.optional(),
   dns_names: strings.optional(),
   hint: z.string().optional(),
-  expires_at: z.string().optional(),
+  expires_at: z.string().nullable().optional(),
   admin: z.boolean().optional(),
   downstream: z.boolean().optional(),
   store_svid: z.boolean().optional(),
-  include_jti: z.boolean().optional(),
+  jwt_svid_include_jti: z.boolean().optional(),
   disable_x509_svid_prefetch: z.boolean().optional(),
-  revision: z.string().optional(),
+  revision: z.int().optional(),
   created_at: z.string().optional(),
 });
 const fileSchema = z.strictObject({ entries: z.array(entrySchema).max(10_000) });
