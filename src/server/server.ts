@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { atomicWrite } from "../files/atomic-write.ts";
 import { ensurePrivateFolder } from "../files/private-folder.ts";
 import { readBoundedIfPresent } from "../files/read-bounded.ts";
+import { prepareSocketPath } from "../files/socket-path.ts";
 import { openAuditLog } from "../observe/audit-log.ts";
 import { FIELD } from "../observe/fields.ts";
 import type { RootLog } from "../observe/log.ts";
@@ -27,6 +28,7 @@ import { createHealth } from "./health.ts";
 import { startHousekeeping } from "./housekeeping.ts";
 import { createServerLimits } from "./limits.ts";
 import { createClientSvidVerifier } from "./listeners/client-svid.ts";
+import { requireFreePort } from "./listeners/tls-listener.ts";
 import { createOperations } from "./operations/operations.ts";
 import type { ServerOptions } from "./options.ts";
 import type { RunningServer } from "./running-server.ts";
@@ -63,6 +65,10 @@ export async function startServer(
   await ensurePrivateFolder(dataDir, { code: "STORE_UNAVAILABLE" });
   // First of all that is kept: its lock is what refuses a second server on one folder.
   const store = stack.use(await openSqliteStore({ folder: dataDir, trustDomain, clock }));
+  // Three doors open or none: what is taken is found before the first of them opens, and before keys are made.
+  await prepareSocketPath(options.adminSocket);
+  await requireFreePort(options.listen);
+  await requireFreePort(options.webListen);
   const auditFile = stack.use(
     openAuditLog({
       ...options.audit,

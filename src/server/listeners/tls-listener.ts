@@ -1,5 +1,5 @@
 import { constants } from "node:crypto";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, createConnection } from "node:net";
 import { createServer, type Server, type TLSSocket } from "node:tls";
 import { AssayError } from "../../errors/assay-error.ts";
 import type { Caller } from "../../issuance/caller.ts";
@@ -75,7 +75,7 @@ export class TlsListener implements AsyncDisposable {
     const listener = new TlsListener(options);
     const server = listener.#server;
     await new Promise<void>((resolve, reject) => {
-      server.once("error", (error: NodeJS.ErrnoException) => reject(listenError(options, error)));
+      server.once("error", (error: NodeJS.ErrnoException) => reject(listenError(options, error.code, error)));
       server.listen({ host: options.host, port: options.port, backlog: BACKLOG }, resolve);
     });
     server.removeAllListeners("error");
@@ -126,6 +126,29 @@ export class TlsListener implements AsyncDisposable {
   }
 }
 
+/**
+ * Looks whether somebody listens at an address already, without opening anything: of several listeners none shall open
+ * if one of them cannot. What this overlooks is found by `TlsListener.open`.
+ * @throws AssayError `LISTEN_FAILED` naming the address and the remedy.
+ */
+export async function requireFreePort(address: {
+  readonly host: string;
+  readonly port: number;
+}): Promise<void> {
+  if (address.port === 0) return;
+  const isTaken = await new Promise<boolean>((resolve) => {
+    const socket = createConnection({ ...address, timeout: PROBE_TIMEOUT_MS });
+    const settle = (taken: boolean): void => {
+      socket.destroy();
+      resolve(taken);
+    };
+    socket.once("connect", () => settle(true));
+    socket.once("timeout", () => settle(false));
+    socket.once("error", () => settle(false));
+  });
+  if (isTaken) throw listenError(address, "EADDRINUSE");
+}
+
 function contextOptions(credential: ServerCredential) {
   return {
     cert: credential.certificateChain,
@@ -136,18 +159,22 @@ function contextOptions(credential: ServerCredential) {
   };
 }
 
-function listenError(options: TlsListenerOptions, error: NodeJS.ErrnoException): AssayError {
-  const where = `${options.host}:${options.port}`;
+function listenError(
+  { host, port }: { readonly host: string; readonly port: number },
+  code: string | undefined,
+  cause?: Error,
+): AssayError {
   const reason =
-    error.code === "EADDRINUSE"
+    code === "EADDRINUSE"
       ? "the port is taken by another process, choose another or stop that process"
-      : error.code === "EACCES"
+      : code === "EACCES"
         ? "the port needs more privileges, choose one above 1023"
-        : error.code === "EADDRNOTAVAIL"
+        : code === "EADDRNOTAVAIL"
           ? "this machine does not have that address"
-          : error.message;
-  return new AssayError("LISTEN_FAILED", `cannot listen on ${where}: ${reason}`, { cause: error });
+          : (cause?.message ?? "unknown reason");
+  return new AssayError("LISTEN_FAILED", `cannot listen on ${host}:${port}: ${reason}`, { cause });
 }
 
 const HANDSHAKE_TIMEOUT_MS = 10_000;
+const PROBE_TIMEOUT_MS = 300;
 const BACKLOG = 4096;
