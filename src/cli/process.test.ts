@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 
-const MAIN = ["--disable-warning=ExperimentalWarning", join(import.meta.dirname, "main.ts")];
+const MAIN = ["--disable-warning=ExperimentalWarning", join(import.meta.dirname, "..", "main.ts")];
 const PYTHON = spawnSync("python3", ["--version"]).status === 0;
 
 let folder: string;
