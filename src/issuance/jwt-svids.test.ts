@@ -56,7 +56,10 @@ describe("a JWT-SVID for an entry", () => {
   it("is refused by policy with the rule's name", async () => {
     bench.entry("web");
     await expect(
-      issueJwtSvid(bench.options({ maxAudiences: 1 }), agentCaller(), { entryId: "web", audience: ["a", "b"] }),
+      issueJwtSvid(bench.options({ maxAudiences: 1 }), agentCaller(), {
+        entryId: "web",
+        audience: ["a", "b"],
+      }),
     ).rejects.toThrowCode("POLICY_DENIED", "rule audience-count");
   });
 });
@@ -143,5 +146,8 @@ describe("minting a JWT-SVID for an administrator", () => {
 });
 
 function claims(token: string): Record<string, unknown> {
-  return JSON.parse(Buffer.from(token.split(".")[1] ?? "", "base64url").toString()) as Record<string, unknown>;
+  return JSON.parse(Buffer.from(token.split(".")[1] ?? "", "base64url").toString()) as Record<
+    string,
+    unknown
+  >;
 }

@@ -199,7 +199,11 @@ describe("the records of X509-SVIDs", () => {
     ]);
     expect(decided?.error).toMatchObject({ code: "INTERNAL" });
     expect(decided?.error?.detail).toContain("decision-1");
-    expect(bench.audit.records[0]).toMatchObject({ outcome: "failed", code: "INTERNAL", event: "svid.denied" });
+    expect(bench.audit.records[0]).toMatchObject({
+      outcome: "failed",
+      code: "INTERNAL",
+      event: "svid.denied",
+    });
   });
 });
 

@@ -123,7 +123,9 @@ export class IssuanceBench implements AsyncDisposable {
   /** Reads a leaf, having validated it against the bundle as a relying party does. */
   validated(chain: readonly Uint8Array[]): Certificate {
     const certificates = chain.map((certificate) => readCertificate(certificate));
-    const roots = this.signing.bundle().x509Authorities.map(({ certificate }) => readCertificate(certificate));
+    const roots = this.signing
+      .bundle()
+      .x509Authorities.map(({ certificate }) => readCertificate(certificate));
     validateX509Svid(certificates, roots, this.now);
     const [leaf] = certificates;
     if (leaf === undefined) throw new Error("the chain is empty");

@@ -92,9 +92,7 @@ export class Watch {
   readonly #messages;
 
   constructor(client: RpcClient) {
-    this.#messages = client
-      .service(AgentSync)
-      .watchAuthorizedEntries({}, { signal: this.#abort.signal });
+    this.#messages = client.service(AgentSync).watchAuthorizedEntries({}, { signal: this.#abort.signal });
   }
 
   /** The next message. Fails with what the stream ended with. */
@@ -122,10 +120,7 @@ export function joinTokenParams(token: string, csr: Uint8Array) {
 }
 
 /** One attestation without challenges; the SVID, or what it failed with. */
-export async function attestOnce(
-  client: RpcClient,
-  params: Partial<ReturnType<typeof joinTokenParams>>,
-) {
+export async function attestOnce(client: RpcClient, params: Partial<ReturnType<typeof joinTokenParams>>) {
   const call = client.service(Agent).attestAgent();
   await call.send({ step: { case: "params", value: params } });
   for await (const { step } of call) {

@@ -84,13 +84,16 @@ describe("creating entries", () => {
     ["an id with a slash", { id: "a/b" }],
     ["an id of 256 characters", { id: "a".repeat(256) }],
     ["a hint of 1,025 bytes", { hint: "h".repeat(1025) }],
-    ["two selector types with storeSvid", {
-      storeSvid: true,
-      selectors: [
-        { type: "a", value: "b" },
-        { type: "c", value: "d" },
-      ],
-    }],
+    [
+      "two selector types with storeSvid",
+      {
+        storeSvid: true,
+        selectors: [
+          { type: "a", value: "b" },
+          { type: "c", value: "d" },
+        ],
+      },
+    ],
   ])("refuses %s and creates its neighbour", async (name, fields) => {
     const neighbour = wireEntry(`neighbour/${name.replaceAll(/[^a-z]/g, "-")}`, PARENT);
     const { results } = await bench.entries.batchCreateEntry({
@@ -116,7 +119,11 @@ describe("creating entries", () => {
 describe("masks", () => {
   it("keep everything where absent, and the id alone where empty", async () => {
     const id = await created(wireEntry("masked", PARENT, { hint: "h" }));
-    expect(await bench.entries.getEntry({ id })).toMatchObject({ id, hint: "h", createdAt: expect.any(BigInt) });
+    expect(await bench.entries.getEntry({ id })).toMatchObject({
+      id,
+      hint: "h",
+      createdAt: expect.any(BigInt),
+    });
     const bare = await bench.entries.getEntry({ id, outputMask: {} });
     const { $typeName: _, ...fields } = bare;
     expect(Object.fromEntries(Object.entries(fields).filter(([, value]) => isSet(value)))).toEqual({ id });

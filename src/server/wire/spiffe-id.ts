@@ -24,9 +24,12 @@ export function spiffeIdText(wire: WireSpiffeId | undefined, field: string): str
   if (wire === undefined)
     throw new AssayError("INVALID_SPIFFE_ID", `${field}: request must specify SPIFFE ID`);
   if (wire.trustDomain === "") throw new AssayError("INVALID_SPIFFE_ID", `${field}: trust domain is missing`);
-  // A trust domain with a slash would move the border between the two halves.
+  // A slash in the trust domain, or none before the path, would move the border between the two halves.
   if (wire.trustDomain.includes("/")) {
     throw new AssayError("INVALID_SPIFFE_ID", `${field}: trust domain must not contain a slash`);
+  }
+  if (wire.path !== "" && !wire.path.startsWith("/")) {
+    throw new AssayError("INVALID_SPIFFE_ID", `${field}: path must begin with a slash`);
   }
   return `spiffe://${wire.trustDomain}${wire.path}`;
 }
