@@ -1,7 +1,9 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
+import { Bundle } from "../../src/proto/gen/spire/api/server/bundle/v1/bundle_pb.ts";
 import { Entry as EntryService } from "../../src/proto/gen/spire/api/server/entry/v1/entry_pb.ts";
 import type { Entry, EntrySchema } from "../../src/proto/gen/spire/api/types/entry_pb.ts";
 import { RpcClient } from "../../src/rpc/client.ts";
+import type { TlsTarget } from "../../src/rpc/client-target.ts";
 import { TRUST_DOMAIN } from "./harness.ts";
 
 /** What a registration entry is created from, on the wire. */
@@ -36,4 +38,26 @@ export async function allEntries(client: RpcClient): Promise<readonly Entry[]> {
     if (page.nextPageToken === "") return found;
     pageToken = page.nextPageToken;
   }
+}
+
+/** A gRPC client of a server over TLS that believes it by its bundle, with an SVID or without. */
+export async function tlsClient(
+  place: { readonly adminSocket: string; readonly address: string },
+  identity?: TlsTarget["identity"],
+): Promise<RpcClient> {
+  using admin = adminClient(place);
+  const { x509Authorities } = await admin.service(Bundle).getBundle({});
+  const [host = "", port = ""] = place.address.split(":");
+  return new RpcClient({
+    target: {
+      kind: "tls",
+      host,
+      port: Number(port),
+      authorities: x509Authorities.map(({ asn1 }) => asn1),
+      // The chain has been followed to the bundle before this is asked.
+      verifyServer: () => {},
+      ...(identity === undefined ? {} : { identity }),
+    },
+    reconnect: { first: 50, longest: 200 },
+  });
 }

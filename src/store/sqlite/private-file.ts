@@ -1,5 +1,6 @@
 import { chmodSync, closeSync, mkdirSync, openSync, statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
+import { getSystemErrorMessage } from "node:util";
 import { unavailable } from "./failures.ts";
 
 /**
@@ -50,5 +51,7 @@ function makeFolder(folder: string): void {
 }
 
 function reasonOf(error: unknown): string {
-  return (error as NodeJS.ErrnoException).code ?? String(error);
+  const { code, errno } = error as NodeJS.ErrnoException;
+  if (code === undefined) return String(error);
+  return errno === undefined ? code : `${getSystemErrorMessage(errno)}, ${code}`;
 }
