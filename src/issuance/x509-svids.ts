@@ -40,7 +40,9 @@ export async function issueX509Svids(
   orders: readonly X509SvidOrder[],
 ): Promise<readonly Decided<IssuedX509Svid>[]> {
   const decided: Decided<IssuedX509Svid>[] = [];
-  for (const order of orders) {
+  for (const [index, order] of orders.entries()) {
+    // A large batch takes a tenth of a second of signatures; nobody else is to wait for all of it.
+    if (index > 0 && index % ORDERS_A_TURN === 0) await new Promise(setImmediate);
     decided.push(
       await decision(
         options,
@@ -151,3 +153,4 @@ async function sign(
 }
 
 const X509_EVENTS = { issued: "svid.x509.issued", refused: "svid.denied" } as const;
+const ORDERS_A_TURN = 50;

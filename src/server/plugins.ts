@@ -1,7 +1,9 @@
 import { join } from "node:path";
 import { nodeAttestors } from "../attestation/catalog/kinds.ts";
 import {
+  checkPlugins,
   instancesByName,
+  type LoadablePlugin,
   type LoadedPlugins,
   loadPlugins,
   type PluginKind,
@@ -21,15 +23,9 @@ import type { PluginChoice } from "./options.ts";
 export const keyManagers: PluginKind<PluginHost, KeyManager> = {
   kind: "keyManager",
   label: "key manager",
-  builtIns: new Map([
-    [
-      diskKeyManager.name,
-      diskKeyManager as (typeof keyManagers)["builtIns"] extends ReadonlyMap<string, infer P> ? P : never,
-    ],
-    [
-      memoryKeyManager.name,
-      memoryKeyManager as (typeof keyManagers)["builtIns"] extends ReadonlyMap<string, infer P> ? P : never,
-    ],
+  builtIns: new Map<string, LoadablePlugin<PluginHost, KeyManager>>([
+    [diskKeyManager.name, diskKeyManager],
+    [memoryKeyManager.name, memoryKeyManager],
   ]),
   sealed: new Set(),
   methods: ["generateKey", "getKey", "listKeys", "deleteKey"],
@@ -43,6 +39,20 @@ export interface PluginSurroundings {
 }
 
 /**
+ * Finds every plugin that the operator chose and checks its settings, without making any: what is wrong is said before
+ * anything is written.
+ * @throws AssayError `CONFIG_INVALID`.
+ */
+export async function checkServerPlugins(choices: {
+  readonly keyManager: PluginChoice;
+  readonly nodeAttestors: readonly PluginChoice[];
+  readonly dataDir: string;
+}): Promise<void> {
+  await checkPlugins(keyManagers, [keyManagerEntry(choices.keyManager, choices.dataDir)]);
+  await checkPlugins(nodeAttestors, choices.nodeAttestors.map(entryOf));
+}
+
+/**
  * Loads the one key manager that the operator chose.
  * @throws AssayError `CONFIG_INVALID`, `KEY_FILE_INVALID` and what a plugin throws.
  */
@@ -51,12 +61,7 @@ export async function loadKeyManager(
   dataDir: string,
   surroundings: PluginSurroundings,
 ): Promise<{ readonly keyManager: KeyManager } & AsyncDisposable> {
-  // The disk key manager has a natural place: beside the store whose authorities its keys belong to.
-  const config =
-    choice.type === diskKeyManager.name && choice.config === undefined
-      ? { directory: join(dataDir, "keys") }
-      : choice.config;
-  const loaded = await loadPlugins(keyManagers, [entryOf({ ...choice, config })], (name) =>
+  const loaded = await loadPlugins(keyManagers, [keyManagerEntry(choice, dataDir)], (name) =>
     hostOf(surroundings, name),
   );
   const [first] = loaded.all;
@@ -82,6 +87,12 @@ export async function loadNodeAttestors(
     }),
   );
   return { attestors: instancesByName(loaded), [Symbol.asyncDispose]: () => loaded[Symbol.asyncDispose]() };
+}
+
+// The disk key manager has a natural place: beside the store whose authorities its keys belong to.
+function keyManagerEntry(choice: PluginChoice, dataDir: string) {
+  const isPlain = choice.type === diskKeyManager.name && choice.config === undefined;
+  return entryOf(isPlain ? { ...choice, config: { directory: join(dataDir, "keys") } } : choice);
 }
 
 function entryOf({ type, module, config }: PluginChoice) {

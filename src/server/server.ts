@@ -32,7 +32,7 @@ import { requireFreePort } from "./listeners/tls-listener.ts";
 import { createOperations } from "./operations/operations.ts";
 import type { ServerOptions } from "./options.ts";
 import type { RunningServer } from "./running-server.ts";
-import { loadKeyManager, loadNodeAttestors } from "./plugins.ts";
+import { checkServerPlugins, loadKeyManager, loadNodeAttestors } from "./plugins.ts";
 import { attestedNodes, operatedEntries, operatedNodes } from "./registry-port.ts";
 import { createServerMetrics } from "./server-metrics.ts";
 import { ServerSvid } from "./server-svid.ts";
@@ -62,6 +62,7 @@ export async function startServer(
   await using stack = new AsyncDisposableStack();
   const metrics = createServerMetrics();
 
+  await checkServerPlugins(options);
   await ensurePrivateFolder(dataDir, { code: "STORE_UNAVAILABLE" });
   // First of all that is kept: its lock is what refuses a second server on one folder.
   const store = stack.use(await openSqliteStore({ folder: dataDir, trustDomain, clock }));
