@@ -61,8 +61,6 @@ export function agentSyncService({ registry, access, clock }: AgentSyncServiceOp
   async function* watch(context: ServerCall): AsyncGenerator<Message, void, undefined> {
     const agent = agentOf(context.caller).svid;
     using bell = hang(bells, agent.spiffeId);
-    // The stream lives no longer than the SVID that opened it.
-    using _expiry = clock.schedule(agent.notAfter * 1000 - clock.now(), () => bell.ring());
     const onAbort = () => bell.ring();
     context.signal.addEventListener("abort", onAbort, { once: true });
     const told = new Told();
@@ -72,6 +70,9 @@ export function agentSyncService({ registry, access, clock }: AgentSyncServiceOp
       await access.authorize(context.method, context.peer.caller());
       yield* told.news(registry, agent.spiffeId, complete);
       complete = false;
+      // The stream lives no longer than the SVID that opened it. Set anew each time, for a timer may fire a moment
+      // early and cannot be set for longer than some weeks.
+      using _expiry = clock.schedule(agent.notAfter * 1000 - clock.now(), () => bell.ring());
       await bell.rung();
     }
   }

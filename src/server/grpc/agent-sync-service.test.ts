@@ -1,0 +1,369 @@
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { FakeClock } from "../../../test/fakes/clock.ts";
+import type { Clock } from "../../clock.ts";
+import { AssayError } from "../../errors/assay-error.ts";
+import type { AffectedAgents } from "../../registry/affected.ts";
+import type { RegistryChange } from "../../registry/registry-change.ts";
+import { emptyBundle, type SpiffeBundle } from "../../spiffe/bundle.ts";
+import { parseSpiffeId, type SpiffeId } from "../../spiffe/id.ts";
+import { parseTrustDomain, type TrustDomain } from "../../spiffe/trust-domain.ts";
+import type { EntryRecord } from "../../store/records.ts";
+import type { ServerCall } from "../call.ts";
+import { type AgentSyncService, agentSyncService } from "./agent-sync-service.ts";
+
+const own = parseTrustDomain("example.org");
+const foreign = parseTrustDomain("other.org");
+const AGENT = parseSpiffeId("spiffe://example.org/spire/agent/x509pop/one");
+const OTHER = parseSpiffeId("spiffe://example.org/spire/agent/x509pop/two");
+
+let clock: FakeClock;
+let world: World;
+let service: AgentSyncService;
+beforeEach(() => {
+  clock = new FakeClock();
+  world = new World();
+  service = serve(clock);
+});
+afterEach(() => service[Symbol.dispose]());
+
+describe("the stream of changes", () => {
+  it("begins with the complete state, even where there is nothing", async () => {
+    const watch = open(AGENT);
+    expect(await watch.next()).toMatchObject({
+      complete: true,
+      more: false,
+      upserted: [],
+      deleted: [],
+      bundle: { trustDomain: own },
+    });
+  });
+
+  it("then tells what changed and nothing else", async () => {
+    world.put(AGENT, entry("a"), entry("b"));
+    const watch = open(AGENT);
+    expect(ids((await watch.next()).upserted)).toEqual(["a", "b"]);
+    world.put(AGENT, entry("c"));
+    world.tell({ agents: [AGENT] });
+    expect(await watch.next()).toMatchObject({
+      complete: false,
+      upserted: [{ id: "c" }],
+      deleted: [],
+      federatedBundles: [],
+    });
+    world.put(AGENT, entry("a", { revision: 1, hint: "new" }));
+    world.remove(AGENT, "b");
+    world.tell({ agents: [AGENT] });
+    const message = await watch.next();
+    expect(message).toMatchObject({ upserted: [{ id: "a", hint: "new" }], deleted: ["b"] });
+    expect(message).not.toHaveProperty("bundle");
+  });
+
+  it("carries the place in the log and tells many changes at once where the reader was slow", async () => {
+    const watch = open(AGENT);
+    await watch.next();
+    for (let n = 0; n < 1000; n++) {
+      world.put(AGENT, entry("busy", { revision: n }));
+      world.tell({ agents: [AGENT] });
+    }
+    const message = await watch.next();
+    expect(message).toMatchObject({ sequence: BigInt(world.sequence), upserted: [{ revisionNumber: 999n }] });
+    expect(await isQuiet(watch)).toBe(true);
+  });
+
+  it("wakes only those whom a change concerns", async () => {
+    const [one, two] = [open(AGENT), open(OTHER)];
+    await Promise.all([one.next(), two.next()]);
+    const looks = world.looks.get(OTHER);
+    world.put(AGENT, entry("a"));
+    world.tell({ agents: [AGENT] });
+    await one.next();
+    expect(await isQuiet(two)).toBe(true);
+    expect(world.looks.get(OTHER)).toBe(looks);
+  });
+
+  it("says nothing where the change made no difference to the agent", async () => {
+    const watch = open(AGENT);
+    await watch.next();
+    world.tell({ agents: [AGENT] });
+    expect(await isQuiet(watch)).toBe(true);
+  });
+
+  it("tells everyone of the own bundle", async () => {
+    const watches = [open(AGENT), open(OTHER)];
+    for (const watch of watches) await watch.next();
+    world.bundles.set(own, { ...emptyBundle(own), sequence: 2n });
+    world.tell({ everyone: true });
+    for (const watch of watches) {
+      expect(await watch.next()).toMatchObject({ bundle: { sequenceNumber: 2n }, upserted: [] });
+    }
+  });
+
+  it("sends a foreign bundle with the first entry that names it and takes it back with the last", async () => {
+    world.bundles.set(foreign, { ...emptyBundle(foreign), sequence: 7n });
+    const watch = open(AGENT);
+    expect((await watch.next()).federatedBundles).toEqual([]);
+    world.put(AGENT, entry("f", { federatesWith: [foreign] }));
+    world.tell({ agents: [AGENT] });
+    expect(await watch.next()).toMatchObject({
+      federatedBundles: [{ trustDomain: foreign, sequenceNumber: 7n }],
+    });
+    world.bundles.set(foreign, { ...emptyBundle(foreign), sequence: 8n });
+    world.tell({ agents: [AGENT] });
+    expect(await watch.next()).toMatchObject({ upserted: [], federatedBundles: [{ sequenceNumber: 8n }] });
+    world.put(AGENT, entry("f", { revision: 1 }));
+    world.tell({ agents: [AGENT] });
+    expect(await watch.next()).toMatchObject({ federatedBundles: [], deletedFederatedBundles: [foreign] });
+  });
+
+  it("takes a foreign bundle back when it is deleted, and sends it again when it is back", async () => {
+    world.bundles.set(foreign, { ...emptyBundle(foreign), sequence: 7n });
+    world.put(AGENT, entry("f", { federatesWith: [foreign] }));
+    const watch = open(AGENT);
+    await watch.next();
+    world.bundles.delete(foreign);
+    world.tell({ agents: [AGENT] });
+    expect(await watch.next()).toMatchObject({ deletedFederatedBundles: [foreign] });
+    world.bundles.set(foreign, { ...emptyBundle(foreign), sequence: 9n });
+    world.tell({ agents: [AGENT] });
+    expect(await watch.next()).toMatchObject({ federatedBundles: [{ sequenceNumber: 9n }] });
+  });
+
+  it("comes in pieces that a client accepts, all but the last with `more`", async () => {
+    world.put(AGENT, ...Array.from({ length: 2500 }, (_, n) => entry(`e${n}`)));
+    const watch = open(AGENT);
+    const messages = [await watch.next(), await watch.next(), await watch.next()];
+    expect(messages.map(({ more, complete, upserted }) => [more, complete, upserted?.length])).toEqual([
+      [true, true, 1000],
+      [true, true, 1000],
+      [false, true, 500],
+    ]);
+    expect(messages[1]).not.toHaveProperty("bundle");
+    expect(await isQuiet(watch)).toBe(true);
+  });
+
+  it("cuts by size too", async () => {
+    const selectors = Array.from({ length: 1000 }, (_, n) => ({
+      type: "t",
+      value: `${n}${"x".repeat(200)}`,
+    }));
+    world.put(AGENT, ...Array.from({ length: 6 }, (_, n) => entry(`e${n}`, { selectors })));
+    const watch = open(AGENT);
+    const sizes = [];
+    for (let more = true; more; ) {
+      const message = await watch.next();
+      sizes.push(message.upserted?.length);
+      more = message.more === true;
+    }
+    expect(sizes.length).toBeGreaterThan(1);
+    expect(sizes.reduce((sum = 0, size = 0) => sum + size)).toBe(6);
+  });
+});
+
+describe("the end of the stream of changes", () => {
+  it("comes when access is lost, with the reason, though no entry changed", async () => {
+    const watch = open(AGENT);
+    await watch.next();
+    const ended = watch.next();
+    world.denied = new AssayError("AGENT_BANNED", "banned");
+    world.tell({ changes: [{ kind: "node", id: AGENT, before: undefined, after: undefined }] });
+    await expect(ended).rejects.toThrowCode("AGENT_BANNED");
+    expect(service.watchers).toBe(0);
+  });
+
+  it("comes when the connection's authority has left the bundle", async () => {
+    const watch = open(AGENT);
+    await watch.next();
+    const ended = watch.next();
+    world.untrusted = true;
+    world.tell({ everyone: true });
+    await expect(ended).rejects.toThrowCode("CALLER_NOT_IDENTIFIED");
+  });
+
+  it("comes when the SVID that opened it expires", async () => {
+    const watch = open(AGENT, 60);
+    await watch.next();
+    const ended = watch.next();
+    void ended.catch(() => undefined);
+    await clock.advance(59_999);
+    expect(service.watchers).toBe(1);
+    await clock.advance(1);
+    await expect(ended).rejects.toThrowCode("AGENT_EXPIRED");
+  });
+
+  it("comes at that time also where the timer fired too early", async () => {
+    let early = 1;
+    service[Symbol.dispose]();
+    service = serve({
+      now: () => clock.now(),
+      schedule(milliseconds, callback) {
+        const by = early;
+        early = 0;
+        return clock.schedule(milliseconds - by, callback);
+      },
+    });
+    const watch = open(AGENT, 60);
+    await watch.next();
+    const ended = watch.next();
+    void ended.catch(() => undefined);
+    await clock.advance(60_000);
+    await expect(ended).rejects.toThrowCode("AGENT_EXPIRED");
+  });
+
+  it("comes when the caller goes, and leaves nothing behind", async () => {
+    const watch = open(AGENT);
+    await watch.next();
+    const ended = watch.next();
+    watch.abort.abort(new AssayError("CANCELLED", "gone"));
+    await expect(ended).rejects.toThrowCode("CANCELLED");
+    expect(service.watchers).toBe(0);
+    expect(clock.pending).toBe(0);
+  });
+
+  it("stops listening to the registry with the service", () => {
+    expect(world.listeners.size).toBe(1);
+    service[Symbol.dispose]();
+    expect(world.listeners.size).toBe(0);
+  });
+});
+
+/** A registry and its access control in the test's hands. */
+class World {
+  readonly entries = new Map<SpiffeId, Map<string, EntryRecord>>();
+  readonly bundles = new Map<TrustDomain, SpiffeBundle>([[own, { ...emptyBundle(own), sequence: 1n }]]);
+  readonly listeners = new Set<(changes: readonly RegistryChange[], sequence: number) => void>();
+  /** How often each agent's entries were looked at. */
+  readonly looks = new Map<SpiffeId, number>();
+  sequence = 1;
+  affected: AffectedAgents = { everyone: false, agents: new Set() };
+  denied: AssayError | undefined;
+  untrusted = false;
+
+  put(agent: SpiffeId, ...entries: readonly EntryRecord[]): void {
+    const all = this.entries.get(agent) ?? new Map<string, EntryRecord>();
+    this.entries.set(agent, all);
+    for (const one of entries) all.set(one.id, one);
+  }
+
+  remove(agent: SpiffeId, id: string): void {
+    this.entries.get(agent)?.delete(id);
+  }
+
+  tell(what: {
+    everyone?: boolean;
+    agents?: readonly SpiffeId[];
+    changes?: readonly RegistryChange[];
+  }): void {
+    this.sequence += 1;
+    this.affected = { everyone: what.everyone ?? false, agents: new Set(what.agents) };
+    for (const listener of this.listeners) listener(what.changes ?? [], this.sequence);
+  }
+}
+
+function serve(serviceClock: Clock): AgentSyncService {
+  return agentSyncService({
+    clock: serviceClock,
+    access: {
+      holds: () => false,
+      authorize(_method, { svid }) {
+        if (world.denied !== undefined) throw world.denied;
+        if (svid !== undefined && svid.notAfter * 1000 <= clock.now()) {
+          throw new AssayError("AGENT_EXPIRED", "expired");
+        }
+        return "agent";
+      },
+    },
+    registry: {
+      trustDomain: own,
+      bundle: (name) => world.bundles.get(name),
+      agentsAffectedBy: () => world.affected,
+      subscribe(listener) {
+        world.listeners.add(listener);
+        return { [Symbol.dispose]: () => void world.listeners.delete(listener) };
+      },
+      get sequence() {
+        return world.sequence;
+      },
+      entries: {
+        authorized(agent) {
+          world.looks.set(agent, (world.looks.get(agent) ?? 0) + 1);
+          return [...(world.entries.get(agent)?.values() ?? [])];
+        },
+      },
+    },
+  });
+}
+
+function open(spiffeId: SpiffeId, seconds = 3600) {
+  const abort = new AbortController();
+  const who = {
+    address: "192.0.2.1",
+    svid: { spiffeId, serial: "01", notAfter: clock.now() / 1000 + seconds },
+  };
+  const context: ServerCall = {
+    method: "/assay.api.server.v1.AgentSync/WatchAuthorizedEntries",
+    peer: {
+      caller() {
+        if (world.untrusted) throw new AssayError("CALLER_NOT_IDENTIFIED", "its authority is gone");
+        return who;
+      },
+    },
+    caller: { who, role: "agent" },
+    deadline: undefined,
+    signal: abort.signal,
+    header: () => undefined,
+  };
+  const handler = service.handlers.watchAuthorizedEntries;
+  if (handler === undefined) throw new Error("there is no handler");
+  const messages = handler({ $typeName: "assay.api.server.v1.WatchAuthorizedEntriesRequest" }, context)[
+    Symbol.asyncIterator
+  ]();
+  return {
+    abort,
+    async next() {
+      const { value, done } = await messages.next();
+      if (done === true) throw new Error("the stream ended with OK");
+      return value;
+    },
+  };
+}
+
+/** Whether nothing comes although everything that is under way has had its turn. */
+async function isQuiet(watch: ReturnType<typeof open>): Promise<boolean> {
+  const next = watch.next().then(
+    () => false,
+    () => false,
+  );
+  const turns = (async () => {
+    for (let n = 0; n < 10; n++) await new Promise((resolve) => setImmediate(resolve));
+    return true;
+  })();
+  return Promise.race([next, turns]);
+}
+
+function ids(entries: readonly { id?: string }[] | undefined) {
+  return entries?.map(({ id }) => id);
+}
+
+function entry(id: string, fields: Partial<EntryRecord> = {}): EntryRecord {
+  return {
+    id,
+    revision: 0,
+    createdAt: 0,
+    ordinal: 1,
+    spiffeId: parseSpiffeId(`spiffe://example.org/${id}`),
+    parentId: AGENT,
+    selectors: [{ type: "unix", value: "uid:1" }],
+    x509SvidTtl: 0,
+    jwtSvidTtl: 0,
+    federatesWith: [],
+    admin: false,
+    downstream: false,
+    storeSvid: false,
+    expiresAt: 0,
+    dnsNames: [],
+    hint: "",
+    disableX509SvidPrefetch: false,
+    jwtSvidIncludeJti: false,
+    ...fields,
+  };
+}
