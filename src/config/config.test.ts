@@ -238,11 +238,19 @@ describe("agent configuration", () => {
     }
   });
 
-  it.skipIf(process.getuid?.() === 0)("refuses a trust bundle without the right to read it", () => {
+  it("refuses a trust bundle without the right to read it", () => {
     writeFileSync(join(folder, "bundle.pem"), "");
     chmodSync(join(folder, "bundle.pem"), 0);
+    chmodSync(folder, 0o755);
     const given = { ...flags, "trust-bundle": join(folder, "bundle.pem") };
-    expect(linesOf(() => loadAgentConfig({ flags: given }))[0]).toContain("EACCES");
+    // Nothing is forbidden to root, so the test becomes somebody else for as long as it reads.
+    const isRoot = process.geteuid?.() === 0;
+    if (isRoot) process.seteuid?.(NOBODY);
+    try {
+      expect(linesOf(() => loadAgentConfig({ flags: given }))[0]).toContain("EACCES");
+    } finally {
+      if (isRoot) process.seteuid?.(0);
+    }
   });
 
   it("lets a join token file be gone, since an agent that has attested does without", () => {
@@ -342,3 +350,5 @@ function bomb(): string {
   }
   return lines.join("\n");
 }
+
+const NOBODY = 65_534;
