@@ -1,4 +1,4 @@
-import { accessSync, constants, statSync } from "node:fs";
+import { closeSync, openSync, statSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import type { z } from "zod";
 import { type ConfigOrigin, type ConfigProblem, configError, schemaProblems } from "./problems.ts";
@@ -127,7 +127,8 @@ function fileFault(file: string): string | undefined {
   try {
     if (!statSync(file).isFile())
       return `expected a file, ${file} is none (name a file that this user can read)`;
-    accessSync(file, constants.R_OK);
+    // Opened, not asked about: access(2) answers for the real user, and reading is done by the effective one.
+    closeSync(openSync(file, "r"));
     return undefined;
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code ?? "unknown error";
