@@ -184,6 +184,7 @@ describe("the end of the stream of changes", () => {
     await watch.next();
     const ended = watch.next();
     void ended.catch(() => undefined);
+    await turn();
     await clock.advance(59_999);
     expect(service.watchers).toBe(1);
     await clock.advance(1);
@@ -205,6 +206,7 @@ describe("the end of the stream of changes", () => {
     await watch.next();
     const ended = watch.next();
     void ended.catch(() => undefined);
+    await turn();
     await clock.advance(60_000);
     await expect(ended).rejects.toThrowCode("AGENT_EXPIRED");
   });
@@ -334,10 +336,15 @@ async function isQuiet(watch: ReturnType<typeof open>): Promise<boolean> {
     () => false,
   );
   const turns = (async () => {
-    for (let n = 0; n < 10; n++) await new Promise((resolve) => setImmediate(resolve));
+    for (let n = 0; n < 10; n++) await turn();
     return true;
   })();
   return Promise.race([next, turns]);
+}
+
+/** Lets everything that waits for nothing have its turn. */
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }
 
 function ids(entries: readonly { id?: string }[] | undefined) {
