@@ -8,10 +8,13 @@ import { FakeClock } from "../../test/fakes/clock.ts";
 import { makeCertificate, makeKey } from "../../test/fakes/certificates.ts";
 import { unixSeconds } from "../clock.ts";
 import { readCertificate } from "../crypto/certificate-reader.ts";
+import { generateEcKeyPair } from "../crypto/keys.ts";
+import { validateX509Svid } from "../crypto/x509-svid.ts";
 import { AssayError } from "../errors/assay-error.ts";
 import { openDiskKeyManager } from "../keys/disk/disk.ts";
 import { openMemoryKeyManager } from "../keys/memory/memory.ts";
 import type { KeyManager } from "../plugin/key-manager.ts";
+import { parseSpiffeId } from "../spiffe/id.ts";
 import { parseTrustDomain } from "../spiffe/trust-domain.ts";
 import type { AuthorityRecord } from "../store/records.ts";
 import { openSigning, type SigningEvent, type SigningOptions } from "./open-signing.ts";
@@ -51,6 +54,11 @@ class World implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.keyManager[Symbol.asyncDispose]();
   }
+}
+
+async function stepAndKeepUp(world: World, signing: Signing, seconds: number): Promise<void> {
+  world.clock.step(seconds * 1000);
+  await signing.keepUp();
 }
 
 const states = (signing: Signing, kind: AuthorityRecord["kind"]) =>
@@ -314,14 +322,13 @@ describe("rotation by hand", () => {
 });
 
 describe("expiry", () => {
-  it("is followed by a new authority without anybody's doing", async () => {
+  it("is followed by a new authority without anybody's doing, however long the program slept", async () => {
     await using world = new World();
     await using signing = await world.open();
     const before = active(signing);
     world.told();
-    await world.clock.advance((DAY - 11) * 1000);
-    expect(active(signing)).toEqual(before);
-    await world.clock.advance(11_000);
+    world.clock.step((DAY + 1) * 1000);
+    await world.clock.advance(10_000);
     await settle(world, () => world.events.length >= 6);
     expect(world.told().toSorted()).toEqual(
       ["jwt", "x509"].flatMap((kind) => [`${kind} activated`, `${kind} prepared`, `${kind} retired expired`]),
@@ -336,7 +343,7 @@ describe("expiry", () => {
     await world.clock.advance(3_600_000);
     const prepared = await signing.prepareAuthority("x509");
     world.clock.step((DAY - 3600) * 1000);
-    await signing.ensureActive();
+    await signing.keepUp();
     expect(active(signing)).toContain(prepared.id);
   });
 
@@ -346,7 +353,7 @@ describe("expiry", () => {
     world.clock.step(DAY * 1000);
     expect(() => signing.x509AuthorityNotAfter()).toThrowCode("AUTHORITY_EXPIRED");
     expect(() => signing.jwtAuthorityNotAfter()).toThrowCode("AUTHORITY_EXPIRED");
-    await signing.ensureActive();
+    await signing.keepUp();
     expect(signing.x509AuthorityNotAfter()).toBe(unixSeconds(world.clock) + DAY);
   });
 
@@ -364,6 +371,74 @@ describe("expiry", () => {
     await world.clock.advance(10_000);
     await settle(world, () => world.events.length >= 6);
     expect(signing.x509AuthorityNotAfter()).toBeGreaterThan(unixSeconds(world.clock));
+  });
+});
+
+describe("the schedule", () => {
+  it("prepares a successor in the second half of an authority's life and lets it sign in the last sixth", async () => {
+    await using world = new World();
+    await using signing = await world.open();
+    const first = active(signing);
+    world.told();
+    await stepAndKeepUp(world, signing, DAY / 2 - 60);
+    expect(world.told()).toEqual([]);
+    await stepAndKeepUp(world, signing, 120);
+    expect(world.told().toSorted()).toEqual(["jwt prepared", "x509 prepared"]);
+    expect(active(signing)).toEqual(first);
+    expect(signing.bundle().x509Authorities).toHaveLength(2);
+    await stepAndKeepUp(world, signing, DAY / 3 - 180);
+    expect(world.told()).toEqual([]);
+    await stepAndKeepUp(world, signing, 180);
+    expect(world.told().toSorted()).toEqual(
+      ["jwt", "x509"].flatMap((kind) => [`${kind} activated`, `${kind} retired superseded`]),
+    );
+    expect(active(signing).filter((id) => first.includes(id))).toEqual([]);
+    expect(signing.bundle().x509Authorities).toHaveLength(2);
+  });
+
+  it("does not use a successor that a late start has only just published", async () => {
+    await using world = new World();
+    await using signing = await world.open();
+    const first = active(signing);
+    await stepAndKeepUp(world, signing, DAY - 3600);
+    expect(active(signing)).toEqual(first);
+    await stepAndKeepUp(world, signing, 599);
+    expect(active(signing)).toEqual(first);
+    await stepAndKeepUp(world, signing, 1);
+    expect(active(signing).filter((id) => first.includes(id))).toEqual([]);
+  });
+
+  it("keeps every SVID verifiable to its end, and the bundle and the journal small, over a fortnight", async () => {
+    await using world = new World();
+    await using signing = await world.open();
+    const living: { chain: readonly Uint8Array[]; notAfter: number }[] = [];
+    let sequence = 0n;
+    for (let hour = 0; hour < 14 * 24; hour++) {
+      await stepAndKeepUp(world, signing, 3600);
+      const { spki } = generateEcKeyPair("ec-p256");
+      const spiffeId = parseSpiffeId("spiffe://example.org/w");
+      const order = { spiffeId, publicKey: spki, dnsNames: [], ttl: 3600 };
+      living.push(await signing.signX509Svid(signing.prepareX509Svid(order)));
+      const now = unixSeconds(world.clock);
+      const roots = signing.bundle().x509Authorities.map(({ certificate }) => readCertificate(certificate));
+      for (const { chain, notAfter } of living) {
+        if (notAfter > now)
+          validateX509Svid(
+            chain.map((der) => readCertificate(der)),
+            roots,
+            now,
+          );
+      }
+      expect(signing.bundle().sequence).toBeGreaterThanOrEqual(sequence);
+      sequence = signing.bundle().sequence;
+      expect(roots.length).toBeLessThanOrEqual(5);
+      expect(signing.bundle().jwtAuthorities.length).toBeLessThanOrEqual(5);
+    }
+    expect(world.store.records.size).toBeLessThanOrEqual(10);
+    // With four hours left at each change, no SVID of an hour was ever cut short.
+    for (const [at, { notAfter }] of living.entries()) {
+      if (at > 0) expect(notAfter - (living[at - 1]?.notAfter ?? 0)).toBe(3600);
+    }
   });
 });
 

@@ -46,7 +46,7 @@ export class AuthorityLine<A extends Authority> {
   ): Promise<AuthorityLine<A>> {
     const line = new AuthorityLine(kind, dependencies);
     await line.#load();
-    await line.ensureActive();
+    await line.keepUp();
     return line;
   }
 
@@ -84,13 +84,19 @@ export class AuthorityLine<A extends Authority> {
     return this.#inOrder(() => this.#activate(id));
   }
 
-  /** Sees to it that an authority that has not expired is active: the prepared one if there is one, else a new one. */
-  ensureActive(): Promise<void> {
+  /**
+   * Does what is due: prepares a successor in the second half of the active authority's life and lets it sign in the
+   * last sixth, at the latest when the active one has expired; forgets authorities a day after their end.
+   * @throws AssayError as `prepare`.
+   */
+  keepUp(): Promise<void> {
     return this.#inOrder(async () => {
       const now = unixSeconds(this.#with.clock);
-      if (this.#active !== undefined && this.#active.record.notAfter > now) return;
-      if (this.#prepared === undefined || this.#prepared.record.notAfter <= now) await this.#prepare();
-      await this.#activate();
+      const active = this.#active?.record;
+      const due = active === undefined ? "now" : dueStep(active, this.#prepared?.record, now);
+      if (due !== "nothing" && !this.#isPrepared(now)) await this.#prepare();
+      if (due === "now") await this.#activate();
+      await this.#forget(now - FORGET_AFTER_SECONDS);
     });
   }
 
@@ -116,6 +122,22 @@ export class AuthorityLine<A extends Authority> {
       found === undefined ? [] : [found.record],
     );
     if (going.length > 0 || survey.retired.length > 0) await this.#commit([], survey.retired, going);
+  }
+
+  #isPrepared(now: number): boolean {
+    return this.#prepared !== undefined && this.#prepared.record.notAfter > now;
+  }
+
+  /** Takes authorities that ended before a time out of the journal and the bundle. */
+  async #forget(endedBefore: number): Promise<void> {
+    const { authorities, adopt } = this.#with;
+    const ended = this.records.filter(({ notAfter }) => notAfter < endedBefore);
+    if (ended.length === 0) return;
+    const bundle = await authorities.commit({ delete: ended.map(({ id }) => id) }, (stored) =>
+      ended.reduce((edited, record) => this.#kind.unpublish(edited, record), stored),
+    );
+    for (const { id } of ended) this.#records.delete(id);
+    adopt(bundle);
   }
 
   async #prepare(): Promise<AuthorityRecord> {
@@ -184,6 +206,28 @@ export class AuthorityLine<A extends Authority> {
   }
 }
 
+/** What the schedule asks for: nothing, a successor, or the change to it. */
+function dueStep(
+  active: AuthorityRecord,
+  prepared: AuthorityRecord | undefined,
+  now: number,
+): "nothing" | "prepare" | "now" {
+  const lifetime = active.notAfter - active.notBefore;
+  const left = active.notAfter - now;
+  if (left <= 0) return "now";
+  if (left >= Math.min(lifetime / 2, MAX_PREPARE_SECONDS)) return "nothing";
+  if (left >= Math.min(lifetime / 6, MAX_ACTIVATE_SECONDS) || prepared === undefined) return "prepare";
+  // A successor that a late start has only just published is not used before agents had time to learn of it.
+  const lead = Math.min(lifetime / 24, MAX_LEAD_SECONDS);
+  return now - prepared.changedAt >= lead ? "now" : "prepare";
+}
+
 function eventOf(event: AuthorityEvent["event"], record: AuthorityRecord): AuthorityEvent {
   return { event, kind: record.kind, authorityId: record.id, notAfter: record.notAfter };
 }
+
+const DAY = 86_400;
+const MAX_PREPARE_SECONDS = 30 * DAY;
+const MAX_ACTIVATE_SECONDS = 7 * DAY;
+const MAX_LEAD_SECONDS = 600;
+const FORGET_AFTER_SECONDS = DAY;

@@ -22,6 +22,8 @@ export interface AuthorityKind<A extends Authority> {
   revive(record: AuthorityRecord, key: ManagedKey): A;
   /** The bundle with this authority in it; the same object where it is in it already. */
   publish(bundle: SpiffeBundle, record: AuthorityRecord): SpiffeBundle;
+  /** The bundle without this authority; the same object where it is not in it. */
+  unpublish(bundle: SpiffeBundle, record: AuthorityRecord): SpiffeBundle;
 }
 
 /** Why an authority stopped being prepared or active. */

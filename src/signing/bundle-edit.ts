@@ -36,6 +36,18 @@ export function withAuthorities(bundle: SpiffeBundle, additions: BundleAdditions
   };
 }
 
+/** The bundle without the X.509 authority with this certificate; the same object where it is not in it. */
+export function withoutX509Authority(bundle: SpiffeBundle, certificate: Uint8Array): SpiffeBundle {
+  const x509Authorities = bundle.x509Authorities.filter((held) => !equal(held.certificate, certificate));
+  return x509Authorities.length === bundle.x509Authorities.length ? bundle : { ...bundle, x509Authorities };
+}
+
+/** The bundle without the JWT authority with this key id; the same object where it is not in it. */
+export function withoutJwtAuthority(bundle: SpiffeBundle, keyId: string): SpiffeBundle {
+  const jwtAuthorities = bundle.jwtAuthorities.filter((held) => held.keyId !== keyId);
+  return jwtAuthorities.length === bundle.jwtAuthorities.length ? bundle : { ...bundle, jwtAuthorities };
+}
+
 /**
  * Checks authorities that came from outside before they are added: certificates of CAs, keys that a JWT authority can
  * have, and no key ID that the bundle or the additions use for another key.

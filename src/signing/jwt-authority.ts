@@ -3,7 +3,7 @@ import type { Random } from "../crypto/random.ts";
 import type { KeyType, ManagedKey } from "../plugin/key-manager.ts";
 import type { AuthorityRecord } from "../store/records.ts";
 import type { Authority, AuthorityKind } from "./authority.ts";
-import { withAuthorities } from "./bundle-edit.ts";
+import { withAuthorities, withoutJwtAuthority } from "./bundle-edit.ts";
 
 /** A JWT authority ready to sign. Its ID is the `kid` of its tokens. */
 export interface JwtAuthority extends Authority {
@@ -46,6 +46,7 @@ export function jwtAuthorityKind(options: JwtAuthorityOptions): AuthorityKind<Jw
         x509Authorities: [],
         jwtAuthorities: [{ keyId: id, publicKey, expiresAt: notAfter, tainted: false }],
       }),
+    unpublish: (bundle, { id }) => withoutJwtAuthority(bundle, id),
   };
 }
 

@@ -102,11 +102,11 @@ export async function openSigning(dependencies: SigningDependencies): Promise<Si
   });
   const x509 = await AuthorityLine.open(x509Kind, line);
   const jwt = await AuthorityLine.open(jwtKind, line);
-  const ensureActive = async () => {
-    await Promise.all([x509.ensureActive(), jwt.ensureActive()]);
+  const keepUp = async () => {
+    await Promise.all([x509.keepUp(), jwt.keepUp()]);
   };
   opening.use(
-    every(clock, UPKEEP_MILLISECONDS, ensureActive, (error) => report({ event: "upkeep-failed", error })),
+    every(clock, UPKEEP_MILLISECONDS, keepUp, (error) => report({ event: "upkeep-failed", error })),
   );
 
   const signer = createX509SvidSigner({ trustDomain, clock, random, authority: () => x509.active() });
@@ -134,7 +134,7 @@ export async function openSigning(dependencies: SigningDependencies): Promise<Si
     authorities: () => [...x509.records, ...jwt.records],
     prepareAuthority: (kind) => (kind === "x509" ? x509 : jwt).prepare(),
     activateAuthority: (kind, id) => (kind === "x509" ? x509 : jwt).activate(id),
-    ensureActive,
+    keepUp,
     [Symbol.asyncDispose]: () => open.disposeAsync(),
   };
 }

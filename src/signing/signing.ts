@@ -47,8 +47,11 @@ export interface Signing extends AsyncDisposable {
   prepareAuthority(kind: AuthorityRecord["kind"]): Promise<AuthorityRecord>;
   /** Lets the prepared authority sign. @throws AssayError `AUTHORITY_NOT_FOUND`, `STORE_UNAVAILABLE`. */
   activateAuthority(kind: AuthorityRecord["kind"], id?: string): Promise<AuthorityRecord>;
-  /** Replaces authorities that have expired; also done by itself every ten seconds. @throws as `prepareAuthority`. */
-  ensureActive(): Promise<void>;
+  /**
+   * Prepares, activates and forgets authorities as their lives ask for; also done by itself every ten seconds.
+   * @throws AssayError as `prepareAuthority`.
+   */
+  keepUp(): Promise<void>;
 }
 
 /** An X509-SVID to be made, as it was decided elsewhere. */
