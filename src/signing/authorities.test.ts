@@ -1,65 +1,17 @@
-import { randomBytes } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { FakeAuthorityStore } from "../../test/fakes/authority-store.ts";
-import { FakeClock } from "../../test/fakes/clock.ts";
+import { activeAuthorities, SigningWorld } from "../../test/fakes/signing-world.ts";
 import { makeCertificate, makeKey } from "../../test/fakes/certificates.ts";
 import { unixSeconds } from "../clock.ts";
 import { readCertificate } from "../crypto/certificate-reader.ts";
-import { generateEcKeyPair } from "../crypto/keys.ts";
-import { validateX509Svid } from "../crypto/x509-svid.ts";
-import { AssayError } from "../errors/assay-error.ts";
 import { openDiskKeyManager } from "../keys/disk/disk.ts";
 import { openMemoryKeyManager } from "../keys/memory/memory.ts";
-import type { KeyManager } from "../plugin/key-manager.ts";
-import { parseSpiffeId } from "../spiffe/id.ts";
-import { parseTrustDomain } from "../spiffe/trust-domain.ts";
 import type { AuthorityRecord } from "../store/records.ts";
-import { openSigning, type SigningEvent, type SigningOptions } from "./open-signing.ts";
 import type { Signing } from "./signing.ts";
 
-const trustDomain = parseTrustDomain("example.org");
 const DAY = 86_400;
-
-/** One server's surroundings, which outlive it. */
-class World implements AsyncDisposable {
-  readonly store = new FakeAuthorityStore(trustDomain);
-  readonly clock = new FakeClock();
-  readonly events: SigningEvent[] = [];
-  keyManager: KeyManager = openMemoryKeyManager();
-
-  open(options: Partial<SigningOptions> = {}): Promise<Signing> {
-    return openSigning({
-      trustDomain,
-      store: this.store,
-      keyManager: this.keyManager,
-      clock: this.clock,
-      random: randomBytes,
-      options: { serverId: "one", ...options },
-      report: (event) => this.events.push(event),
-    });
-  }
-
-  /** What was reported since the last call, as short texts. */
-  told(): readonly string[] {
-    return this.events.splice(0).map((event) => {
-      if ("error" in event)
-        return `${event.event} ${event.error instanceof AssayError ? event.error.code : "?"}`;
-      return `${event.kind} ${event.event}${event.reason === undefined ? "" : ` ${event.reason}`}`;
-    });
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.keyManager[Symbol.asyncDispose]();
-  }
-}
-
-async function stepAndKeepUp(world: World, signing: Signing, seconds: number): Promise<void> {
-  world.clock.step(seconds * 1000);
-  await signing.keepUp();
-}
 
 const states = (signing: Signing, kind: AuthorityRecord["kind"]) =>
   signing
@@ -67,16 +19,10 @@ const states = (signing: Signing, kind: AuthorityRecord["kind"]) =>
     .filter((record) => record.kind === kind)
     .map(({ state, keyId }) => `${keyId} ${state}`)
     .toSorted();
-const active = (signing: Signing) =>
-  signing
-    .authorities()
-    .filter((record) => record.state === "active")
-    .map(({ id }) => id)
-    .toSorted();
 
 describe("the first start", () => {
   it("makes, publishes and activates one authority of each kind", async () => {
-    await using world = new World();
+    await using world = new SigningWorld();
     await using signing = await world.open();
     expect(world.told()).toEqual(["x509 prepared", "x509 activated", "jwt prepared", "jwt activated"]);
     expect(states(signing, "x509")).toEqual(["x509-CA-A active"]);
@@ -91,7 +37,7 @@ describe("the first start", () => {
   });
 
   it("makes them as configured", async () => {
-    await using world = new World();
+    await using world = new SigningWorld();
     const options = { caTtlSeconds: 3600, caKeyType: "ec-p384", jwtKeyType: "rsa-2048" } as const;
     await using signing = await world.open({
       ...options,
@@ -115,7 +61,7 @@ describe("the first start", () => {
   });
 
   it("publishes a key before it becomes active", async () => {
-    await using world = new World();
+    await using world = new SigningWorld();
     world.store.commitsLeft = 1;
     await expect(world.open()).rejects.toThrowCode("STORE_UNAVAILABLE");
     expect([...world.store.records.values()].map(({ state }) => state)).toEqual(["prepared"]);
@@ -124,13 +70,13 @@ describe("the first start", () => {
   });
 
   it("goes on with what a crash in the middle of it left prepared", async () => {
-    await using world = new World();
+    await using world = new SigningWorld();
     world.store.commitsLeft = 1;
     await expect(world.open()).rejects.toThrowCode("STORE_UNAVAILABLE");
     world.store.commitsLeft = Number.POSITIVE_INFINITY;
     const [prepared] = world.store.records.keys();
     await using signing = await world.open();
-    expect(active(signing)).toContain(prepared);
+    expect(activeAuthorities(signing)).toContain(prepared);
     expect(signing.bundle().x509Authorities).toHaveLength(1);
   });
 });
@@ -143,18 +89,18 @@ describe("a restart", () => {
   afterAll(() => rm(folder, { recursive: true, force: true }));
 
   it("goes on with the same authorities and the same bundle", async () => {
-    await using world = new World();
+    await using world = new SigningWorld();
     const keys = join(folder, "same");
     world.keyManager = await openDiskKeyManager(keys);
     const first = await world.open();
-    const [ids, bundle] = [active(first), first.bundle()];
+    const [ids, bundle] = [activeAuthorities(first), first.bundle()];
     await first[Symbol.asyncDispose]();
     await world.keyManager[Symbol.asyncDispose]();
     world.told();
     await world.clock.advance(3_600_000);
     world.keyManager = await openDiskKeyManager(keys);
     await using second = await world.open();
-    expect(active(second)).toEqual(ids);
+    expect(activeAuthorities(second)).toEqual(ids);
     expect(second.bundle()).toEqual(bundle);
     expect(world.told()).toEqual(["x509 continued", "jwt continued"]);
   });
@@ -162,9 +108,9 @@ describe("a restart", () => {
   it.each(["x509-CA-A", "JWT-Signer-A"])(
     "makes a new authority where the key %s is gone, and says so",
     async (slot) => {
-      await using world = new World();
+      await using world = new SigningWorld();
       const first = await world.open();
-      const before = active(first);
+      const before = activeAuthorities(first);
       await first[Symbol.asyncDispose]();
       world.told();
       await world.keyManager.deleteKey(slot);
@@ -172,7 +118,7 @@ describe("a restart", () => {
       const kind = slot.startsWith("x509") ? "x509" : "jwt";
       const told = world.told().filter((text) => text.startsWith(kind));
       expect(told).toEqual([`${kind} retired key-missing`, `${kind} prepared`, `${kind} activated`]);
-      expect(active(second).filter((id) => before.includes(id))).toHaveLength(1);
+      expect(activeAuthorities(second).filter((id) => before.includes(id))).toHaveLength(1);
       expect(states(second, kind)).toEqual([`${slot} active`, `${slot} old`]);
       // What the lost key signed stays verifiable.
       expect(second.bundle().x509Authorities.length + second.bundle().jwtAuthorities.length).toBe(3);
@@ -180,20 +126,20 @@ describe("a restart", () => {
   );
 
   it("never signs as an authority whose key was replaced by another", async () => {
-    await using world = new World();
+    await using world = new SigningWorld();
     const first = await world.open();
-    const before = active(first);
+    const before = activeAuthorities(first);
     await first[Symbol.asyncDispose]();
     await world.keyManager.generateKey("x509-CA-A", "ec-p256");
     await world.keyManager.generateKey("JWT-Signer-A", "ec-p256");
     await using second = await world.open();
-    expect(active(second).filter((id) => before.includes(id))).toEqual([]);
+    expect(activeAuthorities(second).filter((id) => before.includes(id))).toEqual([]);
   });
 
   it("makes new authorities where the old ones have expired meanwhile", async () => {
-    await using world = new World();
+    await using world = new SigningWorld();
     const first = await world.open();
-    const before = active(first);
+    const before = activeAuthorities(first);
     await first[Symbol.asyncDispose]();
     world.told();
     world.clock.step(DAY * 1000);
@@ -203,12 +149,12 @@ describe("a restart", () => {
       "x509 prepared",
       "x509 activated",
     ]);
-    expect(active(second).filter((id) => before.includes(id))).toEqual([]);
+    expect(activeAuthorities(second).filter((id) => before.includes(id))).toEqual([]);
     expect(second.x509AuthorityNotAfter()).toBe(unixSeconds(world.clock) + DAY);
   });
 
   it("keeps a prepared authority prepared", async () => {
-    await using world = new World();
+    await using world = new SigningWorld();
     const first = await world.open();
     const prepared = await first.prepareAuthority("jwt");
     await first[Symbol.asyncDispose]();
@@ -218,7 +164,7 @@ describe("a restart", () => {
   });
 
   it("publishes its authorities again where they are missing in the bundle", async () => {
-    await using world = new World();
+    await using world = new SigningWorld();
     const first = await world.open();
     await first[Symbol.asyncDispose]();
     world.store.write((bundle) => ({ ...bundle, x509Authorities: [], jwtAuthorities: [] }));
@@ -228,11 +174,11 @@ describe("a restart", () => {
   });
 
   it("leaves other servers' authorities alone and publishes beside them", async () => {
-    await using world = new World();
+    await using world = new SigningWorld();
     await using one = await world.open({ serverId: "one" });
     world.keyManager = openMemoryKeyManager();
     await using two = await world.open({ serverId: "two" });
-    expect(active(two).filter((id) => active(one).includes(id))).toEqual([]);
+    expect(activeAuthorities(two).filter((id) => activeAuthorities(one).includes(id))).toEqual([]);
     expect([...world.store.records.values()].map(({ state }) => state)).toEqual(Array(4).fill("active"));
     expect(two.bundle().x509Authorities).toHaveLength(2);
     await world.clock.advance(1);
@@ -242,13 +188,13 @@ describe("a restart", () => {
 
 describe("rotation by hand", () => {
   it("prepares in the free slot, publishes, and activates", async () => {
-    await using world = new World();
+    await using world = new SigningWorld();
     await using signing = await world.open();
     for (const kind of ["x509", "jwt"] as const) {
       const [before] = signing.authorities().filter((record) => record.kind === kind);
       const prepared = await signing.prepareAuthority(kind);
       expect(prepared.state).toBe("prepared");
-      expect(active(signing)).toContain(before?.id);
+      expect(activeAuthorities(signing)).toContain(before?.id);
       expect(world.store.records.get(prepared.id)).toEqual(prepared);
       const activated = await signing.activateAuthority(kind);
       expect(activated).toMatchObject({ id: prepared.id, state: "active" });
@@ -262,7 +208,7 @@ describe("rotation by hand", () => {
   });
 
   it("replaces a prepared authority by the next one prepared", async () => {
-    await using world = new World();
+    await using world = new SigningWorld();
     await using signing = await world.open();
     const first = await signing.prepareAuthority("x509");
     const second = await signing.prepareAuthority("x509");
@@ -270,18 +216,18 @@ describe("rotation by hand", () => {
     expect(world.store.records.get(first.id)?.state).toBe("old");
     await expect(signing.activateAuthority("x509", first.id)).rejects.toThrowCode("AUTHORITY_NOT_FOUND");
     await signing.activateAuthority("x509", second.id);
-    expect(active(signing)).toContain(second.id);
+    expect(activeAuthorities(signing)).toContain(second.id);
   });
 
   it("activates nothing where nothing is prepared", async () => {
-    await using world = new World();
+    await using world = new SigningWorld();
     await using signing = await world.open();
     await expect(signing.activateAuthority("x509")).rejects.toThrowCode("AUTHORITY_NOT_FOUND", /no x509/);
     await expect(signing.activateAuthority("jwt", "abc")).rejects.toThrowCode("AUTHORITY_NOT_FOUND", /abc/);
   });
 
   it("never activates an authority that could not be journaled", async () => {
-    await using world = new World();
+    await using world = new SigningWorld();
     await using signing = await world.open();
     const lost = await signing.prepareAuthority("x509");
     world.store.commitsLeft = 0;
@@ -295,20 +241,20 @@ describe("rotation by hand", () => {
   });
 
   it("stays with the active authority where activating could not be journaled", async () => {
-    await using world = new World();
+    await using world = new SigningWorld();
     await using signing = await world.open();
-    const before = active(signing);
+    const before = activeAuthorities(signing);
     await signing.prepareAuthority("x509");
     world.store.commitsLeft = 0;
     await expect(signing.activateAuthority("x509")).rejects.toThrowCode("STORE_UNAVAILABLE");
-    expect(active(signing)).toEqual(before);
+    expect(activeAuthorities(signing)).toEqual(before);
     world.store.commitsLeft = Number.POSITIVE_INFINITY;
     await signing.activateAuthority("x509");
-    expect(active(signing)).not.toEqual(before);
+    expect(activeAuthorities(signing)).not.toEqual(before);
   });
 
   it("runs calls at once one after the other", async () => {
-    await using world = new World();
+    await using world = new SigningWorld();
     await using signing = await world.open();
     await Promise.all(
       [1, 2, 3, 4]
@@ -323,9 +269,9 @@ describe("rotation by hand", () => {
 
 describe("expiry", () => {
   it("is followed by a new authority without anybody's doing, however long the program slept", async () => {
-    await using world = new World();
+    await using world = new SigningWorld();
     await using signing = await world.open();
-    const before = active(signing);
+    const before = activeAuthorities(signing);
     world.told();
     world.clock.step((DAY + 1) * 1000);
     await world.clock.advance(10_000);
@@ -333,22 +279,22 @@ describe("expiry", () => {
     expect(world.told().toSorted()).toEqual(
       ["jwt", "x509"].flatMap((kind) => [`${kind} activated`, `${kind} prepared`, `${kind} retired expired`]),
     );
-    expect(active(signing).filter((id) => before.includes(id))).toEqual([]);
+    expect(activeAuthorities(signing).filter((id) => before.includes(id))).toEqual([]);
     expect(signing.x509AuthorityNotAfter()).toBeGreaterThan(unixSeconds(world.clock));
   });
 
   it("is followed by the prepared authority where there is one", async () => {
-    await using world = new World();
+    await using world = new SigningWorld();
     await using signing = await world.open();
     await world.clock.advance(3_600_000);
     const prepared = await signing.prepareAuthority("x509");
     world.clock.step((DAY - 3600) * 1000);
     await signing.keepUp();
-    expect(active(signing)).toContain(prepared.id);
+    expect(activeAuthorities(signing)).toContain(prepared.id);
   });
 
   it("refuses to sign in the meantime instead of signing with an expired authority", async () => {
-    await using world = new World();
+    await using world = new SigningWorld();
     await using signing = await world.open();
     world.clock.step(DAY * 1000);
     expect(() => signing.x509AuthorityNotAfter()).toThrowCode("AUTHORITY_EXPIRED");
@@ -358,7 +304,7 @@ describe("expiry", () => {
   });
 
   it("is tried again where the store fails, and the failure is told", async () => {
-    await using world = new World();
+    await using world = new SigningWorld();
     await using signing = await world.open();
     world.told();
     world.store.commitsLeft = 0;
@@ -374,77 +320,9 @@ describe("expiry", () => {
   });
 });
 
-describe("the schedule", () => {
-  it("prepares a successor in the second half of an authority's life and lets it sign in the last sixth", async () => {
-    await using world = new World();
-    await using signing = await world.open();
-    const first = active(signing);
-    world.told();
-    await stepAndKeepUp(world, signing, DAY / 2 - 60);
-    expect(world.told()).toEqual([]);
-    await stepAndKeepUp(world, signing, 120);
-    expect(world.told().toSorted()).toEqual(["jwt prepared", "x509 prepared"]);
-    expect(active(signing)).toEqual(first);
-    expect(signing.bundle().x509Authorities).toHaveLength(2);
-    await stepAndKeepUp(world, signing, DAY / 3 - 180);
-    expect(world.told()).toEqual([]);
-    await stepAndKeepUp(world, signing, 180);
-    expect(world.told().toSorted()).toEqual(
-      ["jwt", "x509"].flatMap((kind) => [`${kind} activated`, `${kind} retired superseded`]),
-    );
-    expect(active(signing).filter((id) => first.includes(id))).toEqual([]);
-    expect(signing.bundle().x509Authorities).toHaveLength(2);
-  });
-
-  it("does not use a successor that a late start has only just published", async () => {
-    await using world = new World();
-    await using signing = await world.open();
-    const first = active(signing);
-    await stepAndKeepUp(world, signing, DAY - 3600);
-    expect(active(signing)).toEqual(first);
-    await stepAndKeepUp(world, signing, 599);
-    expect(active(signing)).toEqual(first);
-    await stepAndKeepUp(world, signing, 1);
-    expect(active(signing).filter((id) => first.includes(id))).toEqual([]);
-  });
-
-  it("keeps every SVID verifiable to its end, and the bundle and the journal small, over a fortnight", async () => {
-    await using world = new World();
-    await using signing = await world.open();
-    const living: { chain: readonly Uint8Array[]; notAfter: number }[] = [];
-    let sequence = 0n;
-    for (let hour = 0; hour < 14 * 24; hour++) {
-      await stepAndKeepUp(world, signing, 3600);
-      const { spki } = generateEcKeyPair("ec-p256");
-      const spiffeId = parseSpiffeId("spiffe://example.org/w");
-      const order = { spiffeId, publicKey: spki, dnsNames: [], ttl: 3600 };
-      living.push(await signing.signX509Svid(signing.prepareX509Svid(order)));
-      const now = unixSeconds(world.clock);
-      const roots = signing.bundle().x509Authorities.map(({ certificate }) => readCertificate(certificate));
-      for (const { chain, notAfter } of living) {
-        if (notAfter > now)
-          validateX509Svid(
-            chain.map((der) => readCertificate(der)),
-            roots,
-            now,
-          );
-      }
-      expect(signing.bundle().sequence).toBeGreaterThanOrEqual(sequence);
-      sequence = signing.bundle().sequence;
-      expect(roots.length).toBeLessThanOrEqual(5);
-      expect(signing.bundle().jwtAuthorities.length).toBeLessThanOrEqual(5);
-    }
-    expect(world.store.records.size).toBeLessThanOrEqual(10);
-    // With four hours left at each change, no SVID of an hour was ever cut short.
-    for (const [at, { notAfter }] of living.entries()) {
-      if (at > 0) expect(notAfter - (living[at - 1]?.notAfter ?? 0)).toBe(3600);
-    }
-  });
-});
-
 describe("the own bundle", () => {
   it("tells listeners what this server publishes, before it is used", async () => {
-    await using world = new World();
+    await using world = new SigningWorld();
     await using signing = await world.open();
     const seen: number[] = [];
     using _ = signing.onBundleChange((bundle) => {
@@ -458,7 +336,7 @@ describe("the own bundle", () => {
   });
 
   it("follows what another server writes", async () => {
-    await using world = new World();
+    await using world = new SigningWorld();
     await using signing = await world.open();
     const changed = new Promise((resolve) => signing.onBundleChange(resolve));
     world.store.write((bundle) => ({ ...bundle, refreshHint: 77 }));
@@ -467,7 +345,7 @@ describe("the own bundle", () => {
   });
 
   it("is read anew where the change log has been forgotten", async () => {
-    await using world = new World();
+    await using world = new SigningWorld();
     await using signing = await world.open();
     const changed = new Promise((resolve) => signing.onBundleChange(resolve));
     world.store.write((bundle) => ({ ...bundle, refreshHint: 78 }), true);
@@ -478,7 +356,7 @@ describe("the own bundle", () => {
   });
 
   it("is read again after the store failed, which is told", async () => {
-    await using world = new World();
+    await using world = new SigningWorld();
     await using signing = await world.open();
     world.told();
     world.store.readable = false;
@@ -494,7 +372,7 @@ describe("the own bundle", () => {
   });
 
   it("takes authorities from outside, each once", async () => {
-    await using world = new World();
+    await using world = new SigningWorld();
     await using signing = await world.open();
     const { certificate, key } = foreign();
     const additions = { x509Authorities: [certificate, certificate], jwtAuthorities: [key, key] };
@@ -508,7 +386,7 @@ describe("the own bundle", () => {
   });
 
   it("refuses what is no authority", async () => {
-    await using world = new World();
+    await using world = new SigningWorld();
     await using signing = await world.open();
     const { certificate, key } = foreign();
     const before = signing.bundle();
@@ -528,7 +406,7 @@ describe("the own bundle", () => {
   });
 
   it("does not untaint an authority that is added again", async () => {
-    await using world = new World();
+    await using world = new SigningWorld();
     await using signing = await world.open();
     const { certificate } = foreign();
     world.store.write((bundle) => ({
@@ -540,7 +418,7 @@ describe("the own bundle", () => {
   });
 
   it("is let go of when signing is disposed", async () => {
-    await using world = new World();
+    await using world = new SigningWorld();
     const signing = await world.open();
     let called = 0;
     signing.onBundleChange(() => called++);
@@ -565,7 +443,7 @@ function foreign() {
 }
 
 /** Lets work that runs on other threads (key generation) come to its end. */
-async function settle(world: World, done: () => boolean): Promise<void> {
+async function settle(world: SigningWorld, done: () => boolean): Promise<void> {
   for (let turn = 0; !done(); turn++) {
     if (turn > 10_000) throw new Error(`nothing more happened; told so far: ${JSON.stringify(world.told())}`);
     await new Promise((resolve) => setImmediate(resolve));
