@@ -122,7 +122,7 @@ describe("an X509-SVID for an entry", () => {
     ]);
     expect(decided[0]?.error).toMatchObject({
       code: "POLICY_DENIED",
-      detail: expect.stringContaining("rule key-type"),
+      detail: expect.stringContaining("rule key-type") as string,
     });
     expect(decided[1]?.value?.spiffeId).toBe("spiffe://example.org/web");
   });
@@ -140,7 +140,7 @@ describe("the records of X509-SVIDs", () => {
     expect(bench.audit.writes).toBe(1);
     const common = { caller_address: "192.0.2.7", caller_id: AGENT, agent_id: AGENT };
     const [issued, gone, broken] = bench.audit.records;
-    const { serial, notAfter, authorityId, certificate = new Uint8Array() } = decided[0]?.value ?? {};
+    const { serial = "", notAfter, authorityId, certificate = new Uint8Array() } = decided[0]?.value ?? {};
     expect(issued).toEqual({
       ...common,
       event: "svid.x509.issued",

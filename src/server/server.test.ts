@@ -8,6 +8,7 @@ import { makeCsr } from "../../test/fakes/issuance-csr.ts";
 import { TestAgent, wireId } from "../../test/fakes/server-agent.ts";
 import { ServerBench } from "../../test/fakes/server-bench.ts";
 import { wireEntry } from "../../test/fakes/server-wire.ts";
+import { parseTrustDomain } from "../spiffe/trust-domain.ts";
 import { Agent } from "../proto/gen/spire/api/server/agent/v1/agent_pb.ts";
 import { Health } from "../proto/gen/grpc/health/v1/health_pb.ts";
 
@@ -40,7 +41,9 @@ describe("starting a server", () => {
 
   it("refuses a folder of another trust domain", async () => {
     await bench.stop();
-    await expect(bench.launch({ trustDomain: "other.org" as never })).rejects.toThrowCode("CONFIG_INVALID");
+    await expect(bench.launch({ trustDomain: parseTrustDomain("other.org") })).rejects.toThrowCode(
+      "CONFIG_INVALID",
+    );
     await bench.start();
   });
 
@@ -168,7 +171,7 @@ describe("many agents that follow", () => {
     for (const watch of watches) await watch.whole();
     const [first, second] = agents;
     if (first === undefined || second === undefined) throw new Error("there are no agents");
-    const heard = new Array<number>(agents.length).fill(0);
+    const heard = agents.map(() => 0);
     const reading = watches.map(async (watch, n) => {
       for (;;) {
         await watch.next();
@@ -185,7 +188,7 @@ describe("many agents that follow", () => {
       inputMask: { parentId: true },
     });
     while (heard[0] === 1 || heard[1] === 0) await new Promise((resolve) => setImmediate(resolve));
-    expect(heard).toEqual([2, 1, ...new Array<number>(18).fill(0)]);
+    expect(heard).toEqual([2, 1, ...Array.from({ length: 18 }, () => 0)]);
     const params = [{ entryId: results[0]?.entry?.id ?? "", csr: makeCsr() }];
     expect((await second.svids.batchNewX509SVID({ params })).results[0]?.status?.code).toBe(0);
     for (const watch of watches) watch.close();

@@ -44,10 +44,13 @@ export class TestAgent {
 
   static async #with(
     bench: ServerBench,
-    svid: { readonly id?: { trustDomain: string; path: string }; readonly certChain: Uint8Array[] },
+    svid: {
+      readonly id?: { readonly trustDomain: string; readonly path: string } | undefined;
+      readonly certChain: Uint8Array[];
+    },
     privateKey: KeyObject,
   ): Promise<TestAgent> {
-    const id = parseSpiffeId(`spiffe://${svid.id?.trustDomain}${svid.id?.path}`);
+    const id = parseSpiffeId(idText(svid.id));
     const client = await bench.tls({ certificates: svid.certChain, privateKey });
     return new TestAgent(bench, id, svid.certChain, privateKey, client);
   }
@@ -128,6 +131,11 @@ export async function attestOnce(client: RpcClient, params: Partial<ReturnType<t
     return step.value.svid;
   }
   throw new Error("the attestation ended without a result");
+}
+
+/** A SPIFFE ID of the wire as text; empty where it is absent. */
+export function idText(id: { readonly trustDomain: string; readonly path: string } | undefined): string {
+  return id === undefined ? "" : `spiffe://${id.trustDomain}${id.path}`;
 }
 
 /** A SPIFFE ID as the wire has it. */

@@ -11,7 +11,8 @@ import { Entry } from "../../src/proto/gen/spire/api/server/entry/v1/entry_pb.ts
 import { RpcClient } from "../../src/rpc/client.ts";
 import type { TlsTarget } from "../../src/rpc/client-target.ts";
 import type { ServerOptions } from "../../src/server/options.ts";
-import { type RunningServer, startServer } from "../../src/server/server.ts";
+import type { RunningServer } from "../../src/server/running-server.ts";
+import { startServer } from "../../src/server/server.ts";
 import { serverId } from "../../src/spiffe/reserved.ts";
 import { parseTrustDomain } from "../../src/spiffe/trust-domain.ts";
 

@@ -3,12 +3,11 @@ import type { EntrySchema } from "../../src/proto/gen/spire/api/types/entry_pb.t
 import { makeCertificate, makeKey } from "./certificates.ts";
 import { wireId } from "./server-agent.ts";
 
+/** The fields of an entry as a client writes them. */
+export type EntryFields = Exclude<MessageInitShape<typeof EntrySchema>, { readonly $typeName: string }>;
+
 /** An entry as a client writes it: `spiffe://example.org/<name>` below a parent. */
-export function wireEntry(
-  name: string,
-  parent: string,
-  fields: Partial<MessageInitShape<typeof EntrySchema>> = {},
-) {
+export function wireEntry(name: string, parent: string, fields: EntryFields = {}): EntryFields {
   return {
     spiffeId: wireId(`spiffe://example.org/${name}`),
     parentId: wireId(parent),
@@ -32,7 +31,7 @@ export function wireBundle(trustDomain: string) {
 
 /** The outcome of each item, as `code message`. */
 export function statuses(
-  results: readonly { readonly status?: { readonly code: number; readonly message: string } }[],
+  results: readonly { readonly status?: { readonly code: number; readonly message: string } | undefined }[],
 ): readonly string[] {
-  return results.map(({ status }) => `${status?.code} ${status?.message}`);
+  return results.map(({ status }) => (status === undefined ? "" : `${status.code} ${status.message}`));
 }

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { makeCsr, brokenSignature } from "../../../test/fakes/issuance-csr.ts";
-import { attestOnce, joinTokenParams, TestAgent, wireId } from "../../../test/fakes/server-agent.ts";
+import { attestOnce, idText, joinTokenParams, TestAgent, wireId } from "../../../test/fakes/server-agent.ts";
 import { ServerBench } from "../../../test/fakes/server-bench.ts";
 import { wireEntry } from "../../../test/fakes/server-wire.ts";
 import { readCertificate } from "../../crypto/certificate-reader.ts";
@@ -325,7 +325,7 @@ describe("reading agents", () => {
     const of = async (filter: object) => {
       const { agents } = await bench.agents.listAgents({ filter });
       expect((await bench.agents.countAgents({ filter })).count).toBe(agents.length);
-      const ids = agents.map(({ id }) => `spiffe://${id?.trustDomain}${id?.path}`);
+      const ids = agents.map(({ id }) => idText(id));
       return [ids.includes(good.id), ids.includes(banned.id)];
     };
     expect(await of({})).toEqual([true, true]);
@@ -376,7 +376,7 @@ describe("reading agents", () => {
     const whole = await bench.agents.getAgent({ id: agent.wireId });
     expect(whole).toMatchObject({
       attestationType: "join_token",
-      x509svidSerialNumber: expect.stringMatching(/^\d+$/),
+      x509svidSerialNumber: expect.stringMatching(/^\d+$/) as string,
     });
     expect(await bench.agents.getAgent({ id: agent.wireId, outputMask: {} })).toMatchObject({
       id: agent.wireId,

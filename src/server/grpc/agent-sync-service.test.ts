@@ -1,7 +1,9 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { FakeClock } from "../../../test/fakes/clock.ts";
 import type { Clock } from "../../clock.ts";
 import { AssayError } from "../../errors/assay-error.ts";
+import type { WatchAuthorizedEntriesResponseSchema } from "../../proto/gen/assay/api/server/v1/agent_sync_pb.ts";
 import type { AffectedAgents } from "../../registry/affected.ts";
 import type { RegistryChange } from "../../registry/registry-change.ts";
 import { emptyBundle, type SpiffeBundle } from "../../spiffe/bundle.ts";
@@ -10,6 +12,8 @@ import { parseTrustDomain, type TrustDomain } from "../../spiffe/trust-domain.ts
 import type { EntryRecord } from "../../store/records.ts";
 import type { ServerCall } from "../call.ts";
 import { type AgentSyncService, agentSyncService } from "./agent-sync-service.ts";
+
+type Message = MessageInitShape<typeof WatchAuthorizedEntriesResponseSchema>;
 
 const own = parseTrustDomain("example.org");
 const foreign = parseTrustDomain("other.org");
@@ -316,15 +320,16 @@ function open(spiffeId: SpiffeId, seconds = 3600) {
   };
   const handler = service.handlers.watchAuthorizedEntries;
   if (handler === undefined) throw new Error("there is no handler");
-  const messages = handler({ $typeName: "assay.api.server.v1.WatchAuthorizedEntriesRequest" }, context)[
-    Symbol.asyncIterator
-  ]();
+  const messages: AsyncIterator<Message> = handler(
+    { $typeName: "assay.api.server.v1.WatchAuthorizedEntriesRequest" },
+    context,
+  )[Symbol.asyncIterator]();
   return {
     abort,
     async next() {
-      const { value, done } = await messages.next();
-      if (done === true) throw new Error("the stream ended with OK");
-      return value;
+      const next = await messages.next();
+      if (next.done === true) throw new Error("the stream ended with OK");
+      return next.value;
     },
   };
 }

@@ -122,7 +122,7 @@ describe("masks", () => {
     expect(await bench.entries.getEntry({ id })).toMatchObject({
       id,
       hint: "h",
-      createdAt: expect.any(BigInt),
+      createdAt: expect.any(BigInt) as bigint,
     });
     const bare = await bench.entries.getEntry({ id, outputMask: {} });
     const { $typeName: _, ...fields } = bare;
@@ -290,7 +290,7 @@ describe("reading entries", () => {
     expect((await bench.entries.countEntries({ filter: { byParentId: wireId(parent) } })).count).toBe(3);
   });
 
-  it.each([
+  it.each<[string, object, string]>([
     ["no selectors", { bySelectors: { selectors: [], match: 0 } }, "empty selector set"],
     ["an unknown match", { bySelectors: { selectors: [{ type: "a", value: "b" }], match: 9 } }, "match"],
     ["no trust domains", { byFederatesWith: { trustDomains: [], match: 0 } }, "empty trust domain set"],

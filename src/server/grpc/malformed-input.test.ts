@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { makeCsr } from "../../../test/fakes/issuance-csr.ts";
 import { ServerBench } from "../../../test/fakes/server-bench.ts";
-import { wireBundle, wireEntry } from "../../../test/fakes/server-wire.ts";
+import { type EntryFields, wireBundle, wireEntry } from "../../../test/fakes/server-wire.ts";
 import { Explain } from "../../proto/gen/assay/api/server/v1/explain_pb.ts";
 import { SVID } from "../../proto/gen/spire/api/server/svid/v1/svid_pb.ts";
 
@@ -164,7 +164,12 @@ describe.each(Object.entries(CALLS_WITH_TRUST_DOMAINS))("%s", (_, call) => {
   });
 });
 
-function create(fields: { spiffeId?: WireId | undefined; parentId?: WireId | undefined } & object) {
+function create(
+  fields: Omit<EntryFields, "spiffeId" | "parentId"> & {
+    spiffeId?: WireId | undefined;
+    parentId?: WireId | undefined;
+  },
+) {
   const { spiffeId, parentId, ...entry } = { ...wireEntry("new", PARENT), ...fields };
   return bench.entries.batchCreateEntry({
     entries: [{ ...entry, ...(spiffeId && { spiffeId }), ...(parentId && { parentId }) }],
@@ -172,7 +177,7 @@ function create(fields: { spiffeId?: WireId | undefined; parentId?: WireId | und
 }
 
 async function item(
-  call: Promise<{ results: readonly { status?: { code: number } }[] }>,
+  call: Promise<{ results: readonly { status?: { code: number } | undefined }[] }>,
 ): Promise<number | undefined> {
   return (await call).results[0]?.status?.code;
 }

@@ -55,7 +55,7 @@ describe("Logger", () => {
     expect(await logger.resetLogLevel({})).toMatchObject({ currentLevel: LogLevel.TRACE });
   });
 
-  it.each([0, 99])("refuses level %i", async (newLevel) => {
+  it.each([LogLevel.UNSPECIFIED, 99 as LogLevel])("refuses level %i", async (newLevel) => {
     await expect(bench.admin.service(Logger).setLogLevel({ newLevel })).rejects.toMatchObject({
       status: "INVALID_ARGUMENT",
     });

@@ -208,7 +208,7 @@ describe("the audit log of a server", () => {
       agent_id: agent.id,
       entry_id: entryId,
       audience: ["audited"],
-      decision_id: expect.stringMatching(/^[0-9a-f-]{36}$/),
+      decision_id: expect.stringMatching(/^[0-9a-f-]{36}$/) as string,
     });
     for (const part of svid?.token.split(".") ?? []) {
       expect(JSON.stringify(bench.audit())).not.toContain(part);

@@ -210,16 +210,6 @@ describe("a port that is taken", () => {
   });
 });
 
-const WHY: Readonly<Record<string, RegExp>> = {
-  "of a CA": /must not be a CA/,
-  "without a URI": /exactly one URI/,
-  "with two URIs": /exactly one URI/,
-  "of another trust domain": /no bundle of trust domain other\.org/,
-  "that may not sign": /digitalSignature/,
-  "without keyUsage": /must have keyUsage/,
-  "that has expired": /expired/,
-};
-
 interface Identity {
   readonly certificates: readonly Uint8Array[];
   readonly privateKey: TestKey["privateKey"];
@@ -290,3 +280,13 @@ async function openssl(args: readonly string[]): Promise<string> {
   const { stdout } = await run;
   return stdout;
 }
+
+const WHY: Readonly<Record<string, RegExp>> = {
+  "of a CA": /must not be a CA/,
+  "without a URI": /exactly one URI/,
+  "with two URIs": /exactly one URI/,
+  "of another trust domain": /no bundle of trust domain other\.org/,
+  "that may not sign": /digitalSignature/,
+  "without keyUsage": /must have keyUsage/,
+  "that has expired": /expired/,
+};

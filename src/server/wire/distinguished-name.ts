@@ -17,7 +17,7 @@ function escaped(value: string): string {
     .replace(/^[ #]| $/g, String.raw`\$&`);
 }
 
-const CONTROL = /[\u0000-\u001f\u007f-\u009f]/g;
+const CONTROL = /\p{Cc}/gu;
 /** RFC 4514 §3, and `serialNumber` as SPIRE's tools write it. */
 const SHORT_NAMES: ReadonlyMap<string, string> = new Map([
   ["2.5.4.3", "CN"],
