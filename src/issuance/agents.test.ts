@@ -145,6 +145,17 @@ describe("the attestation of an agent", () => {
   it("gives nothing when its record cannot be written", async () => {
     bench.audit.broken = true;
     await expect(attest()).rejects.toThrowCode("AUDIT_UNAVAILABLE");
+    expect(nodes.size, "no node that nobody can speak for").toBe(0);
+  });
+
+  it("leaves the node that was there when the record of another attestation cannot be written", async () => {
+    const id = agentId(trustDomain, "open", "n");
+    nodes.set(id, node(id, { canReattest: true }));
+    bench.audit.broken = true;
+    await expect(attest({ type: "open", payload: Buffer.from("n") })).rejects.toThrowCode(
+      "AUDIT_UNAVAILABLE",
+    );
+    expect([...nodes.keys()]).toEqual([id]);
   });
 
   it("is refused by policy for a key of another type", async () => {
@@ -243,6 +254,9 @@ function issuance(policy: Partial<PolicyOptions> = {}): AgentIssuanceOptions {
     ]),
     nodes: {
       node: (id) => nodes.get(id),
+      async forget(id) {
+        nodes.delete(id);
+      },
       async attested(record) {
         nodes.set(record.id, { ...record, ordinal: 1, banned: false });
       },

@@ -30,6 +30,8 @@ export interface AgentNodes {
   attested(node: Omit<NodeRecord, "ordinal" | "banned">): Promise<unknown>;
   /** Writes the serial of a renewal; the active one stays until the new one is used. */
   renewed(id: SpiffeId, serial: string, expiresAt: number): Promise<unknown>;
+  /** Takes a node away again whose agent never got its SVID, with what its join token's alias made. */
+  forget(id: SpiffeId): Promise<void>;
 }
 
 /** What an agent gets after attestation. */
@@ -54,6 +56,7 @@ export async function attestAgent(
 ): Promise<AttestedAgent> {
   const { nodes, clock } = options;
   const facts = { attestor: request.type };
+  let madeNode: SpiffeId | undefined;
   const decided = await decision(options, ATTEST_EVENTS, caller, facts, async (draft) => {
     const csr = readCertificationRequest(request.csr);
     const attestation = await attestNode({
@@ -85,9 +88,16 @@ export async function attestAgent(
       attestedAt: unixSeconds(clock),
       agentVersion: known?.agentVersion ?? "",
     });
+    if (known === undefined) madeNode = agentId;
     return { svid, canReattest };
   });
-  return outcomeOf(recorded(options, [decided])[0] ?? decided);
+  try {
+    return outcomeOf(recorded(options, [decided])[0] ?? decided);
+  } catch (error) {
+    // Without its record the SVID stays here, and a node that nobody can speak for must not stay either.
+    if (madeNode !== undefined) await nodes.forget(madeNode).catch(() => undefined);
+    throw error;
+  }
 }
 
 /**

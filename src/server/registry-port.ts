@@ -59,6 +59,7 @@ export function attestedNodes(registry: Registry, onRefusedToken: (outcome: stri
   return {
     node: (id) => registry.nodes.get(id),
     renewed: (id, serial, expiresAt) => registry.nodes.renewed(id, serial, expiresAt),
+    forget: (id) => registry.nodes.evict(id),
     async attested(node) {
       const token = node.attestationType === JOIN_TOKEN ? lastSegment(node.id) : undefined;
       const aliasId = token === undefined ? undefined : aliases.get(token);

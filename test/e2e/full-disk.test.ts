@@ -122,6 +122,8 @@ describe("a disk that is full", () => {
     });
     await expect(attest(anonymous, token)).rejects.toMatchObject({ status: "UNAVAILABLE" });
     expect(await verifyAuditLog(audit)).toMatchObject({ ok: true, records: issued.records });
+    // No node stands in the registry whose agent never got its SVID.
+    expect((await client.service(Agent).listAgents({})).agents).toEqual([]);
 
     await disk.free();
     await expect(mint(client)).resolves.toMatch(/^eyJ/);

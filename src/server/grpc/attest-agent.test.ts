@@ -126,6 +126,7 @@ function begin(
     attestors: new Map([["asking", asking]]),
     nodes: {
       node: () => undefined,
+      forget: async () => undefined,
       attested: async (node) => nodes.push(node),
       renewed: () => Promise.reject(new Error("nothing is renewed here")),
     },
