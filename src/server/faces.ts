@@ -2,7 +2,8 @@ import { randomUUID } from "node:crypto";
 import type { Socket } from "node:net";
 import type { Clock } from "../clock.ts";
 import { LocalEndpoint } from "../endpoint/local-endpoint.ts";
-import { AssayError, toAssayError } from "../errors/assay-error.ts";
+import { AssayError } from "../errors/assay-error.ts";
+import { CODES } from "../errors/codes.ts";
 import type { HttpApp } from "../http/http-app.ts";
 import type { Caller } from "../issuance/caller.ts";
 import type { AuditRecord, StoredAuditRecord } from "../observe/audit-record.ts";
@@ -230,8 +231,9 @@ function finished(log: RootLog, metrics: ServerMetrics, call: Parameters<ServerM
     return;
   }
   const fields = { [FIELD.method]: method, [FIELD.code]: error.code, [FIELD.detail]: error.detail };
-  // What is nobody's fault but ours carries its cause into the log; what a caller did wrong is its own business.
-  if (error.code === "INTERNAL") log.error("call failed", { ...fields, [FIELD.error]: toAssayError(error) });
+  // What the caller is not told the operator is, with its cause; what a caller did wrong is its own business.
+  if (CODES[error.code].audience === "operator")
+    log.error("call failed", { ...fields, [FIELD.error]: error });
   else log.debug("call refused", fields);
 }
 

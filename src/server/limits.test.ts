@@ -4,7 +4,7 @@ import { makeCsr } from "../../test/fakes/issuance-csr.ts";
 import { attestOnce, joinTokenParams, TestAgent } from "../../test/fakes/server-agent.ts";
 import { ServerBench } from "../../test/fakes/server-bench.ts";
 import { parseSpiffeId } from "../spiffe/id.ts";
-import { createServerLimits, limitKey } from "./limits.ts";
+import { createServerLimits, takeFrom } from "./limits.ts";
 
 const RATES = { attestation: 2, signing: 3, bundle: 100 };
 let bench: ServerBench;
@@ -70,10 +70,17 @@ describe("the limits of a server", () => {
     }).toThrowCode("RATE_LIMITED");
   });
 
-  it("count by SPIFFE ID where there is one, else by address", () => {
+  it("count by SPIFFE ID where there is one, else by address, and local callers not at all", () => {
     const spiffeId = parseSpiffeId("spiffe://example.org/a");
-    expect(limitKey({ address: "192.0.2.1", svid: { spiffeId, serial: "1", notAfter: 1 } })).toBe(spiffeId);
-    expect(limitKey({ address: "192.0.2.1" })).toBe("192.0.2.1");
+    const taken: [string, number][] = [];
+    const allowance = { take: (key: string, amount = 1) => void taken.push([key, amount]) };
+    takeFrom(allowance, { address: "192.0.2.1", svid: { spiffeId, serial: "1", notAfter: 1 } }, 3);
+    takeFrom(allowance, { address: "192.0.2.1" });
+    takeFrom(allowance, { address: "", process: { pid: 1, uid: 0, gid: 0 } });
+    expect(taken).toEqual([
+      [spiffeId, 3],
+      ["192.0.2.1", 1],
+    ]);
   });
 });
 

@@ -8,7 +8,7 @@ export interface Allowance {
   take(key: string, amount?: number): void;
 }
 
-/** The limits of the server, each counted by `limitKey`. */
+/** The limits of the server, each taken from by `takeFrom`. */
 export interface ServerLimits {
   readonly attestation: Allowance;
   readonly x509Signing: Allowance;
@@ -38,11 +38,12 @@ export function createServerLimits(rates: ServerRates | "off", clock: Clock): Se
 }
 
 /**
- * By what a caller is counted: its SPIFFE ID where it proved one, so that neither sharing an address nor changing it
- * matters, else its address; local processes together.
+ * Takes from a caller's allowance, counted by the SPIFFE ID that it proved, so that neither sharing an address nor
+ * changing it matters, else by its address. Who may use the admin socket is not limited.
+ * @throws AssayError `RATE_LIMITED`.
  */
-export function limitKey({ svid, address }: Caller): string {
-  return svid?.spiffeId ?? address;
+export function takeFrom(allowance: Allowance, { svid, address, process }: Caller, amount = 1): void {
+  if (process === undefined) allowance.take(svid?.spiffeId ?? address, amount);
 }
 
 const NONE: Allowance = { take: () => undefined };

@@ -71,6 +71,11 @@ export const ROOMS = [
     why: "a Unix socket whose callers the kernel names is listened on in one way by both programs",
   },
   {
+    room: "wire",
+    floor: 2,
+    why: "messages that both programs write are made in one way, though neither knows the other",
+  },
+  {
     room: "attestation",
     floor: 3,
     why: "attestation turns evidence into selectors; it never sees a key of ours or a registration entry",
@@ -166,7 +171,7 @@ export const WALLS = [
   },
   {
     library: "@bufbuild/protobuf",
-    rooms: ["proto", "rpc", "workload", "server", "agent", "cli"],
+    rooms: ["proto", "rpc", "wire", "workload", "server", "agent", "cli"],
     why: "wire messages stop at the programs; the rooms that decide and sign never see one",
   },
   { library: "commander", rooms: ["cli", "main.ts"], why: "only commands read an argument line" },

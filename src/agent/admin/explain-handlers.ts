@@ -17,9 +17,9 @@ import { Decision_Outcome } from "../../proto/gen/assay/api/types/v1/decision_pb
 import type { CallContext } from "../../rpc/call-context.ts";
 import type { ServiceHandlers } from "../../rpc/handlers.ts";
 import type { AgentCache } from "../cache/agent-cache.ts";
-import { entryToWire } from "../link/wire.ts";
+import { decisionToWire } from "../../wire/decision.ts";
+import { entryToWire } from "../../wire/entry.ts";
 import { type EvidenceOptions, executableOf, gatherEvidence } from "../workload-api/workload-call.ts";
-import { decisionToWire } from "./decision-wire.ts";
 
 /** What explaining needs. */
 export interface ExplainOptions extends EvidenceOptions {
@@ -38,7 +38,7 @@ export function explainHandlers<Peer>(
       if (record === undefined) {
         throw new AssayError("DECISION_NOT_FOUND", "the agent's audit log has no decision of this id");
       }
-      return { decision: decisionToWire(record) };
+      return { decision: decisionToWire(record, "workload") };
     },
   };
 }
@@ -78,7 +78,7 @@ async function explainPid(
     })),
   };
   if (verdict.granted) {
-    const matchedEntries = verdict.entries.map(entryToWire);
+    const matchedEntries = verdict.entries.map((entry) => entryToWire(entry));
     return {
       ...seen,
       ...near,

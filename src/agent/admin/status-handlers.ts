@@ -3,7 +3,7 @@ import type { CallContext } from "../../rpc/call-context.ts";
 import type { ServiceHandlers } from "../../rpc/handlers.ts";
 import type { AgentCache } from "../cache/agent-cache.ts";
 import type { IdentityKeeper } from "../identity/identity-keeper.ts";
-import { idToWire } from "../link/wire.ts";
+import { spiffeIdToWire } from "../../wire/spiffe-id.ts";
 import type { Syncer, SyncState } from "../sync/syncer.ts";
 
 /** What the status is read from. */
@@ -27,7 +27,7 @@ export function statusHandlers<Peer>(
       return {
         ...(identity === undefined
           ? {}
-          : { agentId: idToWire(identity.agentId), svidExpiresAt: BigInt(identity.notAfter) }),
+          : { agentId: spiffeIdToWire(identity.agentId), svidExpiresAt: BigInt(identity.notAfter) }),
         servingSince: seconds(servingSince()),
         sync: STATES[syncer.state],
         lastSyncAt: seconds(syncer.lastSyncAt),

@@ -17,7 +17,8 @@ import type { JwtSvid } from "../../spiffe/svid.ts";
 import { parseTrustDomain, type TrustDomain } from "../../spiffe/trust-domain.ts";
 import { readAuthorizedEntries } from "./authorized-entries.ts";
 import type { Attested, ServerApi, X509Outcome, X509Request } from "./server-api.ts";
-import { bundleFromWire, entryFromWire, idFromWire } from "./wire.ts";
+import { spiffeIdFromWire } from "../../wire/spiffe-id.ts";
+import { bundleFromWire, entryFromWire } from "./wire.ts";
 
 /** SPIRE's server API and our extension to it, over one connection. */
 export class RpcServerApi implements ServerApi {
@@ -130,7 +131,7 @@ export class RpcServerApi implements ServerApi {
       throw new AssayError("INTERNAL", "the server's answer holds no JWT-SVID");
     }
     return {
-      spiffeId: idFromWire(svid.id),
+      spiffeId: spiffeIdFromWire(svid.id, "id"),
       token: svid.token,
       issuedAt: Number(svid.issuedAt),
       expiresAt: Number(svid.expiresAt),

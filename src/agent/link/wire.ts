@@ -1,12 +1,11 @@
 import type { WorkloadEntry } from "../../issuance/workload/workload-entry.ts";
 import type { Bundle } from "../../proto/gen/spire/api/types/bundle_pb.ts";
 import type { Entry } from "../../proto/gen/spire/api/types/entry_pb.ts";
-import type { SPIFFEID } from "../../proto/gen/spire/api/types/spiffeid_pb.ts";
 import { AssayError } from "../../errors/assay-error.ts";
 import type { SpiffeBundle } from "../../spiffe/bundle.ts";
-import { pathOf, type SpiffeId, spiffeIdOf, trustDomainOf } from "../../spiffe/id.ts";
 import { canonicalSelectors, selectorOf } from "../../spiffe/selector.ts";
 import { parseTrustDomain, parseTrustDomainOrId } from "../../spiffe/trust-domain.ts";
+import { spiffeIdFromWire } from "../../wire/spiffe-id.ts";
 
 /**
  * An entry as the server sends it.
@@ -22,8 +21,8 @@ export function entryFromWire(entry: Entry): WorkloadEntry {
     id: entry.id,
     revision: Number(entry.revisionNumber),
     createdAt: Number(entry.createdAt),
-    spiffeId: idFromWire(entry.spiffeId),
-    parentId: idFromWire(entry.parentId),
+    spiffeId: spiffeIdFromWire(entry.spiffeId, "spiffe_id"),
+    parentId: spiffeIdFromWire(entry.parentId, "parent_id"),
     selectors,
     x509SvidTtl: entry.x509SvidTtl,
     jwtSvidTtl: entry.jwtSvidTtl,
@@ -36,31 +35,6 @@ export function entryFromWire(entry: Entry): WorkloadEntry {
     hint: entry.hint,
     disableX509SvidPrefetch: entry.additionalAttributes?.disableX509SvidPrefetch ?? false,
     jwtSvidIncludeJti: entry.additionalAttributes?.jwtSvidIncludeJti ?? false,
-  };
-}
-
-/** An entry as the admin socket shows it. */
-export function entryToWire(entry: WorkloadEntry) {
-  return {
-    id: entry.id,
-    spiffeId: idToWire(entry.spiffeId),
-    parentId: idToWire(entry.parentId),
-    selectors: entry.selectors.map(({ type, value }) => ({ type, value })),
-    x509SvidTtl: entry.x509SvidTtl,
-    jwtSvidTtl: entry.jwtSvidTtl,
-    federatesWith: [...entry.federatesWith],
-    admin: entry.admin,
-    downstream: entry.downstream,
-    storeSvid: entry.storeSvid,
-    expiresAt: BigInt(entry.expiresAt),
-    dnsNames: [...entry.dnsNames],
-    hint: entry.hint,
-    revisionNumber: BigInt(entry.revision),
-    createdAt: BigInt(entry.createdAt),
-    additionalAttributes: {
-      disableX509SvidPrefetch: entry.disableX509SvidPrefetch,
-      jwtSvidIncludeJti: entry.jwtSvidIncludeJti,
-    },
   };
 }
 
@@ -81,15 +55,4 @@ export function bundleFromWire(bundle: Bundle): SpiffeBundle {
       tainted,
     })),
   };
-}
-
-/** A SPIFFE ID as the server sends it. @throws AssayError `INVALID_SPIFFE_ID` or `INVALID_TRUST_DOMAIN`. */
-export function idFromWire(id: SPIFFEID | undefined): SpiffeId {
-  if (id === undefined) throw new AssayError("INVALID_SPIFFE_ID", "SPIFFE ID is missing");
-  return spiffeIdOf(parseTrustDomain(id.trustDomain), id.path);
-}
-
-/** A SPIFFE ID in the two parts of the wire. */
-export function idToWire(id: SpiffeId): { trustDomain: string; path: string } {
-  return { trustDomain: trustDomainOf(id), path: pathOf(id) };
 }

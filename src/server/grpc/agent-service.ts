@@ -7,11 +7,11 @@ import { isAgentId } from "../../spiffe/reserved.ts";
 import type { TrustDomain } from "../../spiffe/trust-domain.ts";
 import type { NodeFilter, NodeRegistry } from "../../registry/nodes.ts";
 import { agentOf, type ServerCall } from "../call.ts";
-import type { ServerLimits } from "../limits.ts";
+import { type ServerLimits, takeFrom } from "../limits.ts";
 import type { Operations } from "../operations/operations.ts";
 import { agentToWire } from "../wire/agent.ts";
 import { selectorMatchFromWire } from "../wire/match.ts";
-import { spiffeIdFromWire, spiffeIdText, type WireSpiffeId } from "../wire/spiffe-id.ts";
+import { spiffeIdFromWire, spiffeIdText, type WireSpiffeId } from "../../wire/spiffe-id.ts";
 import { x509SvidToWire } from "../wire/svid.ts";
 import { attestAgentStream } from "./attest-agent.ts";
 import { operatorCall } from "./operator-call.ts";
@@ -68,7 +68,7 @@ export function agentService(options: AgentServiceOptions): ServiceHandlers<type
     },
 
     attestAgent(requests, { caller, signal }) {
-      limits.attestation.take(caller.who.address);
+      takeFrom(limits.attestation, { address: caller.who.address });
       return attestAgentStream(
         requests,
         issuance,
@@ -79,7 +79,7 @@ export function agentService(options: AgentServiceOptions): ServiceHandlers<type
 
     async renewAgent({ params }, { caller }) {
       const agent = agentOf(caller);
-      limits.x509Signing.take(agent.svid.spiffeId);
+      takeFrom(limits.x509Signing, agent);
       if (params === undefined) throw new AssayError("INVALID_REQUEST", "params cannot be nil");
       if (params.csr.length === 0) throw new AssayError("INVALID_REQUEST", "missing CSR");
       return { svid: x509SvidToWire(await renewAgent(issuance, agent, params)) };
@@ -97,7 +97,7 @@ export function agentService(options: AgentServiceOptions): ServiceHandlers<type
 
     async postStatus({ agentVersion }, { caller }) {
       const { spiffeId } = agentOf(caller).svid;
-      limits.status.take(spiffeId);
+      takeFrom(limits.status, caller.who);
       if (Buffer.byteLength(agentVersion) > MAX_VERSION) {
         throw new AssayError("INVALID_REQUEST", `agent version is too long (max ${MAX_VERSION} characters)`);
       }

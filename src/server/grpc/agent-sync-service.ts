@@ -13,7 +13,7 @@ import type { EntryRecord } from "../../store/records.ts";
 import type { Access } from "../access/access.ts";
 import { agentOf, type ServerCall } from "../call.ts";
 import { bundleToWire } from "../wire/bundle.ts";
-import { entryToWire } from "../wire/entry.ts";
+import { entryToWire } from "../../wire/entry.ts";
 
 type Message = MessageInitShape<typeof WatchAuthorizedEntriesResponseSchema>;
 

@@ -1,4 +1,7 @@
-import { AssayError } from "../../errors/assay-error.ts";
+import { AssayError, toAssayError } from "../../errors/assay-error.ts";
+import { CODES } from "../../errors/codes.ts";
+import { FIELD } from "../../observe/fields.ts";
+import type { Log } from "../../observe/log.ts";
 import {
   Bundle,
   type BatchDeleteFederatedBundleRequest_Mode,
@@ -11,7 +14,7 @@ import { parseTrustDomainOrId } from "../../spiffe/trust-domain.ts";
 import type { BundleStore } from "../../store/store.ts";
 import type { ServerCall } from "../call.ts";
 import type { BundleDeleteMode, BundleWriteMode } from "../operations/bundle-operations.ts";
-import { limitKey, type ServerLimits } from "../limits.ts";
+import { type ServerLimits, takeFrom } from "../limits.ts";
 import type { Operations } from "../operations/operations.ts";
 import {
   bundleFromWire,
@@ -29,11 +32,19 @@ export interface BundleServiceOptions {
   readonly bundles: Pick<BundleStore, "get" | "list">;
   readonly operations: Operations;
   readonly limits: ServerLimits;
+  readonly log: Log;
 }
 
 /** Handlers of `spire.api.server.bundle.v1.Bundle`. */
 export function bundleService(options: BundleServiceOptions): ServiceHandlers<typeof Bundle, ServerCall> {
-  const { ownBundle, bundles, operations, limits } = options;
+  const { ownBundle, bundles, operations, limits, log } = options;
+
+  // An item's failure is part of an answer that succeeds, so nobody else would tell the operator.
+  function failed(thrown: unknown) {
+    const error = toAssayError(thrown);
+    if (CODES[error.code].audience === "operator") log.error("bundle not written", { [FIELD.error]: error });
+    return statusOf(error);
+  }
 
   async function federated(): Promise<readonly SpiffeBundle[]> {
     const own = ownBundle().trustDomain;
@@ -57,7 +68,7 @@ export function bundleService(options: BundleServiceOptions): ServiceHandlers<ty
         const stored = await operations.setFederatedBundle(operatorCall(context), bundle, mode);
         results.push({ status: OK, bundle: bundleToWire(stored, outputMask) });
       } catch (error) {
-        results.push({ status: statusOf(error) });
+        results.push({ status: failed(error) });
       }
     }
     return { results };
@@ -65,7 +76,7 @@ export function bundleService(options: BundleServiceOptions): ServiceHandlers<ty
 
   return {
     getBundle({ outputMask }, { caller }) {
-      limits.bundle.take(limitKey(caller.who));
+      takeFrom(limits.bundle, caller.who);
       return bundleToWire(ownBundle(), outputMask);
     },
 
@@ -138,7 +149,7 @@ export function bundleService(options: BundleServiceOptions): ServiceHandlers<ty
           );
           results.push({ status: OK, trustDomain });
         } catch (error) {
-          results.push({ status: statusOf(error), trustDomain });
+          results.push({ status: failed(error), trustDomain });
         }
       }
       return { results };

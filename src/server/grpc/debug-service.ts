@@ -6,7 +6,7 @@ import type { ServiceHandlers } from "../../rpc/handlers.ts";
 import { tryParseSpiffeId } from "../../spiffe/id.ts";
 import type { ServerCall } from "../call.ts";
 import { distinguishedNameText } from "../wire/distinguished-name.ts";
-import { spiffeIdToWire } from "../wire/spiffe-id.ts";
+import { spiffeIdToWire } from "../../wire/spiffe-id.ts";
 
 /** What `spire.api.server.debug.v1.Debug` is served with. */
 export interface DebugServiceOptions {

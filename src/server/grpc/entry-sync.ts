@@ -5,7 +5,7 @@ import type {
   SyncAuthorizedEntriesResponseSchema,
 } from "../../proto/gen/spire/api/server/entry/v1/entry_pb.ts";
 import type { EntryRecord } from "../../store/records.ts";
-import { entryToWire } from "../wire/entry.ts";
+import { entryToWire } from "../../wire/entry.ts";
 
 type Answer = MessageInitShape<typeof SyncAuthorizedEntriesResponseSchema>;
 

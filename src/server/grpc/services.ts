@@ -75,7 +75,13 @@ export function registerServices(
   rpc.register(SVID, svidService({ issuance: parts.workloadIssuance, limits }));
   rpc.register(
     Bundle,
-    bundleService({ ownBundle: () => signing.bundle(), bundles: store.bundles, operations, limits }),
+    bundleService({
+      ownBundle: () => signing.bundle(),
+      bundles: store.bundles,
+      operations,
+      limits,
+      log: parts.log,
+    }),
   );
   rpc.register(LocalAuthority, authorityService(signing));
   rpc.register(Logger, loggerService(parts.log));

@@ -1,11 +1,12 @@
 import { AssayError } from "../../errors/assay-error.ts";
 import { issueJwtSvid, mintJwtSvid } from "../../issuance/jwt-svids.ts";
 import { issueX509Svids, mintX509Svid, type WorkloadIssuanceOptions } from "../../issuance/x509-svids.ts";
+import type { AgentCaller } from "../../issuance/caller.ts";
 import { SVID } from "../../proto/gen/spire/api/server/svid/v1/svid_pb.ts";
 import type { ServiceHandlers } from "../../rpc/handlers.ts";
 import { agentOf, type ServerCall } from "../call.ts";
-import type { ServerLimits } from "../limits.ts";
-import { spiffeIdFromWire } from "../wire/spiffe-id.ts";
+import { type ServerLimits, takeFrom } from "../limits.ts";
+import { spiffeIdFromWire } from "../../wire/spiffe-id.ts";
 import { OK, statusOf } from "../wire/status.ts";
 import { jwtSvidToWire, x509SvidToWire } from "../wire/svid.ts";
 
@@ -20,6 +21,9 @@ export function svidService({
   issuance,
   limits,
 }: SvidServiceOptions): ServiceHandlers<typeof SVID, ServerCall> {
+  const hintOf = ({ svid }: AgentCaller, entryId = ""): string =>
+    issuance.authorizedEntry(svid.spiffeId, entryId)?.hint ?? "";
+
   return {
     async mintX509SVID({ csr, ttl }, { caller }) {
       if (csr.length === 0) throw new AssayError("INVALID_REQUEST", "missing CSR");
@@ -36,11 +40,13 @@ export function svidService({
     async batchNewX509SVID({ params }, { caller }) {
       if (params.length === 0) throw new AssayError("INVALID_REQUEST", "missing parameters");
       const agent = agentOf(caller);
-      limits.x509Signing.take(agent.svid.spiffeId, params.length);
+      takeFrom(limits.x509Signing, agent, params.length);
       const decided = await issueX509Svids(issuance, agent, params);
       return {
-        results: decided.map(({ value, error }) =>
-          error === undefined ? { status: OK, svid: x509SvidToWire(value) } : { status: statusOf(error) },
+        results: decided.map(({ value, error }, index) =>
+          error === undefined
+            ? { status: OK, svid: x509SvidToWire(value, hintOf(agent, params[index]?.entryId)) }
+            : { status: statusOf(error) },
         ),
       };
     },
@@ -48,8 +54,9 @@ export function svidService({
     async newJWTSVID({ entryId, audience }, { caller }) {
       if (entryId === "") throw new AssayError("INVALID_REQUEST", "missing entry ID");
       const agent = agentOf(caller);
-      limits.jwtSigning.take(agent.svid.spiffeId);
-      return { svid: jwtSvidToWire(await issueJwtSvid(issuance, agent, { entryId, audience })) };
+      takeFrom(limits.jwtSigning, agent);
+      const svid = await issueJwtSvid(issuance, agent, { entryId, audience });
+      return { svid: jwtSvidToWire(svid, hintOf(agent, entryId)) };
     },
   };
 }

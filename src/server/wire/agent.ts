@@ -1,7 +1,7 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { AgentMask, AgentSchema } from "../../proto/gen/spire/api/types/agent_pb.ts";
 import type { NodeRecord } from "../../store/records.ts";
-import { spiffeIdToWire } from "./spiffe-id.ts";
+import { spiffeIdToWire } from "../../wire/spiffe-id.ts";
 
 /** An agent as the wire library takes it. */
 export type WireAgent = MessageInitShape<typeof AgentSchema>;

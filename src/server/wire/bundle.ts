@@ -65,11 +65,9 @@ export function x509AuthoritiesFromWire(
   wire: readonly X509Certificate[],
 ): readonly X509AuthorityCertificate[] {
   return wire.map(({ asn1, tainted }, index) => {
-    try {
-      readCertificate(asn1);
-    } catch (error) {
-      throw malformed(`x509_authorities[${index}]`, error);
-    }
+    const where = `x509_authorities[${index}]`;
+    if (!isAuthority(asn1, where))
+      throw new AssayError("INVALID_BUNDLE", `${where}: not the certificate of a CA`);
     return { certificate: asn1, tainted };
   });
 }
@@ -89,6 +87,14 @@ export function jwtAuthoritiesFromWire(wire: readonly JWTKey[]): readonly JwtAut
     }
     return { keyId, publicKey, expiresAt: Number(expiresAt), tainted };
   });
+}
+
+function isAuthority(der: Uint8Array, where: string): boolean {
+  try {
+    return readCertificate(der).basicConstraints?.ca === true;
+  } catch (error) {
+    throw malformed(where, error);
+  }
 }
 
 function malformed(field: string, error: unknown): AssayError {

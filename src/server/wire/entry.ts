@@ -1,46 +1,10 @@
-import type { MessageInitShape } from "@bufbuild/protobuf";
 import { AssayError } from "../../errors/assay-error.ts";
-import type { Entry, EntryMask, EntrySchema } from "../../proto/gen/spire/api/types/entry_pb.ts";
+import type { Entry, EntryMask } from "../../proto/gen/spire/api/types/entry_pb.ts";
 import { selectorOf } from "../../spiffe/selector.ts";
-import type { EntryRecord } from "../../store/records.ts";
 import type { EntryDraft } from "../../registry/entry-rules.ts";
 import type { EntryUpdateDraft } from "../operations/entry-operations.ts";
-import { spiffeIdText, spiffeIdToWire } from "./spiffe-id.ts";
-
-/** An entry as the wire library takes it. */
-export type WireEntry = MessageInitShape<typeof EntrySchema>;
-
-/**
- * Writes an entry for the wire. A mask that is absent keeps everything; one that is there keeps the id and what it
- * names.
- */
-export function entryToWire(entry: EntryRecord, mask?: EntryMask): WireEntry {
-  const keeps = (field: keyof typeof MASKED): boolean => mask === undefined || mask[field];
-  return {
-    id: entry.id,
-    ...(keeps("spiffeId") && { spiffeId: spiffeIdToWire(entry.spiffeId) }),
-    ...(keeps("parentId") && { parentId: spiffeIdToWire(entry.parentId) }),
-    ...(keeps("selectors") && { selectors: entry.selectors.map(({ type, value }) => ({ type, value })) }),
-    ...(keeps("x509SvidTtl") && { x509SvidTtl: entry.x509SvidTtl }),
-    ...(keeps("jwtSvidTtl") && { jwtSvidTtl: entry.jwtSvidTtl }),
-    ...(keeps("federatesWith") && { federatesWith: [...entry.federatesWith] }),
-    ...(keeps("admin") && { admin: entry.admin }),
-    ...(keeps("downstream") && { downstream: entry.downstream }),
-    ...(keeps("storeSvid") && { storeSvid: entry.storeSvid }),
-    ...(keeps("expiresAt") && { expiresAt: BigInt(entry.expiresAt) }),
-    ...(keeps("dnsNames") && { dnsNames: [...entry.dnsNames] }),
-    ...(keeps("revisionNumber") && { revisionNumber: BigInt(entry.revision) }),
-    ...(keeps("hint") && { hint: entry.hint }),
-    ...(keeps("createdAt") && { createdAt: BigInt(entry.createdAt) }),
-    ...(keeps("additionalAttributes") &&
-      (entry.disableX509SvidPrefetch || entry.jwtSvidIncludeJti) && {
-        additionalAttributes: {
-          disableX509SvidPrefetch: entry.disableX509SvidPrefetch,
-          jwtSvidIncludeJti: entry.jwtSvidIncludeJti,
-        },
-      }),
-  };
-}
+import type { EntryMaskField } from "../../wire/entry.ts";
+import { spiffeIdText } from "../../wire/spiffe-id.ts";
 
 /**
  * Reads a new entry from the wire as a draft that the registry's rules then check.
@@ -71,7 +35,7 @@ export function entryFromWire(wire: Entry): EntryDraft {
  */
 export function entryUpdateFromWire(wire: Entry, mask: EntryMask | undefined): EntryUpdateDraft {
   if (wire.id === "") throw new AssayError("INVALID_ENTRY", "id: missing entry ID");
-  const changes = (field: keyof typeof MASKED): boolean => mask === undefined || mask[field];
+  const changes = (field: EntryMaskField): boolean => mask === undefined || mask[field];
   return {
     id: wire.id,
     ...(changes("spiffeId") && { spiffeId: spiffeIdText(wire.spiffeId, "spiffe_id") }),
@@ -105,21 +69,3 @@ function seconds(wire: bigint): number {
   // What a double cannot hold lies beyond every bound of the rules, which then say so.
   return Number(wire);
 }
-
-const MASKED = {
-  spiffeId: true,
-  parentId: true,
-  selectors: true,
-  x509SvidTtl: true,
-  jwtSvidTtl: true,
-  federatesWith: true,
-  admin: true,
-  downstream: true,
-  storeSvid: true,
-  expiresAt: true,
-  dnsNames: true,
-  revisionNumber: true,
-  hint: true,
-  createdAt: true,
-  additionalAttributes: true,
-} as const satisfies Partial<Record<keyof EntryMask, true>>;

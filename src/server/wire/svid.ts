@@ -2,7 +2,7 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { JWTSVIDSchema } from "../../proto/gen/spire/api/types/jwtsvid_pb.ts";
 import type { X509SVIDSchema } from "../../proto/gen/spire/api/types/x509svid_pb.ts";
 import type { IssuedJwtSvid, IssuedX509Svid } from "../../signing/signing.ts";
-import { spiffeIdToWire } from "./spiffe-id.ts";
+import { spiffeIdToWire } from "../../wire/spiffe-id.ts";
 
 /** Writes an X509-SVID for the wire; `hint` is the entry's. */
 export function x509SvidToWire(svid: IssuedX509Svid, hint = ""): MessageInitShape<typeof X509SVIDSchema> {

@@ -1,5 +1,11 @@
-import { AssayError } from "../../errors/assay-error.ts";
-import { parseSpiffeId, pathOf, type SpiffeId, trustDomainOf } from "../../spiffe/id.ts";
+/**
+ * wire/ — our own values in the messages that both programs exchange with others, and back.
+ *
+ * Must never know a call, a listener or what a message is for.
+ * Called by the server and the agent, which must not import each other.
+ */
+import { AssayError } from "../errors/assay-error.ts";
+import { parseSpiffeId, pathOf, type SpiffeId, trustDomainOf } from "../spiffe/id.ts";
 
 /** A SPIFFE ID as the server API carries it (`spire.api.types.SPIFFEID`). */
 export interface WireSpiffeId {
