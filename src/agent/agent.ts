@@ -221,7 +221,7 @@ async function bundleFor({ trustDomain, trustBundle }: AgentOptions, stored: Sto
   if (trustBundle === undefined) {
     throw new AssayError(
       "CONFIG_INVALID",
-      "trust_bundle is missing: the first server must be believed by something",
+      "trust_bundle is missing: give a file with the server's bundle by --trust-bundle (assay bundle show writes it)",
     );
   }
   return readTrustBundle(trustBundle, trustDomain);

@@ -40,7 +40,7 @@ describe("what keeps an agent from starting", () => {
     ["nothing like a bundle", /holds no certificate/],
     ["", /holds no certificate/],
     ['{"keys":[]}', /no X.509 authority/],
-    ['{"keys":', /trust bundle/],
+    ['{"keys":', /trust_bundle/],
   ])("refuses a trust bundle of %j", async (text, detail) => {
     const path = harness.path("bundle");
     writeFileSync(path, text);

@@ -30,7 +30,7 @@ export function decisionToWire(
     entryId: record.entry_id ?? "",
     ...(spiffeId === undefined ? {} : { spiffeId: spiffeIdToWire(spiffeId) }),
     authorityId: record.authority_id ?? "",
-    serialNumber: record.serial === undefined ? "" : BigInt(`0x${record.serial}`).toString(),
+    serialNumber: record.serial ?? "",
     jti: record.jti ?? "",
     expiresAt: BigInt(record.expires_at ?? 0),
     audience: [...(record.audience ?? [])],

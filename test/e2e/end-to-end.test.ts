@@ -240,7 +240,7 @@ describe("assay explain", () => {
     expect(atAgent).toMatchObject({
       outcome: "issued",
       spiffe_id: SELF,
-      serial_number: BigInt(`0x${delivered.serial}`).toString(),
+      serial_number: delivered.serial,
     });
 
     const issued = await lastRecord(server.place.dataDir, "svid.x509.issued");

@@ -29,10 +29,14 @@ export async function readTrustBundle(
       ? parseBundleDocument(trustDomain, bytes)
       : fromPem(text, trustDomain);
   } catch (cause) {
-    throw new AssayError("CONFIG_INVALID", `trust bundle ${path}: ${toAssayError(cause).detail}`, { cause });
+    throw new AssayError(
+      "CONFIG_INVALID",
+      `trust_bundle ${path}: ${toAssayError(cause).detail} (${REMEDY})`,
+      { cause },
+    );
   }
   if (bundle.x509Authorities.length > 0) return bundle;
-  throw new AssayError("CONFIG_INVALID", `trust bundle ${path} holds no X.509 authority`);
+  throw new AssayError("CONFIG_INVALID", `trust_bundle ${path}: holds no X.509 authority (${REMEDY})`);
 }
 
 function fromPem(text: string, trustDomain: TrustDomain): SpiffeBundle {
@@ -41,3 +45,4 @@ function fromPem(text: string, trustDomain: TrustDomain): SpiffeBundle {
 }
 
 const MAX_BYTES = 4 * 1024 * 1024;
+const REMEDY = "name a file that holds PEM certificates or a SPIFFE bundle document";

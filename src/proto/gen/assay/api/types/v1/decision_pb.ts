@@ -98,7 +98,7 @@ export type Decision = Message<"assay.api.types.v1.Decision"> & {
   authorityId: string;
 
   /**
-   * X509-SVID: serial number, decimal.
+   * X509-SVID: serial number, lower-case hex as in the audit log.
    *
    * @generated from field: string serial_number = 12;
    */
