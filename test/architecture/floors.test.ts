@@ -25,6 +25,7 @@ const PLANTED: Record<string, readonly [file: string, imported: string]> = {
   "floor/http": ["src/http/plant.ts", "../server/target.ts"],
   "floor/files": ["src/files/plant.ts", "../store/target.ts"],
   "floor/endpoint": ["src/endpoint/plant.ts", "../server/target.ts"],
+  "floor/wire": ["src/wire/plant.ts", "../server/target.ts"],
   "floor/plugin": ["src/plugin/plant.ts", "../crypto/target.ts"],
   "floor/workload": ["src/workload/plant.ts", "../store/target.ts"],
   "floor/attestation": ["src/attestation/plant.ts", "../signing/target.ts"],

@@ -232,7 +232,7 @@ describe("an agent that cannot start says in one line what to mend", () => {
     [
       "a trust bundle that is none",
       ["--trust-bundle=garbage.pem"],
-      /trust bundle .*garbage\.pem: PEM holds no certificate/,
+      /trust_bundle .*garbage\.pem: PEM holds no certificate/,
     ],
     ["no such server address", ["--server=nowhere"], /--server: expected host:port, got nowhere/],
   ])("%s: exit code 2", async (_, flags, line) => {
