@@ -1,3 +1,4 @@
+import { ENTRY_DEFAULTS } from "../fakes/entry-defaults.ts";
 import { parseSpiffeId, type SpiffeId } from "../../src/spiffe/id.ts";
 import { canonicalSelectors, parseSelector } from "../../src/spiffe/selector.ts";
 import { parseTrustDomain } from "../../src/spiffe/trust-domain.ts";
@@ -20,17 +21,7 @@ export function content(path: string, change: Partial<EntryContent> = {}): Entry
     spiffeId: id(path),
     parentId: id("/spire/agent/x509pop/1"),
     selectors: [{ type: "unix", value: "uid:1000" }],
-    x509SvidTtl: 0,
-    jwtSvidTtl: 0,
-    federatesWith: [],
-    admin: false,
-    downstream: false,
-    storeSvid: false,
-    expiresAt: 0,
-    dnsNames: [],
-    hint: "",
-    disableX509SvidPrefetch: false,
-    jwtSvidIncludeJti: false,
+    ...ENTRY_DEFAULTS,
     ...change,
   };
 }

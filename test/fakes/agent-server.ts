@@ -1,3 +1,4 @@
+import { ENTRY_DEFAULTS } from "./entry-defaults.ts";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
@@ -303,17 +304,7 @@ export function fakeEntry(
     spiffeId,
     parentId: spiffeIdOf(trustDomainOf(spiffeId), "/spire/agent/join_token/t"),
     selectors: [{ type: "unix", value: `uid:${uid}` }],
-    x509SvidTtl: 0,
-    jwtSvidTtl: 0,
-    federatesWith: [],
-    admin: false,
-    downstream: false,
-    storeSvid: false,
-    expiresAt: 0,
-    dnsNames: [],
-    hint: "",
-    disableX509SvidPrefetch: false,
-    jwtSvidIncludeJti: false,
+    ...ENTRY_DEFAULTS,
     ...fields,
   };
 }

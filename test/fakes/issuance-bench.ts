@@ -1,3 +1,4 @@
+import { ENTRY_DEFAULTS } from "./entry-defaults.ts";
 import { randomBytes } from "node:crypto";
 import { unixSeconds } from "../../src/clock.ts";
 import { type Certificate, readCertificate } from "../../src/crypto/certificate-reader.ts";
@@ -103,17 +104,7 @@ export class IssuanceBench implements AsyncDisposable {
       spiffeId: parseSpiffeId(`spiffe://example.org/${id}`),
       parentId: AGENT,
       selectors: [{ type: "unix", value: "uid:1000" }],
-      x509SvidTtl: 0,
-      jwtSvidTtl: 0,
-      federatesWith: [],
-      admin: false,
-      downstream: false,
-      storeSvid: false,
-      expiresAt: 0,
-      dnsNames: [],
-      hint: "",
-      disableX509SvidPrefetch: false,
-      jwtSvidIncludeJti: false,
+      ...ENTRY_DEFAULTS,
       ...fields,
     };
     this.entries.set(id, entry);

@@ -1,3 +1,4 @@
+import { ENTRY_DEFAULTS } from "../../../test/fakes/entry-defaults.ts";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { FakeClock } from "../../../test/fakes/clock.ts";
@@ -365,17 +366,7 @@ function entry(id: string, fields: Partial<EntryRecord> = {}): EntryRecord {
     spiffeId: parseSpiffeId(`spiffe://example.org/${id}`),
     parentId: AGENT,
     selectors: [{ type: "unix", value: "uid:1" }],
-    x509SvidTtl: 0,
-    jwtSvidTtl: 0,
-    federatesWith: [],
-    admin: false,
-    downstream: false,
-    storeSvid: false,
-    expiresAt: 0,
-    dnsNames: [],
-    hint: "",
-    disableX509SvidPrefetch: false,
-    jwtSvidIncludeJti: false,
+    ...ENTRY_DEFAULTS,
     ...fields,
   };
 }
