@@ -105,7 +105,7 @@ describe("Explain", () => {
       spiffeId: wireId("spiffe://example.org/explained"),
       selectors: [{ type: "unix", value: "user:explained" }],
       caller: { kind: "svid", address: "127.0.0.1", spiffeId: agent.wireId },
-      serialNumber: BigInt(`0x${String(record?.["serial"])}`).toString(),
+      serialNumber: record?.["serial"],
       authorityId: record?.["authority_id"],
     });
     expect(Number(decision?.time)).toBe(Date.parse(String(record?.["time"])));
