@@ -56,7 +56,7 @@ describe("class 5: TLS sessions", () => {
         minVersion: version,
         maxVersion: version,
       };
-      const { session } = await handshake(options);
+      const { session } = await handshake(options, { ticket: true });
       expect((await handshake({ ...options, session })).reused).toBe(true);
       careless.close();
     },
@@ -78,9 +78,13 @@ function pemOf(agent: TestAgent): string {
   return agent.privateKey.export({ type: "pkcs8", format: "pem" }).toString();
 }
 
-/** Shakes hands, and waits for the server's first bytes: they come after anything it has to say about sessions. */
-async function handshake(options: ConnectionOptions) {
+/**
+ * Shakes hands, and waits for the server's first bytes, which it sends after anything it has to say about sessions; with
+ * `ticket` also until the client has made a session of that, which Node's releases do at different moments.
+ */
+async function handshake(options: ConnectionOptions, { ticket = false } = {}) {
   const socket: TLSSocket = connect(options);
+  const ticketed = ticket ? new Promise((resolve) => socket.once("session", resolve)) : undefined;
   let session: Buffer | undefined;
   socket.on("session", (data: Buffer) => {
     session = data;
@@ -92,7 +96,7 @@ async function handshake(options: ConnectionOptions) {
   });
   const answered = new Promise((resolve) => socket.once("data", resolve).once("close", resolve));
   socket.write(socket.alpnProtocol === "h2" ? H2_PREFACE : "GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n");
-  await answered;
+  await Promise.all([answered, ticketed]);
   const result = { reused: socket.isSessionReused(), session: session ?? socket.getSession() };
   socket.destroy();
   return result;
