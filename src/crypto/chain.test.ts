@@ -133,9 +133,8 @@ describe("verifyChain", () => {
     const others = Array.from({ length: 500 }, () =>
       makeCertificate({ subject: "root", key: makeKey(), ca: true }),
     );
-    const started = process.hrtime.bigint();
+    // With a signature check for each root it would give up, as the next test shows.
     expect(verifyChain({ ...good, roots: [...others, root] })).toHaveLength(3);
-    expect(Number(process.hrtime.bigint() - started) / 1e6).toBeLessThan(50);
   });
 
   it("gives up where certificates without key identifiers would need too many signature checks", () => {
