@@ -68,10 +68,11 @@ describe("x509pop, good evidence", () => {
 
   it("reads ECDSA numbers without their leading zeros, as Go writes them", async () => {
     let short = 0;
-    for (let i = 0; i < 400 && short === 0; i++) {
-      await attest(good, node.key.privateKey, {
-        answer: (challenge) => {
-          const proof = parsed(answerChallenge(challenge, node.key.privateKey, Buffer.alloc(32, i)));
+    await attest(good, node.key.privateKey, {
+      answer: (challenge) => {
+        // One number in 256 begins with a zero octet, so that one is soon found.
+        while (short === 0) {
+          const proof = parsed(answerChallenge(challenge, node.key.privateKey, Buffer.alloc(32, 1)));
           for (const name of ["r", "s"] as const) {
             const number = Buffer.from(proof.ecdsa_signature[name], "base64");
             if (number[0] === 0) short++;
@@ -79,10 +80,11 @@ describe("x509pop, good evidence", () => {
               .subarray(number.findIndex((byte) => byte !== 0))
               .toString("base64");
           }
-          return Buffer.from(JSON.stringify(proof));
-        },
-      });
-    }
+          if (short > 0) return Buffer.from(JSON.stringify(proof));
+        }
+        return Buffer.of();
+      },
+    });
     expect(short).toBeGreaterThan(0);
   });
 
