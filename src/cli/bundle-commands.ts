@@ -8,8 +8,13 @@ import {
   Bundle as BundleService,
   BatchDeleteFederatedBundleRequest_Mode as DeleteMode,
 } from "../proto/gen/spire/api/server/bundle/v1/bundle_pb.ts";
-import { type Bundle, BundleSchema } from "../proto/gen/spire/api/types/bundle_pb.ts";
-import type { SpiffeBundle } from "../spiffe/bundle.ts";
+import {
+  type Bundle,
+  BundleSchema,
+  type JWTKey,
+  type WITKey,
+} from "../proto/gen/spire/api/types/bundle_pb.ts";
+import type { JwtAuthorityKey, SpiffeBundle } from "../spiffe/bundle.ts";
 import { parseTrustDomain, type TrustDomain } from "../spiffe/trust-domain.ts";
 import { withAdminClient } from "./admin-client.ts";
 import { type CliIo, writeResult } from "./io.ts";
@@ -69,6 +74,7 @@ export function addBundleCommands(program: Command, io: CliIo): void {
               refreshHint: BigInt(wanted.refreshHint),
               x509Authorities: wanted.x509Authorities.map(({ certificate }) => ({ asn1: certificate })),
               jwtAuthorities: wanted.jwtAuthorities.map(({ keyId, publicKey }) => ({ keyId, publicKey })),
+              witAuthorities: wanted.witAuthorities.map(({ keyId, publicKey }) => ({ keyId, publicKey })),
             },
           ],
         });
@@ -140,10 +146,13 @@ function fromWire(bundle: Bundle): SpiffeBundle {
     sequence: bundle.sequenceNumber,
     refreshHint: Number(bundle.refreshHint),
     x509Authorities: bundle.x509Authorities.map(({ asn1, tainted }) => ({ certificate: asn1, tainted })),
-    jwtAuthorities: bundle.jwtAuthorities.map(({ keyId, publicKey, expiresAt, tainted }) => {
-      return { keyId, publicKey, expiresAt: Number(expiresAt), tainted };
-    }),
+    jwtAuthorities: bundle.jwtAuthorities.map(keyFromWire),
+    witAuthorities: bundle.witAuthorities.map(keyFromWire),
   };
+}
+
+function keyFromWire({ keyId, publicKey, expiresAt, tainted }: JWTKey | WITKey): JwtAuthorityKey {
+  return { keyId, publicKey, expiresAt: Number(expiresAt), tainted };
 }
 
 function bundleOf(name: string, content: Uint8Array, format: FormatFlag["format"]): SpiffeBundle {

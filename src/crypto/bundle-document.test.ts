@@ -8,6 +8,7 @@ import { sign } from "node:crypto";
 
 const trustDomain = parseTrustDomain("example.org");
 const jwtKey = generateEcKeyPair("ec-p256").spki;
+const witKey = generateEcKeyPair("ec-p256").spki;
 
 describe("SPIFFE bundle documents (Trust Domain and Bundle §4)", () => {
   it("writes what X509-SVID §6.1 and JWT-SVID §6.1 ask for and reads it back", async () => {
@@ -18,6 +19,7 @@ describe("SPIFFE bundle documents (Trust Domain and Bundle §4)", () => {
       refreshHint: 300,
       x509Authorities: [{ certificate, tainted: false }],
       jwtAuthorities: [{ keyId: "k1", publicKey: jwtKey, expiresAt: 0, tainted: false }],
+      witAuthorities: [{ keyId: "w1", publicKey: witKey, expiresAt: 0, tainted: false }],
     };
     const text = formatBundleDocument(bundle);
     const document = JSON.parse(text) as { spiffe_refresh_hint: number; keys: object[] };
@@ -64,6 +66,7 @@ describe("SPIFFE bundle documents (Trust Domain and Bundle §4)", () => {
       refreshHint: 0,
       x509Authorities: [],
       jwtAuthorities: [],
+      witAuthorities: [],
     });
   });
 

@@ -1,5 +1,10 @@
 import { AssayError } from "../errors/assay-error.ts";
-import type { JwtAuthorityKey, SpiffeBundle, X509AuthorityCertificate } from "../spiffe/bundle.ts";
+import type {
+  JwtAuthorityKey,
+  SpiffeBundle,
+  WitAuthorityKey,
+  X509AuthorityCertificate,
+} from "../spiffe/bundle.ts";
 import type { TrustDomain } from "../spiffe/trust-domain.ts";
 import { readCertificate } from "./certificate-reader.ts";
 import { jwkToSpki, spkiToJwk } from "./jose/jwk.ts";
@@ -7,7 +12,8 @@ import { type JsonObject, parseJsonObject } from "./jose/strict-json.ts";
 
 /**
  * Writes a bundle as the JSON document of Trust Domain and Bundle §4: every X.509 authority as a JWK with one
- * certificate (X509-SVID §6.1), every JWT authority as a JWK with `kid` (JWT-SVID §6.1).
+ * certificate (X509-SVID §6.1), every JWT authority as a JWK with `kid` (JWT-SVID §6.1), and so
+ * every WIT authority (WIT-SVID §6.1).
  * @throws AssayError `INVALID_BUNDLE` for a key that has no place in such a document.
  */
 export function formatBundleDocument(bundle: SpiffeBundle): string {
@@ -17,6 +23,7 @@ export function formatBundleDocument(bundle: SpiffeBundle): string {
       x5c: [Buffer.from(certificate).toString("base64")],
     })),
     ...bundle.jwtAuthorities.map(({ keyId, publicKey }) => spkiToJwk(publicKey, { keyId, use: JWT_USE })),
+    ...bundle.witAuthorities.map(({ keyId, publicKey }) => spkiToJwk(publicKey, { keyId, use: WIT_USE })),
   ];
   // The sequence may exceed what a double holds, so it is written as text: JSON itself has no such bound.
   const head = [
@@ -40,6 +47,7 @@ export function parseBundleDocument(trustDomain: TrustDomain, bytes: Uint8Array)
   if (!Array.isArray(keys)) return fail("bundle: keys must be an array");
   const x509Authorities: X509AuthorityCertificate[] = [];
   const jwtAuthorities = new Map<string, JwtAuthorityKey>();
+  const witAuthorities = new Map<string, WitAuthorityKey>();
   for (const [index, key] of (keys as readonly unknown[]).entries()) {
     if (!isObject(key)) return fail(`bundle: keys[${index}] must be an object`);
     const where = `bundle: keys[${index}]`;
@@ -47,10 +55,11 @@ export function parseBundleDocument(trustDomain: TrustDomain, bytes: Uint8Array)
     if (key["use"] === X509_USE) {
       const certificate = firstCertificate(key, where);
       if (certificate !== undefined) x509Authorities.push({ certificate, tainted: false });
-    } else if (key["use"] === JWT_USE) {
-      const authority = jwtAuthority(key, where);
-      if (jwtAuthorities.has(authority.keyId)) return fail(`${where}: kid is repeated`);
-      jwtAuthorities.set(authority.keyId, authority);
+    } else if (key["use"] === JWT_USE || key["use"] === WIT_USE) {
+      const authority = tokenAuthority(key, where);
+      const keys = key["use"] === JWT_USE ? jwtAuthorities : witAuthorities;
+      if (keys.has(authority.keyId)) return fail(`${where}: kid is repeated`);
+      keys.set(authority.keyId, authority);
     }
   }
   return {
@@ -59,6 +68,7 @@ export function parseBundleDocument(trustDomain: TrustDomain, bytes: Uint8Array)
     refreshHint: refreshHintOf(document),
     x509Authorities,
     jwtAuthorities: [...jwtAuthorities.values()],
+    witAuthorities: [...witAuthorities.values()],
   };
 }
 
@@ -77,7 +87,7 @@ function firstCertificate(key: JsonObject, where: string): Uint8Array | undefine
   return der;
 }
 
-function jwtAuthority(key: JsonObject, where: string): JwtAuthorityKey {
+function tokenAuthority(key: JsonObject, where: string): JwtAuthorityKey {
   const { kid } = key as { readonly kid?: unknown };
   if (typeof kid !== "string" || kid === "") return fail(`${where}: kid must be a non-empty string`);
   try {
@@ -130,5 +140,6 @@ function fail(detail: string, cause?: unknown): never {
 
 const X509_USE = "x509-svid";
 const JWT_USE = "jwt-svid";
+const WIT_USE = "wit-svid";
 const KNOWN_TYPES: ReadonlySet<unknown> = new Set(["EC", "RSA"]);
 const MAX_DOCUMENT = 4 * 1024 * 1024;

@@ -19,6 +19,17 @@ export interface JwtAuthorityKey {
   readonly tainted: boolean;
 }
 
+/** A public key that WIT-SVIDs of the trust domain are signed with (WIT-SVID §6). */
+export interface WitAuthorityKey {
+  /** The `kid` of its tokens, unique among all keys of the bundle (WIT-SVID §6.1). */
+  readonly keyId: string;
+  /** DER SubjectPublicKeyInfo. */
+  readonly publicKey: Uint8Array;
+  /** Unix seconds after which no token of this key is valid, 0 where unknown. */
+  readonly expiresAt: number;
+  readonly tainted: boolean;
+}
+
 /** A SPIFFE bundle as parsed: what a party needs to trust a trust domain (Trust Domain and Bundle §4). */
 export interface SpiffeBundle {
   readonly trustDomain: TrustDomain;
@@ -28,11 +39,20 @@ export interface SpiffeBundle {
   readonly refreshHint: number;
   readonly x509Authorities: readonly X509AuthorityCertificate[];
   readonly jwtAuthorities: readonly JwtAuthorityKey[];
+  /** Empty unless the trust domain issues WIT-SVIDs. */
+  readonly witAuthorities: readonly WitAuthorityKey[];
 }
 
 /** A bundle with no authority at all: every SVID of the trust domain is untrusted (§4.1.3). */
 export function emptyBundle(trustDomain: TrustDomain): SpiffeBundle {
-  return { trustDomain, sequence: 0n, refreshHint: 0, x509Authorities: [], jwtAuthorities: [] };
+  return {
+    trustDomain,
+    sequence: 0n,
+    refreshHint: 0,
+    x509Authorities: [],
+    jwtAuthorities: [],
+    witAuthorities: [],
+  };
 }
 
 /** All X.509 authorities as back-to-back DER, the form of the Workload API (Workload API §5.2.1). */

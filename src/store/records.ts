@@ -80,11 +80,14 @@ export type JoinTokenUse =
 /** The life of an authority: published, signing, no longer signing, distrusted, gone. */
 export type AuthorityState = "prepared" | "active" | "old" | "tainted" | "revoked";
 
+/** What an authority signs: X509-SVIDs, JWT-SVIDs, or WIT-SVIDs. */
+export type AuthorityKind = "x509" | "jwt" | "wit";
+
 /** The public half of an authority and where it stands in its life. */
 export interface AuthorityRecord {
-  /** X.509: subject key id in lower-case hex. JWT: the `kid`. */
+  /** X.509: subject key id in lower-case hex. JWT and WIT: the `kid`. */
   readonly id: string;
-  readonly kind: "x509" | "jwt";
+  readonly kind: AuthorityKind;
   readonly state: AuthorityState;
   /** The server that holds the private key. */
   readonly serverId: string;
@@ -92,7 +95,7 @@ export interface AuthorityRecord {
   readonly keyId: string;
   /** DER SubjectPublicKeyInfo. */
   readonly publicKey: Uint8Array;
-  /** X.509: DER certificates from this authority's own up to but without the root; JWT: empty. */
+  /** X.509: DER certificates from this authority's own up to but without the root; others: empty. */
   readonly chain: readonly Uint8Array[];
   /** Unix seconds. */
   readonly notBefore: number;
@@ -102,12 +105,32 @@ export interface AuthorityRecord {
   readonly changedAt: number;
 }
 
+/** Where and how the bundle of a foreign trust domain is fetched (SPIFFE Federation §5). */
+export interface FederationRelationshipRecord {
+  readonly trustDomain: TrustDomain;
+  /** An https URL without user information (§5.2.1.1, §5.2.2.1). */
+  readonly bundleEndpointUrl: string;
+  /** How the endpoint proves itself. */
+  readonly profile:
+    | { readonly type: "https_web" }
+    | { readonly type: "https_spiffe"; readonly endpointSpiffeId: SpiffeId };
+}
+
+/** The newest revocation list of one X.509 authority. */
+export interface CrlRecord {
+  readonly trustDomain: TrustDomain;
+  /** Subject key id of the authority that signed it, lower-case hex. */
+  readonly authorityKeyId: string;
+  /** DER of a CertificateList (RFC 5280 §5). */
+  readonly crl: Uint8Array;
+}
+
 /** One thing that changed. Rows are written in the transaction of the change and never altered. */
 export interface ChangeRecord {
   /** Grows without repetition; a gap is a change that was rolled back. */
   readonly sequence: number;
-  readonly kind: "entry" | "node" | "authority" | "bundle";
-  /** The entry's id, the node's SPIFFE ID, the authority's id, or the bundle's trust domain. */
+  readonly kind: "entry" | "node" | "authority" | "bundle" | "federation_relationship" | "crl";
+  /** The entry's id, the node's SPIFFE ID, the authority's id, or the trust domain of what else it is. */
   readonly key: string;
   readonly operation: "put" | "delete";
 }

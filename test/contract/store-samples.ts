@@ -100,6 +100,7 @@ export function foreignBundle(sequence = 1n, trustDomain = FOREIGN) {
     jwtAuthorities: [
       { keyId: "k1", publicKey: Uint8Array.of(0x30, 9), expiresAt: 1_800_000_000, tainted: true },
     ],
+    witAuthorities: [{ keyId: "w1", publicKey: Uint8Array.of(0x30, 7), expiresAt: 0, tainted: false }],
   };
 }
 

@@ -76,6 +76,7 @@ export class FakeAuthority {
           tainted: false,
         },
       ],
+      witAuthorities: [],
     };
   }
 

@@ -202,6 +202,7 @@ export function sampleBundle(trustDomain = WEB_DOMAIN): SpiffeBundle {
     refreshHint: 300,
     x509Authorities: [{ certificate: der, tainted: false }],
     jwtAuthorities: [{ keyId: "k1", publicKey: key.spki, expiresAt: TEST_NOW + 3600, tainted: false }],
+    witAuthorities: [],
   };
 }
 

@@ -25,6 +25,12 @@ export const trustDomain: z.ZodType<TrustDomain, unknown> = z
   .transform((text) => text as TrustDomain);
 
 const whole = z.int().nonnegative();
+const tokenKey = z.strictObject({
+  keyId: z.string(),
+  publicKey: bytes,
+  expiresAt: whole,
+  tainted: z.boolean(),
+});
 
 /** A SPIFFE bundle as Assay's own files hold it. */
 export const bundle: z.ZodType<SpiffeBundle, unknown> = z.strictObject({
@@ -35,9 +41,9 @@ export const bundle: z.ZodType<SpiffeBundle, unknown> = z.strictObject({
     .transform((text) => BigInt(text)),
   refreshHint: whole,
   x509Authorities: z.array(z.strictObject({ certificate: bytes, tainted: z.boolean() })),
-  jwtAuthorities: z.array(
-    z.strictObject({ keyId: z.string(), publicKey: bytes, expiresAt: whole, tainted: z.boolean() }),
-  ),
+  jwtAuthorities: z.array(tokenKey),
+  // Absent in files of versions that knew no WIT-SVIDs.
+  witAuthorities: z.array(tokenKey).default([]),
 });
 
 /** A registration entry. */

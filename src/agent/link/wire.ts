@@ -1,8 +1,8 @@
 import type { WorkloadEntry } from "../../issuance/workload/workload-entry.ts";
-import type { Bundle } from "../../proto/gen/spire/api/types/bundle_pb.ts";
+import type { Bundle, JWTKey, WITKey } from "../../proto/gen/spire/api/types/bundle_pb.ts";
 import type { Entry } from "../../proto/gen/spire/api/types/entry_pb.ts";
 import { AssayError } from "../../errors/assay-error.ts";
-import type { SpiffeBundle } from "../../spiffe/bundle.ts";
+import type { JwtAuthorityKey, SpiffeBundle } from "../../spiffe/bundle.ts";
 import { canonicalSelectors, selectorOf } from "../../spiffe/selector.ts";
 import { parseTrustDomain, parseTrustDomainOrId } from "../../spiffe/trust-domain.ts";
 import { spiffeIdFromWire } from "../../wire/spiffe-id.ts";
@@ -48,11 +48,11 @@ export function bundleFromWire(bundle: Bundle): SpiffeBundle {
       certificate: Uint8Array.from(asn1),
       tainted,
     })),
-    jwtAuthorities: bundle.jwtAuthorities.map(({ keyId, publicKey, expiresAt, tainted }) => ({
-      keyId,
-      publicKey: Uint8Array.from(publicKey),
-      expiresAt: Number(expiresAt),
-      tainted,
-    })),
+    jwtAuthorities: bundle.jwtAuthorities.map(keyFromWire),
+    witAuthorities: bundle.witAuthorities.map(keyFromWire),
   };
+}
+
+function keyFromWire({ keyId, publicKey, expiresAt, tainted }: JWTKey | WITKey): JwtAuthorityKey {
+  return { keyId, publicKey: Uint8Array.from(publicKey), expiresAt: Number(expiresAt), tainted };
 }

@@ -134,6 +134,7 @@ export function bundleService(options: BundleServiceOptions): ServiceHandlers<ty
           refreshHint: inputMask.refreshHint ? change.refreshHint : stored.refreshHint,
           x509Authorities: inputMask.x509Authorities ? change.x509Authorities : stored.x509Authorities,
           jwtAuthorities: inputMask.jwtAuthorities ? change.jwtAuthorities : stored.jwtAuthorities,
+          witAuthorities: inputMask.witAuthorities ? change.witAuthorities : stored.witAuthorities,
         };
       }),
 

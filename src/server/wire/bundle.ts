@@ -7,9 +7,15 @@ import type {
   BundleMask,
   BundleSchema,
   JWTKey,
+  WITKey,
   X509Certificate,
 } from "../../proto/gen/spire/api/types/bundle_pb.ts";
-import type { JwtAuthorityKey, SpiffeBundle, X509AuthorityCertificate } from "../../spiffe/bundle.ts";
+import type {
+  JwtAuthorityKey,
+  SpiffeBundle,
+  WitAuthorityKey,
+  X509AuthorityCertificate,
+} from "../../spiffe/bundle.ts";
 import { parseTrustDomainOrId } from "../../spiffe/trust-domain.ts";
 
 /** A bundle as the wire library takes it. */
@@ -31,12 +37,10 @@ export function bundleToWire(bundle: SpiffeBundle, mask?: BundleMask): WireBundl
       })),
     }),
     ...(keeps("jwtAuthorities") && {
-      jwtAuthorities: bundle.jwtAuthorities.map((key) => ({
-        publicKey: key.publicKey,
-        keyId: key.keyId,
-        expiresAt: BigInt(key.expiresAt),
-        tainted: key.tainted,
-      })),
+      jwtAuthorities: bundle.jwtAuthorities.map((key) => ({ ...key, expiresAt: BigInt(key.expiresAt) })),
+    }),
+    ...(keeps("witAuthorities") && {
+      witAuthorities: bundle.witAuthorities.map((key) => ({ ...key, expiresAt: BigInt(key.expiresAt) })),
     }),
     ...(keeps("refreshHint") && { refreshHint: BigInt(bundle.refreshHint) }),
     ...(keeps("sequenceNumber") && { sequenceNumber: bundle.sequence }),
@@ -57,6 +61,7 @@ export function bundleFromWire(wire: Bundle): SpiffeBundle {
     refreshHint: Number(wire.refreshHint),
     x509Authorities: x509AuthoritiesFromWire(wire.x509Authorities),
     jwtAuthorities: jwtAuthoritiesFromWire(wire.jwtAuthorities),
+    witAuthorities: witAuthoritiesFromWire(wire.witAuthorities),
   };
 }
 
@@ -74,16 +79,25 @@ export function x509AuthoritiesFromWire(
 
 /** Reads JWT authorities. @throws AssayError `INVALID_BUNDLE` naming the first that is no public key or has no id. */
 export function jwtAuthoritiesFromWire(wire: readonly JWTKey[]): readonly JwtAuthorityKey[] {
+  return keysFromWire(wire, "jwt_authorities");
+}
+
+/** Reads WIT authorities. @throws AssayError `INVALID_BUNDLE` naming the first that is no public key or has no id. */
+export function witAuthoritiesFromWire(wire: readonly WITKey[]): readonly WitAuthorityKey[] {
+  return keysFromWire(wire, "wit_authorities");
+}
+
+function keysFromWire(wire: readonly (JWTKey | WITKey)[], field: string): readonly JwtAuthorityKey[] {
   const ids = new Set<string>();
   return wire.map(({ publicKey, keyId, expiresAt, tainted }, index) => {
-    if (keyId === "") throw new AssayError("INVALID_BUNDLE", `jwt_authorities[${index}]: missing key ID`);
-    if (ids.has(keyId))
-      throw new AssayError("INVALID_BUNDLE", `jwt_authorities[${index}]: key ID is repeated`);
+    const where = `${field}[${index}]`;
+    if (keyId === "") throw new AssayError("INVALID_BUNDLE", `${where}: missing key ID`);
+    if (ids.has(keyId)) throw new AssayError("INVALID_BUNDLE", `${where}: key ID is repeated`);
     ids.add(keyId);
     try {
       importPublicKey(publicKey, "INVALID_BUNDLE");
     } catch (error) {
-      throw malformed(`jwt_authorities[${index}]`, error);
+      throw malformed(where, error);
     }
     return { keyId, publicKey, expiresAt: Number(expiresAt), tainted };
   });

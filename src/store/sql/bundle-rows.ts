@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
 import type { Selectable } from "kysely";
-import type { SpiffeBundle } from "../../spiffe/bundle.ts";
+import type { JwtAuthorityKey, SpiffeBundle } from "../../spiffe/bundle.ts";
 import type { TrustDomain } from "../../spiffe/trust-domain.ts";
 import type { BundleTable } from "./schema.ts";
 
@@ -16,26 +16,14 @@ export function bundleRow(bundle: SpiffeBundle): Selectable<BundleTable> {
         tainted,
       })),
     ),
-    jwt_authorities: JSON.stringify(
-      bundle.jwtAuthorities.map(({ keyId, publicKey, expiresAt, tainted }) => ({
-        keyId,
-        publicKey: writeBytes(publicKey),
-        expiresAt,
-        tainted,
-      })),
-    ),
+    jwt_authorities: writeKeys(bundle.jwtAuthorities),
+    wit_authorities: writeKeys(bundle.witAuthorities),
   };
 }
 
 /** The bundle of a row. */
 export function bundleOfRow(row: Selectable<BundleTable>): SpiffeBundle {
   const x509 = JSON.parse(row.x509_authorities) as { certificate: string; tainted: boolean }[];
-  const jwt = JSON.parse(row.jwt_authorities) as {
-    keyId: string;
-    publicKey: string;
-    expiresAt: number;
-    tainted: boolean;
-  }[];
   return {
     trustDomain: row.trust_domain as TrustDomain,
     sequence: BigInt(row.sequence),
@@ -44,7 +32,8 @@ export function bundleOfRow(row: Selectable<BundleTable>): SpiffeBundle {
       certificate: readBytes(certificate),
       tainted,
     })),
-    jwtAuthorities: jwt.map((key) => ({ ...key, publicKey: readBytes(key.publicKey) })),
+    jwtAuthorities: readKeys(row.jwt_authorities),
+    witAuthorities: readKeys(row.wit_authorities),
   };
 }
 
@@ -61,4 +50,20 @@ export function writeBytes(bytes: Uint8Array): string {
 /** Bytes from text of a JSON column; never a view of a shared pool. */
 export function readBytes(text: string): Uint8Array {
   return Uint8Array.from(Buffer.from(text, "base64"));
+}
+
+function writeKeys(keys: readonly JwtAuthorityKey[]): string {
+  return JSON.stringify(
+    keys.map(({ keyId, publicKey, expiresAt, tainted }) => ({
+      keyId,
+      publicKey: writeBytes(publicKey),
+      expiresAt,
+      tainted,
+    })),
+  );
+}
+
+function readKeys(text: string): readonly JwtAuthorityKey[] {
+  const keys = JSON.parse(text) as (Omit<JwtAuthorityKey, "publicKey"> & { readonly publicKey: string })[];
+  return keys.map((key) => ({ ...key, publicKey: readBytes(key.publicKey) }));
 }

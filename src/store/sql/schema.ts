@@ -15,6 +15,8 @@ export interface Schema {
   readonly join_tokens: JoinTokenTable;
   readonly authorities: AuthorityTable;
   readonly bundles: BundleTable;
+  readonly federation_relationships: FederationRelationshipTable;
+  readonly crls: CrlTable;
   readonly changes: ChangeTable;
 }
 
@@ -99,6 +101,24 @@ export interface BundleTable {
   readonly refresh_hint: number;
   readonly x509_authorities: string;
   readonly jwt_authorities: string;
+  readonly wit_authorities: string;
+}
+
+/** Where and how bundles of foreign trust domains are fetched. */
+export interface FederationRelationshipTable {
+  readonly trust_domain: string;
+  readonly bundle_endpoint_url: string;
+  /** `https_web` or `https_spiffe`. */
+  readonly profile: string;
+  /** Of `https_spiffe`; empty for `https_web`. */
+  readonly endpoint_spiffe_id: string;
+}
+
+/** Revocation lists of X.509 authorities, by the authority's subject key id. */
+export interface CrlTable {
+  readonly trust_domain: string;
+  readonly authority_key_id: string;
+  readonly crl: string;
 }
 
 /** The change log. */

@@ -11,6 +11,7 @@ import { changesAfter, newEntry, OWN } from "../../../test/contract/store-sample
 import { FakeClock } from "../../../test/fakes/clock.ts";
 import { parseTrustDomain } from "../../spiffe/trust-domain.ts";
 import { openDatabase } from "./database.ts";
+import { MIGRATIONS } from "./migrations.ts";
 import { openSqliteStore, type SqliteStoreOptions } from "./open.ts";
 
 let folder: string;
@@ -90,13 +91,15 @@ describe("openSqliteStore", () => {
     expect(pragma("foreign_keys")).toBe(1);
     expect(pragma("busy_timeout")).toBe(1000);
     expect(pragma("application_id")).toBe(0x41737379);
-    expect(database.prepare("select version from schema_version").all()).toEqual([{ version: 1 }]);
+    expect(database.prepare("select version from schema_version").all()).toEqual([
+      { version: MIGRATIONS.length },
+    ]);
   });
 
   it("refuses a store that a newer program wrote, naming both versions, and leaves it alone", async () => {
     await (await open())[Symbol.asyncDispose]();
     tamper("update schema_version set version = 9");
-    await expect(open()).rejects.toThrowCode("STORE_TOO_NEW", /version 9.*up to 1.*newer program/);
+    await expect(open()).rejects.toThrowCode("STORE_TOO_NEW", /version 9.*up to \d+.*newer program/);
     tamper("update schema_version set version = 1");
     await using store = await open();
     await store.check();
