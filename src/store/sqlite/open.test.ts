@@ -12,7 +12,6 @@ import { FakeClock } from "../../../test/fakes/clock.ts";
 import { parseTrustDomain } from "../../spiffe/trust-domain.ts";
 import { openDatabase } from "./database.ts";
 import { MIGRATIONS } from "./migrations.ts";
-import { MIGRATIONS } from "./migrations.ts";
 import { openSqliteStore, type SqliteStoreOptions } from "./open.ts";
 
 let folder: string;
