@@ -100,7 +100,7 @@ describe("openSqliteStore", () => {
     await (await open())[Symbol.asyncDispose]();
     tamper("update schema_version set version = 9");
     await expect(open()).rejects.toThrowCode("STORE_TOO_NEW", /version 9.*up to \d+.*newer program/);
-    tamper("update schema_version set version = 1");
+    tamper(`update schema_version set version = ${MIGRATIONS.length}`);
     await using store = await open();
     await store.check();
   });
