@@ -6,6 +6,7 @@ import { loadServerConfig, type ServerConfig } from "../config/server-config.ts"
 import { FIELD } from "../observe/fields.ts";
 import { createLog, type RootLog } from "../observe/log.ts";
 import type { CliIo } from "./io.ts";
+import { collect } from "./options.ts";
 import type { Programs } from "./programs.ts";
 import { runProgram } from "./run-program.ts";
 
@@ -60,8 +61,10 @@ export function addAgentCommand(program: Command, io: CliIo, programs: Programs)
 
 function withConfigFlags(command: Command, program: Program): Command {
   command.option("--config <file>", "the YAML file of all settings; flags win over it");
-  for (const { name, value, description } of configFlags(program)) {
-    command.addOption(new Option(`--${name} <${value.toLowerCase().replaceAll(" ", "-")}>`, description));
+  for (const { name, value, description, repeatable } of configFlags(program)) {
+    const usage = `--${name} <${value.toLowerCase().replaceAll(" ", "-")}>`;
+    const option = new Option(usage, repeatable ? `${description}; may be given again` : description);
+    command.addOption(repeatable ? option.argParser(collect) : option);
   }
   return command;
 }
@@ -69,13 +72,17 @@ function withConfigFlags(command: Command, program: Program): Command {
 /** Where the configuration comes from, by the flags that were given. */
 function sourceOf(command: Command, program: Program): ConfigSource {
   const values: Readonly<Record<string, unknown>> = command.opts();
-  const flags: Record<string, string> = {};
+  const flags: Record<string, string | readonly string[]> = {};
   for (const { name } of configFlags(program)) {
     const value = values[new Option(`--${name} <value>`).attributeName()];
-    if (typeof value === "string") flags[name] = value;
+    if (typeof value === "string" || isTexts(value)) flags[name] = value;
   }
   const file = values["config"];
   return { flags, ...(typeof file === "string" ? { file } : {}) };
+}
+
+function isTexts(value: unknown): value is readonly string[] {
+  return Array.isArray(value) && value.every((item) => typeof item === "string");
 }
 
 function logOf(io: CliIo, loaded: LoadedConfig<ServerConfig | AgentConfig>, program: Program): RootLog {

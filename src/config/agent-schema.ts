@@ -1,6 +1,13 @@
 import { z } from "zod";
 import * as kind from "./kinds.ts";
-import { auditSchema, logSchema, perSecond, pluginSchema, rateLimitSchema } from "./shared-schema.ts";
+import {
+  auditSchema,
+  featuresSchema,
+  logSchema,
+  perSecond,
+  pluginSchema,
+  rateLimitSchema,
+} from "./shared-schema.ts";
 
 /** Rate limits of the agent, per calling user and second. */
 export const agentRateLimits = z.strictObject({
@@ -9,6 +16,19 @@ export const agentRateLimits = z.strictObject({
   bundles: perSecond(100, "Bundle fetches and streams opened"),
   validation: perSecond(1000, "JWT-SVIDs validated"),
 });
+
+/** What Envoy asks for secrets by. SPIRE's names. */
+const sdsSchema = z
+  .strictObject({
+    default_svid_name: secretName("default", "Name of the caller's default X509-SVID"),
+    default_bundle_name: secretName("ROOTCA", "Name of the own trust domain's bundle"),
+    default_all_bundles_name: secretName("ALL", "Name of all bundles that the caller may have"),
+    disable_spiffe_cert_validation: z.boolean().default(false).meta({
+      description:
+        "Send plain CA certificates in place of Envoy's SPIFFE validator; an Envoy's node metadata may say otherwise",
+    }),
+  })
+  .prefault({});
 
 /** The configuration file of the agent. Keys are as in the file. */
 export const agentSchema = z.strictObject({
@@ -64,7 +84,19 @@ export const agentSchema = z.strictObject({
     .boolean()
     .default(false)
     .meta({ description: "Give bundles also to callers without an identity" }),
+  sds: sdsSchema,
+  features: featuresSchema,
   rate_limit: rateLimitSchema(agentRateLimits),
   audit: auditSchema,
   log: logSchema,
 });
+
+function secretName(name: string, description: string) {
+  return z
+    .string()
+    .min(1)
+    .max(256)
+    .regex(/^(?!spiffe:)[!-)+-~]+$/, "expected a name without spaces and asterisks that is no SPIFFE ID")
+    .default(name)
+    .meta({ description });
+}

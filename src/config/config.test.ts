@@ -194,6 +194,32 @@ node_attestors:
   });
 });
 
+describe("features", () => {
+  const flags = { "trust-domain": "example.org", server: "127.0.0.1:8081" };
+
+  it("are off unless a file or a repeated flag names them", () => {
+    write("features: [broker]\n");
+    for (const load of [loadAgentConfig, loadServerConfig]) {
+      const { "trust-domain": name, server } = flags;
+      const common = load === loadAgentConfig ? { "trust-domain": name, server } : { "trust-domain": name };
+      expect(load({ flags: common }).config.features).toEqual([]);
+      expect(load({ file, flags: common }).config.features).toEqual(["broker"]);
+      const both = load({ file, flags: { ...common, feature: ["wit-svid", "broker"] } });
+      expect(both.config.features).toEqual(["wit-svid", "broker"]);
+    }
+  });
+
+  it("must be known", () => {
+    write("features: [wit-svd]\n");
+    expect(linesOf(() => loadAgentConfig({ file, flags }))).toEqual([
+      `${file}: features.0: expected wit-svid or broker, got wit-svd`,
+    ]);
+    expect(linesOf(() => loadAgentConfig({ flags: { ...flags, feature: ["wit-svid", "sds"] } }))).toEqual([
+      "--feature: expected wit-svid or broker, got sds",
+    ]);
+  });
+});
+
 describe("agent configuration", () => {
   const flags = { "trust-domain": "example.org", server: "127.0.0.1:8081" };
 

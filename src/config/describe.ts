@@ -10,6 +10,8 @@ export interface ConfigFlag {
   /** What stands for the value in a usage text. */
   readonly value: string;
   readonly description: string;
+  /** Whether it may be given again, each time with one item. */
+  readonly repeatable: boolean;
 }
 
 /** Which program a configuration is for. */
@@ -26,7 +28,14 @@ export function configFlags(program: Program): readonly ConfigFlag[] {
     if (setting.flag === undefined) return [];
     const rest = defaultText(setting);
     const description = rest === "" ? setting.description : `${setting.description} (default ${rest})`;
-    return [{ name: setting.flag, value: valueName(setting), description: description.replaceAll("`", "") }];
+    return [
+      {
+        name: setting.flag,
+        value: valueName(setting),
+        description: description.replaceAll("`", ""),
+        repeatable: setting.repeatable,
+      },
+    ];
   });
 }
 
@@ -88,6 +97,7 @@ function valueName({ kind, type }: Setting): string {
   return type.includes("`")
     ? type
         .replaceAll("`", "")
+        .replace("list of ", "")
         .replaceAll(/, (or )?/g, "|")
         .replace("|table", "")
     : type.toUpperCase();

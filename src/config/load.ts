@@ -9,8 +9,8 @@ import { readYamlTable } from "./yaml-file.ts";
 export interface ConfigSource {
   /** The file named by `--config`. */
   readonly file?: string;
-  /** Values of the flags given, by their name without dashes. They win over the file. */
-  readonly flags?: Readonly<Record<string, string | undefined>>;
+  /** Values of the flags given, by their name without dashes, lists for repeatable ones. They win over the file. */
+  readonly flags?: Readonly<Record<string, string | readonly string[] | undefined>>;
 }
 
 /** A configuration that may be used, and what an operator should know about it. */
@@ -60,10 +60,11 @@ function applyFlags(
 ) {
   const applied = new Map<string, string>();
   for (const { flag, key, path, type, kind } of settings) {
-    const text = flag === undefined ? undefined : given[flag];
-    if (flag === undefined || text === undefined) continue;
+    const value = flag === undefined ? undefined : given[flag];
+    if (flag === undefined || value === undefined) continue;
     applied.set(key, flag);
-    set(document, path, isPath(kind) ? resolved(text, process.cwd()) : typed(text, type));
+    if (typeof value !== "string") set(document, path, [...value]);
+    else set(document, path, isPath(kind) ? resolved(value, process.cwd()) : typed(value, type));
   }
   return applied;
 }

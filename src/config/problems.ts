@@ -23,7 +23,8 @@ export interface ConfigOrigin {
 export function configError(problems: readonly ConfigProblem[], origin: ConfigOrigin): AssayError {
   const violations = problems.map(({ path, text }): Violation => {
     const key = keyOf(path);
-    const flag = origin.flags.get(key);
+    // An item of a list that a flag gave has the list's flag.
+    const flag = origin.flags.get(key) ?? origin.flags.get(key.replace(/\.\d+$/, ""));
     const where =
       flag === undefined
         ? [origin.file ?? "configuration", key].filter((part) => part !== "")

@@ -1,6 +1,13 @@
 import { z } from "zod";
 import * as kind from "./kinds.ts";
-import { auditSchema, logSchema, perSecond, pluginSchema, rateLimitSchema } from "./shared-schema.ts";
+import {
+  auditSchema,
+  featuresSchema,
+  logSchema,
+  perSecond,
+  pluginSchema,
+  rateLimitSchema,
+} from "./shared-schema.ts";
 
 const keyType = z.enum(["ec-p256", "ec-p384", "rsa-2048", "rsa-4096"]);
 
@@ -102,6 +109,7 @@ export const serverSchema = z.strictObject({
   jwks_uri: kind.httpsUrl().optional().meta({
     description: "Where OIDC discovery says the keys are; `/keys` of the issuer where absent",
   }),
+  features: featuresSchema,
   audit: auditSchema,
   log: logSchema,
 });

@@ -6,8 +6,10 @@ export interface Setting {
   /** Dotted; `[]` stands for any item of a list. */
   readonly key: string;
   readonly path: readonly string[];
-  /** The flag that overrides it, without dashes; `undefined` for lists, tables and what is inside lists. */
+  /** The flag that overrides it, without dashes; `undefined` for tables, what is inside lists, and most lists. */
   readonly flag: string | undefined;
+  /** Whether the flag stands for one item of a list and may be given again. */
+  readonly repeatable: boolean;
   /** What a value looks like, for people. */
   readonly type: string;
   readonly kind: Kind | undefined;
@@ -38,6 +40,8 @@ export interface JsonSchema {
   readonly bounds?: string;
   readonly derived?: string;
   readonly may_be_missing?: boolean;
+  /** The flag of a list of texts. */
+  readonly flag?: string;
 }
 
 /** The schema of a file, as data: what may be written in it, before anything is parsed. */
@@ -83,7 +87,8 @@ function settingOf(value: JsonSchema, path: readonly string[], required: boolean
   return {
     key: path.join("."),
     path,
-    flag: hasFlag ? path.join("-").replaceAll("_", "-") : undefined,
+    flag: hasFlag ? path.join("-").replaceAll("_", "-") : value.flag,
+    repeatable: value.flag !== undefined,
     type: typeOf(value),
     kind: value.kind,
     default: value.default,

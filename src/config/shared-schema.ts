@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { LOG_FORMATS, LOG_LEVELS } from "../observe/log.ts";
+import { FEATURES } from "../spiffe/features.ts";
 import * as kind from "./kinds.ts";
 
 /** Where and how a program logs; the same for both. */
@@ -30,6 +31,16 @@ export const auditSchema = z.strictObject({
     .meta({ description: "Size after which a new file is begun" }),
   keep: z.int().min(1).max(1000).default(10).meta({ description: "How many old files are kept" }),
 });
+
+/** Incubating profiles that are switched on; the same for both. */
+export const featuresSchema = z
+  .array(z.enum(FEATURES, { error: `${FEATURES.join(" or ")}` }))
+  .max(FEATURES.length)
+  .default([])
+  .meta({
+    flag: "feature",
+    description: "Incubating profiles of SPIFFE to switch on; all are off by default",
+  });
 
 /** One plugin: a built-in by its type, or another's by its module. */
 export const pluginSchema = z.strictObject({

@@ -1,4 +1,5 @@
 import type { KeyType } from "../plugin/key-manager.ts";
+import type { Feature } from "../spiffe/features.ts";
 import type { SpiffeId } from "../spiffe/id.ts";
 import type { TrustDomain } from "../spiffe/trust-domain.ts";
 
@@ -48,6 +49,8 @@ export interface ServerOptions {
   /** Host names of OIDC discovery beside that of `jwtIssuer`. */
   readonly oidcDomains: readonly string[];
   readonly jwksUri?: string | undefined;
+  /** Incubating profiles that are switched on. */
+  readonly features: readonly Feature[];
   readonly audit: {
     readonly path: string;
     readonly fsync: "never" | "always";

@@ -62,6 +62,7 @@ export class ServerBench implements AsyncDisposable {
       adminIds: [],
       metricsReaders: [],
       oidcDomains: [],
+      features: [],
       audit: { path: this.path("audit.jsonl"), fsync: "never", maxSize: 100 * 1024 * 1024, keep: 2 },
       ...this.#options,
       ...changes,
