@@ -3,6 +3,7 @@ import type { Clock } from "../clock.ts";
 import type { AuditLog } from "../observe/audit-log.ts";
 import type { Log } from "../observe/log.ts";
 import type { Metrics } from "../observe/metrics.ts";
+import type { Feature } from "../spiffe/features.ts";
 import type { TrustDomain } from "../spiffe/trust-domain.ts";
 import type { WorkloadKeyType } from "./cache/x509-signing.ts";
 import type { TrustBundleSource } from "./disk/trust-bundle.ts";
@@ -30,6 +31,8 @@ export interface AgentOptions {
   /** JWT-SVIDs kept at most; 1000 unless told. */
   readonly jwtSvidCacheSize?: number;
   readonly allowUnauthenticatedVerifiers?: boolean;
+  /** Incubating profiles that are switched on; none unless told. */
+  readonly features?: readonly Feature[];
   readonly allowedForeignJwtClaims?: readonly string[];
   /** How long one workload attestor may take; 5 s unless told. */
   readonly attestationTimeout?: number;
