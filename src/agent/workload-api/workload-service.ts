@@ -56,6 +56,17 @@ export interface JwtIdentity {
   readonly svid: JwtSvid;
 }
 
+/** A caller that was looked at once, for a conversation in which it asks for one thing after another. */
+export interface IdentifiedCaller {
+  readonly question: WorkloadQuestion;
+  /** What it has earned at a time (Unix ms), in the order of an answer; the same array where nothing changed. */
+  earned(now: number): readonly WorkloadEntry[];
+  /** @throws AssayError where nobody waits any more, or the process has ended. */
+  requireWaiting(): void;
+  /** Records that it has nothing at a time (Unix ms), and gives the error that says so. */
+  refusal(now: number): AssayError;
+}
+
 /** Bundles of an answer; the own trust domain's is first. */
 export type BundleSet = readonly SpiffeBundle[];
 
@@ -201,6 +212,20 @@ export class WorkloadService {
     const entries = this.#memo.view(selectors)(clock.now());
     const bundles = [cache.table.bundle, ...namedBundles(entries, cache.table)];
     return validateJwtSvid(token, audience, bundles, { clock, allowedForeignJwtClaims });
+  }
+
+  /**
+   * Looks at a caller on behalf of another API on the same socket. Whoever hands something over records it first.
+   * @throws AssayError `NOT_READY`, `OVERLOADED`, `CALLER_NOT_IDENTIFIED`, `WORKLOAD_ATTESTATION_FAILED`.
+   */
+  async identify(call: WorkloadCall, event: WorkloadEvent): Promise<IdentifiedCaller> {
+    const question = await this.#question(call, event);
+    return {
+      question,
+      earned: this.#memo.view(question.evidence.selectors),
+      requireWaiting: () => requireWaiting(call),
+      refusal: (now) => this.#refusal({ ...question, at: now }),
+    };
   }
 
   async #question(call: WorkloadCall, event: WorkloadEvent): Promise<WorkloadQuestion> {
