@@ -10,6 +10,7 @@ export default defineConfig({
       project("unit", ["src/**/*.test.ts", "test/unit/**/*.test.ts"], 20_000),
       project("architecture", ["test/architecture/**/*.test.ts"], 60_000),
       project("e2e", ["test/e2e/**/*.test.ts"], 120_000),
+      project("conformance", ["test/conformance/**/*.test.ts"], 120_000),
       project("interop", ["test/interop/**/*.test.ts"], 600_000),
     ],
   },
@@ -25,7 +26,7 @@ function project(name: string, include: string[], testTimeout: number) {
       environment: "node" as const,
       setupFiles: ["test/matchers.ts"],
       // Servers and sockets are shared per file; two heavy files at once would fight over two cores.
-      ...(name === "e2e" || name === "interop" ? { fileParallelism: false } : {}),
+      ...(["e2e", "conformance", "interop"].includes(name) ? { fileParallelism: false } : {}),
     },
   };
 }
