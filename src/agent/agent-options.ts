@@ -7,6 +7,7 @@ import type { Feature } from "../spiffe/features.ts";
 import type { TrustDomain } from "../spiffe/trust-domain.ts";
 import type { WorkloadKeyType } from "./cache/x509-signing.ts";
 import type { TrustBundleSource } from "./disk/trust-bundle.ts";
+import type { SdsSettings } from "./sds/sds-settings.ts";
 
 /** What an agent is told. Times in milliseconds, paths absolute. */
 export interface AgentOptions {
@@ -34,6 +35,8 @@ export interface AgentOptions {
   /** Incubating profiles that are switched on; none unless told. */
   readonly features?: readonly Feature[];
   readonly allowedForeignJwtClaims?: readonly string[];
+  /** What Envoy asks for secrets by; SPIRE's names unless told. */
+  readonly sds?: SdsSettings;
   /** How long one workload attestor may take; 5 s unless told. */
   readonly attestationTimeout?: number;
   /** How long an answer waits for an SVID that is being signed; 5 s unless told. */

@@ -50,6 +50,14 @@ function problemsOf(parsed: Parsed): readonly ConfigProblem[] {
       text: "expected another path than socket (choose another name)",
     });
   }
+  const names = [
+    parsed.sds.default_svid_name,
+    parsed.sds.default_bundle_name,
+    parsed.sds.default_all_bundles_name,
+  ];
+  if (new Set(names).size < names.length) {
+    problems.push({ path: ["sds"], text: "expected three different names (change one of them)" });
+  }
   const repeated = repeatedType(parsed.workload_attestors);
   if (repeated !== undefined) {
     problems.push({

@@ -1,4 +1,4 @@
-import { randomUUID } from "node:crypto";
+import { randomBytes, randomUUID } from "node:crypto";
 import type { Clock } from "../../clock.ts";
 import { RateLimiter } from "../../issuance/rate-limiter.ts";
 import type { WorkloadRecorder } from "../../issuance/workload/issuance-record.ts";
@@ -9,6 +9,7 @@ import type { PeerProcess } from "../../peer/identify-peer.ts";
 import type { WorkloadAttestor } from "../../plugin/workload-attestor.ts";
 import { Explain } from "../../proto/gen/assay/api/agent/v1/explain_pb.ts";
 import { Status } from "../../proto/gen/assay/api/agent/v1/status_pb.ts";
+import { SecretDiscoveryService } from "../../proto/gen/envoy/service/secret/v3/sds_pb.ts";
 import { Health } from "../../proto/gen/grpc/health/v1/health_pb.ts";
 import { SpiffeWorkloadAPI } from "../../proto/gen/spiffe/workload/workload_pb.ts";
 import { HealthBoard } from "../../rpc/health.ts";
@@ -20,6 +21,9 @@ import { statusHandlers } from "../admin/status-handlers.ts";
 import type { AgentOptions, WorkloadRateLimits } from "../agent-options.ts";
 import type { AgentCache } from "../cache/agent-cache.ts";
 import type { IdentityKeeper } from "../identity/identity-keeper.ts";
+import { sdsHandlers } from "../sds/grpc-sds.ts";
+import { DEFAULT_SDS_SETTINGS } from "../sds/sds-settings.ts";
+import { SecretSource } from "../sds/secret-source.ts";
 import type { Syncer } from "../sync/syncer.ts";
 import { admitWorkloadCall, workloadApiHandlers } from "../workload-api/grpc-workload-api.ts";
 import { createJsonWorkloadApi } from "../workload-api/json-workload-api.ts";
@@ -57,7 +61,11 @@ export async function openListeners(options: AgentListenersOptions): Promise<Age
   await using stack = new AsyncDisposableStack();
   const isReady = () => cache.synchronised;
   const state = () => (isReady() ? "serving" : "not_serving");
-  const health = new HealthBoard({ "": state, SpiffeWorkloadAPI: state });
+  const health = new HealthBoard({
+    "": state,
+    SpiffeWorkloadAPI: state,
+    [SecretDiscoveryService.typeName]: state,
+  });
   const evidence = { attestors, clock, attestationTimeout: options.attestationTimeout ?? 5000 };
   const service = new WorkloadService({
     ...evidence,
@@ -78,6 +86,22 @@ export async function openListeners(options: AgentListenersOptions): Promise<Age
     maxReceiveMessageSize: MAX_REQUEST,
   });
   workloadRpc.register(SpiffeWorkloadAPI, workloadApiHandlers(service));
+  workloadRpc.register(
+    SecretDiscoveryService,
+    sdsHandlers(
+      new SecretSource({
+        service,
+        cache,
+        clock,
+        log,
+        recorder: options.recorder,
+        settings: options.sds ?? DEFAULT_SDS_SETTINGS,
+        allowUnauthenticatedVerifiers: options.allowUnauthenticatedVerifiers ?? false,
+        signingPatience: options.signingPatience ?? 5000,
+        newNonce: () => randomBytes(8).toString("hex"),
+      }),
+    ),
+  );
   workloadRpc.register(Health, health.handlers());
   const json = stack.use(
     await createJsonWorkloadApi({ service, clock, log, version, newId: randomUUID, isReady }),
