@@ -19,6 +19,7 @@ export interface AuditRecord {
   readonly caller_uid?: number;
   readonly caller_gid?: number;
   readonly caller_path?: string;
+  readonly reference?: string;
   readonly selectors?: readonly string[];
   readonly entry_id?: string;
   readonly entry_revision?: number;
@@ -69,6 +70,7 @@ export const AUDIT_FIELDS: Readonly<Record<keyof StoredAuditRecord, AuditFieldFa
   caller_uid: number("Effective user ID of a local caller, from the kernel"),
   caller_gid: number("Effective group ID of a local caller, from the kernel"),
   caller_path: text("Executable of a local caller"),
+  reference: text("What the caller named another workload by, where it asked in its place"),
   selectors: list("Selectors that attestation found, `type:value`"),
   entry_id: text("Registration entry that earned the identity, or was changed"),
   entry_revision: number("Revision of that entry"),

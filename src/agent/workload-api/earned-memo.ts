@@ -17,18 +17,23 @@ export class EarnedMemo {
 
   /**
    * What these selectors earn, at any time (Unix ms) it is asked: entries in the order of an answer, hints unique; the same
-   * array as before where nothing changed.
+   * array as before where nothing changed. `referred` where one asks in place of another.
    */
-  view(selectors: readonly Selector[]): (now: number) => readonly WorkloadEntry[] {
-    const key = JSON.stringify(selectors.map(formatSelector));
-    return (now) => this.#earned(key, selectors, now);
+  view(selectors: readonly Selector[], referred = false): (now: number) => readonly WorkloadEntry[] {
+    const key = JSON.stringify([referred, ...selectors.map(formatSelector)]);
+    return (now) => this.#earned(key, selectors, now, referred);
   }
 
-  #earned(key: string, selectors: readonly Selector[], now: number): readonly WorkloadEntry[] {
+  #earned(
+    key: string,
+    selectors: readonly Selector[],
+    now: number,
+    referred: boolean,
+  ): readonly WorkloadEntry[] {
     const known = this.#known.get(key);
     const { version } = this.#table;
     if (known?.version === version && now < known.until) return known.entries;
-    const found = withUniqueHints(earnedEntries(selectors, this.#table.index, now));
+    const found = withUniqueHints(earnedEntries(selectors, this.#table.index, now, referred));
     const same =
       known !== undefined &&
       known.entries.length === found.length &&

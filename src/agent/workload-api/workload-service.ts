@@ -8,20 +8,33 @@ import type { Clock } from "../../clock.ts";
 import { AssayError, toAssayError } from "../../errors/assay-error.ts";
 import type { RateLimiter } from "../../issuance/rate-limiter.ts";
 import type { DeliveredSvid, WorkloadRecorder } from "../../issuance/workload/issuance-record.ts";
-import { judge, type WorkloadEvent, type WorkloadQuestion } from "../../issuance/workload/verdict.ts";
+import {
+  isReferred,
+  judge,
+  type WorkloadEvent,
+  type WorkloadQuestion,
+} from "../../issuance/workload/verdict.ts";
 import type { WorkloadEntry } from "../../issuance/workload/workload-entry.ts";
 import { parseAudiences } from "../../spiffe/audience.ts";
-import type { SpiffeBundle } from "../../spiffe/bundle.ts";
 import { parseSpiffeId, type SpiffeId } from "../../spiffe/id.ts";
 import type { JwtSvid } from "../../spiffe/svid.ts";
 import type { AgentCache } from "../cache/agent-cache.ts";
 import { keyIdOf } from "../cache/jwt-cache.ts";
+import { type BundleKind, type BundleState, bundleState, sameBundleState } from "./bundle-state.ts";
 import { ChangeWaiter } from "./change-waiter.ts";
 import { Demand } from "./demand.ts";
 import { EarnedMemo } from "./earned-memo.ts";
 import { jtiOf } from "./jti.ts";
 import { type ValidatedJwtSvid, validateJwtSvid } from "./validate-jwt-svid.ts";
-import { type EvidenceOptions, executableOf, gatherEvidence, type WorkloadCall } from "./workload-call.ts";
+import {
+  type AnyWorkloadCall,
+  askerOf,
+  type EvidenceOptions,
+  evidenceOf,
+  isReferredCall,
+  requireWaiting,
+  type WorkloadCall,
+} from "./workload-call.ts";
 import { namedBundles, sameX509State, withdraws, type X509State, x509State } from "./x509-state.ts";
 
 /** What answering needs. */
@@ -67,9 +80,6 @@ export interface IdentifiedCaller {
   refusal(now: number): AssayError;
 }
 
-/** Bundles of an answer; the own trust domain's is first. */
-export type BundleSet = readonly SpiffeBundle[];
-
 /** The Workload API without a protocol. Streams never end by themselves: they fail with why they ended. */
 export class WorkloadService {
   readonly #options: WorkloadServiceOptions;
@@ -85,12 +95,13 @@ export class WorkloadService {
    * there, for a while; then what is there will do if the default identity is among it.
    * @throws AssayError `NO_IDENTITY_ISSUED` as soon as the caller has none, `NOT_READY` and others that pass.
    */
-  async *watchX509Svids(call: WorkloadCall): AsyncGenerator<X509State, never, undefined> {
+  async *watchX509Svids(call: AnyWorkloadCall): AsyncGenerator<X509State, never, undefined> {
     const { cache, clock, recorder, signingPatience } = this.#options;
     const question = await this.#question(call, "x509_svid.issue");
-    const earned = this.#memo.view(question.evidence.selectors);
+    const earned = this.#memo.view(question.evidence.selectors, isReferred(question));
     using waiter = new ChangeWaiter(cache.bell, call.signal, clock);
     using demand = new Demand(cache.x509);
+    const mayHaveNone = isReferredCall(call) && call.mayHaveNone === true;
     const handedOver = new Set<unknown>();
     let last: X509State | undefined;
     let missingSince: number | undefined;
@@ -98,7 +109,7 @@ export class WorkloadService {
       requireWaiting(call);
       const now = clock.now();
       const entries = earned(now);
-      if (entries.length === 0) throw this.#refusal({ ...question, at: now });
+      if (entries.length === 0 && !mayHaveNone) throw this.#refusal({ ...question, at: now });
       demand.follow(entries);
       const state = x509State(entries, cache);
       missingSince = state.missing.length === 0 ? undefined : (missingSince ?? now);
@@ -110,6 +121,7 @@ export class WorkloadService {
       }
       if (!isServable(state, entries, last)) throw this.#notSigned({ ...question, at: now }, state);
       if (!sameX509State(last, state)) {
+        if (entries.length === 0 && last?.identities.length !== 0) this.#refusal({ ...question, at: now });
         const fresh = state.identities.filter(({ svid }) => !handedOver.has(svid));
         recorder.delivered({ ...question, at: now }, fresh.map(deliveredX509));
         handedOver.clear();
@@ -128,31 +140,31 @@ export class WorkloadService {
    * @throws AssayError as `watchX509Svids`.
    */
   async *watchBundles(
-    call: WorkloadCall,
-    event: "x509_bundles.read" | "jwt_bundles.read",
-  ): AsyncGenerator<BundleSet, never, undefined> {
+    call: AnyWorkloadCall,
+    kind: BundleKind,
+  ): AsyncGenerator<BundleState, never, undefined> {
     const { cache, clock, recorder } = this.#options;
-    const question = await this.#question(call, event);
-    const earned = this.#memo.view(question.evidence.selectors);
+    const question = await this.#question(call, BUNDLE_EVENTS[kind]);
+    const earned = this.#memo.view(question.evidence.selectors, isReferred(question));
     using waiter = new ChangeWaiter(cache.bell, call.signal, clock);
-    let last: BundleSet | undefined;
+    let last: BundleState | undefined;
     for (;;) {
       requireWaiting(call);
       const now = clock.now();
       const entries = earned(now);
-      if (entries.length === 0 && !this.#options.allowUnauthenticatedVerifiers) {
+      const mayDoWithout = this.#options.allowUnauthenticatedVerifiers && !isReferredCall(call);
+      if (entries.length === 0 && !mayDoWithout) {
         throw this.#refusal({ ...question, at: now });
       }
-      const bundles = [cache.table.bundle, ...namedBundles(entries, cache.table)];
-      const same = last?.length === bundles.length && last.every((bundle, i) => bundle === bundles[i]);
-      if (!same) {
-        const names = bundles.map(({ trustDomain }) => trustDomain);
+      const state = bundleState(kind, entries, cache.table);
+      if (!sameBundleState(kind, last, state)) {
+        const names = state.bundles.map(({ trustDomain }) => trustDomain);
         // What is decided is whose bundles the caller may have; that their keys change is no decision about it.
-        if (last?.map(({ trustDomain }) => trustDomain).join() !== names.join()) {
+        if (last?.bundles.map(({ trustDomain }) => trustDomain).join() !== names.join()) {
           recorder.bundlesDelivered({ ...question, at: now }, names);
         }
-        last = bundles;
-        yield bundles;
+        last = state;
+        yield state;
         continue;
       }
       await waiter.next(Number.POSITIVE_INFINITY);
@@ -165,7 +177,7 @@ export class WorkloadService {
    * @throws AssayError `INVALID_AUDIENCE`, `INVALID_SPIFFE_ID`, `NO_IDENTITY_ISSUED`, and others that pass.
    */
   async fetchJwtSvids(
-    call: WorkloadCall,
+    call: AnyWorkloadCall,
     audience: readonly string[],
     wanted: string,
   ): Promise<readonly JwtIdentity[]> {
@@ -228,12 +240,11 @@ export class WorkloadService {
     };
   }
 
-  async #question(call: WorkloadCall, event: WorkloadEvent): Promise<WorkloadQuestion> {
+  async #question(call: AnyWorkloadCall, event: WorkloadEvent): Promise<WorkloadQuestion> {
     const { clock, newId, recorder } = this.#options;
     this.#limit(call, LIMITS[event]);
     const evidence = await this.#evidence(call);
-    const { pid, uid, gid } = call.caller;
-    const path = await executableOf(pid);
+    const asker = await askerOf(call);
     requireWaiting(call);
     const agentId = this.#options.agentId();
     const question: WorkloadQuestion = {
@@ -242,7 +253,7 @@ export class WorkloadService {
       at: clock.now(),
       event,
       evidence,
-      process: path === undefined ? { pid, uid, gid } : { pid, uid, gid, path },
+      ...asker,
       ...(agentId === undefined ? {} : { agentId }),
     };
     if (evidence.answered > 0) return question;
@@ -252,9 +263,9 @@ export class WorkloadService {
       : recorder.refused(question, verdict);
   }
 
-  #limit({ caller }: WorkloadCall, kind: keyof WorkloadLimiters): void {
+  #limit(call: AnyWorkloadCall, kind: keyof WorkloadLimiters): void {
     try {
-      this.#options.limiters?.[kind].take(`${caller.uid}`);
+      this.#options.limiters?.[kind].take(isReferredCall(call) ? call.asker.spiffeId : `${call.caller.uid}`);
     } catch {
       // Unavailable is what clients of the Workload API come back from (Workload Endpoint §6).
       throw new AssayError("OVERLOADED", "the caller asks too often");
@@ -262,11 +273,11 @@ export class WorkloadService {
   }
 
   /** @throws AssayError `NOT_READY` while entries are not known: a workload may then not be told that it has none. */
-  async #evidence(call: WorkloadCall) {
+  async #evidence(call: AnyWorkloadCall) {
     if (!this.#options.cache.synchronised) {
       throw new AssayError("NOT_READY", "the agent has not heard from its server yet");
     }
-    return gatherEvidence(call.caller, this.#options, call.signal);
+    return evidenceOf(call, this.#options);
   }
 
   #refusal(question: WorkloadQuestion): AssayError {
@@ -291,17 +302,10 @@ function isServable(
   entries: readonly WorkloadEntry[],
   last: X509State | undefined,
 ): boolean {
+  if (entries.length === 0) return true;
   if (state.bundle.x509Authorities.length === 0) return false;
   const [first] = state.identities;
   return first !== undefined && (last !== undefined || first.entry.id === entries[0]?.id);
-}
-
-/** Nothing is prepared for a caller that has gone, or whose process has ended and left its socket to another. */
-function requireWaiting({ caller, signal }: WorkloadCall): void {
-  signal.throwIfAborted();
-  if (!caller.isAlive()) {
-    throw new AssayError("CALLER_NOT_IDENTIFIED", `process ${caller.pid} has ended`);
-  }
 }
 
 function deliveredX509({ entry, svid }: X509State["identities"][number]): DeliveredSvid {

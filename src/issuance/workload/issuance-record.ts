@@ -102,17 +102,19 @@ export class WorkloadRecorder {
   }
 
   #common(question: WorkloadQuestion, event: AuditEvent) {
-    const { process, evidence } = question;
+    const { process, evidence, referral } = question;
     return {
       event,
       decision_id: this.#options.newId(),
       request_id: question.requestId,
       method: question.method,
-      caller_pid: process.pid,
-      caller_uid: process.uid,
-      caller_gid: process.gid,
       selectors: evidence.selectors.map(formatSelector),
-      ...(process.path === undefined ? {} : { caller_path: process.path }),
+      ...(process === undefined
+        ? {}
+        : { caller_pid: process.pid, caller_uid: process.uid, caller_gid: process.gid }),
+      ...(process?.path === undefined ? {} : { caller_path: process.path }),
+      ...(referral === undefined ? {} : { caller_id: referral.askerId, reference: referral.reference }),
+      ...(referral === undefined || referral.address === "" ? {} : { caller_address: referral.address }),
       ...(question.agentId === undefined ? {} : { agent_id: question.agentId }),
       ...(question.audience === undefined ? {} : { audience: question.audience }),
     };

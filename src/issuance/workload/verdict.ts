@@ -29,6 +29,16 @@ export interface WorkloadEvidence {
   readonly faults: readonly { readonly attestor: string; readonly detail: string }[];
 }
 
+/** One who asks about another workload, in place of it. */
+export interface Referral {
+  /** SPIFFE ID that the one who asks has proved. */
+  readonly askerId: SpiffeId;
+  /** Its network address without port; empty on a Unix socket. */
+  readonly address: string;
+  /** What it named the other by, as the audit log shows it. */
+  readonly reference: string;
+}
+
 /** One question to decide. */
 export interface WorkloadQuestion {
   /** Names the call; all decisions of one call or stream carry it. */
@@ -40,8 +50,12 @@ export interface WorkloadQuestion {
   /** Unix milliseconds. */
   readonly at: number;
   readonly event: WorkloadEvent;
-  readonly process: CallerProcess;
+  /** The process that asks, where the kernel named it. */
+  readonly process?: CallerProcess;
+  /** What was found about the workload that the answer is for: the one that asks, unless there is a referral. */
   readonly evidence: WorkloadEvidence;
+  /** Present where one asks in place of another. */
+  readonly referral?: Referral;
   /** Only this identity is asked for. */
   readonly wanted?: SpiffeId;
   /** Audiences of a JWT-SVID, in the order asked for. */
@@ -76,7 +90,7 @@ export function judge(question: WorkloadQuestion, index: WorkloadEntryIndex): Ve
       nearMisses: [],
     };
   }
-  const earned = earnedEntries(evidence.selectors, index, question.at);
+  const earned = earnedEntries(evidence.selectors, index, question.at, isReferred(question));
   const asked = wanted === undefined ? earned : earned.filter((entry) => entry.spiffeId === wanted);
   if (asked.length > 0) return { granted: true, entries: withUniqueHints(asked) };
   return {
@@ -89,16 +103,18 @@ export function judge(question: WorkloadQuestion, index: WorkloadEntryIndex): Ve
 
 /**
  * Entries that these selectors earn over the Workload API at this time (Unix milliseconds), in the order of the
- * answer. Expired entries earn nothing; entries whose SVID goes to an external store are not served here.
+ * answer. Expired entries earn nothing; entries whose SVID goes to an external store are not served here. Where one asks
+ * in place of another, entries that give power over the server (`admin`, `downstream`) earn nothing either.
  */
 export function earnedEntries(
   selectors: readonly Selector[],
   index: WorkloadEntryIndex,
   at: number,
+  referred = false,
 ): readonly WorkloadEntry[] {
   return index
     .match(selectors)
-    .filter((entry) => isServed(entry, at))
+    .filter((entry) => isServed(entry, at) && !(referred && isPowerful(entry)))
     .toSorted(byAge);
 }
 
@@ -116,12 +132,21 @@ export function withUniqueHints(entries: readonly WorkloadEntry[]): readonly Wor
   });
 }
 
+/** Whether one asks in place of another. */
+export function isReferred({ referral }: Pick<WorkloadQuestion, "referral">): boolean {
+  return referral !== undefined;
+}
+
+function isPowerful({ admin, downstream }: WorkloadEntry): boolean {
+  return admin || downstream;
+}
+
 function isServed(entry: WorkloadEntry, at: number): boolean {
   return !entry.storeSvid && (entry.expiresAt === 0 || entry.expiresAt * 1000 > at);
 }
 
 function denialDetail(
-  { evidence, wanted, at }: WorkloadQuestion,
+  { evidence, wanted, at, referral }: WorkloadQuestion,
   index: WorkloadEntryIndex,
   earned: readonly WorkloadEntry[],
 ): string {
@@ -129,6 +154,9 @@ function denialDetail(
   const matched = index.match(evidence.selectors);
   if (matched.some((entry) => !isServed(entry, at))) {
     return "every entry that matches has expired or is served by an external store";
+  }
+  if (referral !== undefined && matched.some(isPowerful)) {
+    return "every entry that matches is flagged admin or downstream and is given to nobody but its own workload";
   }
   return "no registration entry matches the selectors";
 }
