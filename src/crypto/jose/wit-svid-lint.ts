@@ -1,0 +1,99 @@
+import { AssayError } from "../../errors/assay-error.ts";
+import { readSpki } from "../spki.ts";
+import { jwkToSpki } from "./jwk.ts";
+import { type JsonObject, parseJsonObject } from "./strict-json.ts";
+import { fitsKeyType, svidAlgorithmOf } from "./svid-algorithms.ts";
+
+/** What a WIT-SVID was ordered to say. Times are Unix seconds. */
+export interface WitSvidOrdered {
+  readonly spiffeId: string;
+  /** DER SubjectPublicKeyInfo of the holder's key. */
+  readonly publicKey: Uint8Array;
+  readonly keyAlgorithm: string;
+  readonly keyId: string;
+  /** Algorithm of the authority's key. */
+  readonly algorithm: string;
+  readonly issuedAt: number;
+  readonly expiresAt: number;
+  readonly authorityNotAfter: number;
+  readonly jti: string;
+}
+
+/** A rule of the profile that a token breaks. */
+export interface WitSvidFinding {
+  /** The section of WIT-SVID, or `order`. */
+  readonly rule: string;
+  readonly detail: string;
+}
+
+/**
+ * Reads the bytes that are about to be signed as somebody would who does not know how they were made, and compares
+ * them with the profile and with what was ordered. Nothing is signed that has a finding.
+ */
+export function lintWitSvidInput(input: Uint8Array, ordered: WitSvidOrdered): readonly WitSvidFinding[] {
+  const findings: WitSvidFinding[] = [];
+  const expect = (holds: boolean, rule: string, detail: string) => {
+    if (!holds) findings.push({ rule, detail });
+  };
+  const [header, claims, ...more] = Buffer.from(input).toString("latin1").split(".").map(read);
+  if (header === undefined || claims === undefined || more.length > 0) {
+    return [{ rule: "§2", detail: "token must be a header and claims, each a JSON object in base64url" }];
+  }
+  expect(sameMembers(header, ["alg", "kid", "typ"]), "§2.4", "header must have alg, kid and typ alone");
+  expect(header["kid"] === ordered.keyId && ordered.keyId !== "", "§2.1", "kid must be the authority's");
+  expect(header["typ"] === "wit+jwt", "§2.2", "typ must be wit+jwt");
+  expect(
+    header["alg"] === ordered.algorithm && svidAlgorithmOf(ordered.algorithm) !== undefined,
+    "§2.3",
+    "alg must be the authority's",
+  );
+  expect(
+    sameMembers(claims, ["sub", "exp", "iat", "jti", "cnf"]),
+    "§4",
+    "claims must be sub, exp, iat, jti and cnf alone",
+  );
+  expect(claims["sub"] === ordered.spiffeId, "§3.1", "sub must be the SPIFFE ID ordered");
+  const { exp, iat } = claims;
+  expect(exp === ordered.expiresAt, "§3.4", "exp must be as ordered");
+  expect(ordered.expiresAt <= ordered.authorityNotAfter, "§3.4", "exp must not be after the authority's end");
+  expect(iat === ordered.issuedAt && ordered.issuedAt < ordered.expiresAt, "§3.6", "iat must be before exp");
+  expect(claims["jti"] === ordered.jti && ordered.jti !== "", "§3.3", "jti must be as ordered");
+  const detail = confirmationFault(claims["cnf"], ordered);
+  if (detail !== undefined) findings.push({ rule: "§3.2", detail });
+  return findings;
+}
+
+function confirmationFault(cnf: unknown, { publicKey, keyAlgorithm }: WitSvidOrdered): string | undefined {
+  if (!isObject(cnf) || !sameMembers(cnf, ["jwk"])) return "cnf must have a jwk alone";
+  const jwk = cnf["jwk"];
+  if (!isObject(jwk)) return "cnf.jwk must be an object";
+  const members = jwk["kty"] === "RSA" ? ["kty", "n", "e", "alg"] : ["kty", "crv", "x", "y", "alg"];
+  if (!sameMembers(jwk, members)) return `cnf.jwk must have ${members.join(", ")} alone`;
+  const algorithm = svidAlgorithmOf(keyAlgorithm);
+  if (algorithm === undefined || jwk["alg"] !== algorithm) return "cnf.jwk.alg must be as ordered";
+  try {
+    const spki = jwkToSpki(jwk);
+    if (Buffer.compare(spki, publicKey) !== 0) return "cnf.jwk must be the key ordered";
+    return fitsKeyType(algorithm, readSpki(spki, "INVALID_BUNDLE").keyType)
+      ? undefined
+      : "cnf.jwk.alg must fit the key";
+  } catch (error) {
+    return `cnf.jwk: ${error instanceof AssayError ? error.detail : "no key"}`;
+  }
+}
+
+function read(part: string): JsonObject | undefined {
+  const bytes = Buffer.from(part, "base64url");
+  if (bytes.toString("base64url") !== part) return undefined;
+  const value = parseJsonObject(bytes);
+  return typeof value === "string" ? undefined : value;
+}
+
+function sameMembers(value: JsonObject, names: readonly string[]): boolean {
+  const members = Object.keys(value);
+  return members.length === names.length && names.every((name) => members.includes(name));
+}
+
+function isObject(value: unknown): value is JsonObject {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
