@@ -19,8 +19,8 @@ import type { AdmittedCaller, ServerPeer } from "./call.ts";
 import { registerServices, type ServiceParts } from "./grpc/services.ts";
 import type { Health } from "./health.ts";
 import type { ServerLimits } from "./limits.ts";
-import type { ClientSvidVerifier } from "./listeners/client-svid.ts";
-import { TlsListener } from "./listeners/tls-listener.ts";
+import type { ClientSvidVerifier } from "../endpoint/client-svid.ts";
+import { TlsListener } from "../endpoint/tls-listener.ts";
 import type { Operations } from "./operations/operations.ts";
 import type { ServerOptions } from "./options.ts";
 import type { RunningServer } from "./running-server.ts";
@@ -90,7 +90,7 @@ export async function openFaces(parts: FaceParts): Promise<Faces> {
   };
   const api = stack.use(
     await TlsListener.open({
-      ...options.listen,
+      address: options.listen,
       alpn: ["h2"],
       credential: parts.svid.credential,
       verifier: parts.verifier,
@@ -100,7 +100,7 @@ export async function openFaces(parts: FaceParts): Promise<Faces> {
   );
   const webListener = stack.use(
     await TlsListener.open({
-      ...options.webListen,
+      address: options.webListen,
       alpn: ["http/1.1"],
       credential: parts.svid.credential,
       verifier: parts.verifier,

@@ -3,7 +3,7 @@ import { generateEcKeyPair } from "../crypto/keys.ts";
 import { toPem } from "../crypto/pem.ts";
 import type { IssuedX509Svid, Signing } from "../signing/signing.ts";
 import type { SpiffeId } from "../spiffe/id.ts";
-import type { ServerCredential } from "./listeners/tls-listener.ts";
+import type { ServerCredential } from "../endpoint/tls-listener.ts";
 
 /** What the server's own SVID stands on. */
 export interface ServerSvidOptions {

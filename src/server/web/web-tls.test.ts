@@ -8,8 +8,8 @@ import { OPERATOR, sampleBundle, webBench, type WebBench } from "../../../test/f
 import type { Certificate } from "../../crypto/certificate-reader.ts";
 import { toPem } from "../../crypto/pem.ts";
 import type { Caller } from "../../issuance/caller.ts";
-import { createClientSvidVerifier } from "../listeners/client-svid.ts";
-import { TlsListener } from "../listeners/tls-listener.ts";
+import { createClientSvidVerifier } from "../../endpoint/client-svid.ts";
+import { TlsListener } from "../../endpoint/tls-listener.ts";
 
 interface Root {
   readonly certificate: Certificate;
@@ -35,8 +35,7 @@ describe("the web port over TLS", () => {
     });
     const server = svidOf("spiffe://example.org/spire/server");
     listener = await TlsListener.open({
-      host: "127.0.0.1",
-      port: 0,
+      address: { host: "127.0.0.1", port: 0 },
       alpn: ["http/1.1"],
       credential: { certificateChain: server.cert, privateKey: server.key },
       verifier: createClientSvidVerifier({ clock: bench.clock, bundleOf: () => bundle }),

@@ -1,13 +1,21 @@
 import type { DetailedPeerCertificate, TLSSocket } from "node:tls";
-import { type Clock, unixSeconds } from "../../clock.ts";
-import { type Certificate, readCertificate } from "../../crypto/certificate-reader.ts";
-import { serialToHex } from "../../crypto/random.ts";
-import { parseX509Svid, validateX509Svid } from "../../crypto/x509-svid.ts";
-import { AssayError } from "../../errors/assay-error.ts";
-import type { CallerSvid } from "../../issuance/caller.ts";
-import type { SpiffeBundle } from "../../spiffe/bundle.ts";
-import { type SpiffeId, trustDomainOf } from "../../spiffe/id.ts";
-import type { TrustDomain } from "../../spiffe/trust-domain.ts";
+import { type Clock, unixSeconds } from "../clock.ts";
+import { type Certificate, readCertificate } from "../crypto/certificate-reader.ts";
+import { serialToHex } from "../crypto/random.ts";
+import { parseX509Svid, validateX509Svid } from "../crypto/x509-svid.ts";
+import { AssayError } from "../errors/assay-error.ts";
+import type { SpiffeBundle } from "../spiffe/bundle.ts";
+import { type SpiffeId, trustDomainOf } from "../spiffe/id.ts";
+import type { TrustDomain } from "../spiffe/trust-domain.ts";
+
+/** A verified client SVID. */
+export interface ClientSvid {
+  readonly spiffeId: SpiffeId;
+  /** Lower-case hex. */
+  readonly serial: string;
+  /** Unix seconds. */
+  readonly notAfter: number;
+}
 
 /** Checks client certificates as X509-SVIDs, at the handshake and again whenever a bundle has changed. */
 export interface ClientSvidVerifier {
@@ -25,7 +33,7 @@ export interface VerifiedSvid {
    * depends on who asks for what.
    * @throws AssayError `CALLER_NOT_IDENTIFIED` where its authority has left the bundle.
    */
-  current(): CallerSvid;
+  current(): ClientSvid;
 }
 
 /** What the verifier needs. */
@@ -35,7 +43,7 @@ export interface ClientSvidVerifierOptions {
   readonly bundleOf: (trustDomain: TrustDomain) => SpiffeBundle | undefined;
 }
 
-/** Makes the verifier of one server. */
+/** Makes the verifier of one listener. */
 export function createClientSvidVerifier(options: ClientSvidVerifierOptions): ClientSvidVerifier {
   const { clock, bundleOf } = options;
   const rootsByBundle = new WeakMap<SpiffeBundle, readonly Certificate[]>();
@@ -45,9 +53,9 @@ export function createClientSvidVerifier(options: ClientSvidVerifierOptions): Cl
       const { chain, spiffeId } = readChain(der);
       const trustDomain = trustDomainOf(spiffeId);
       let verifiedWith: SpiffeBundle | undefined;
-      let svid: CallerSvid | undefined;
+      let svid: ClientSvid | undefined;
 
-      const current = (): CallerSvid => {
+      const current = (): ClientSvid => {
         const bundle = bundleOf(trustDomain);
         if (svid !== undefined && bundle === verifiedWith) return svid;
         if (bundle === undefined) {
@@ -69,8 +77,8 @@ export function createClientSvidVerifier(options: ClientSvidVerifierOptions): Cl
     chain: readonly Certificate[],
     bundle: SpiffeBundle,
     spiffeId: SpiffeId,
-    known: CallerSvid | undefined,
-  ): CallerSvid {
+    known: ClientSvid | undefined,
+  ): ClientSvid {
     const now = unixSeconds(clock);
     // A connection may outlive its SVID; whether the chain is trusted is then asked for the time it was valid.
     const at = known === undefined ? now : Math.min(now, known.notAfter);

@@ -1,9 +1,9 @@
 import { constants } from "node:crypto";
 import { type AddressInfo, createConnection } from "node:net";
 import { createServer, type Server, type TLSSocket } from "node:tls";
-import { AssayError } from "../../errors/assay-error.ts";
-import type { Caller } from "../../issuance/caller.ts";
-import { type ClientSvidVerifier, peerChain } from "./client-svid.ts";
+import { AssayError } from "../errors/assay-error.ts";
+import { listenOnSocket } from "../files/socket-path.ts";
+import { type ClientSvid, type ClientSvidVerifier, peerChain } from "./client-svid.ts";
 
 /** Certificate and key that the listener shows, as PEM. */
 export interface ServerCredential {
@@ -18,24 +18,38 @@ export interface TlsConnection {
   readonly peer: TlsPeer;
 }
 
+/** What the transport proves about a caller. */
+export interface TlsCaller {
+  /** Network address without port; empty on a Unix socket. */
+  readonly address: string;
+  /** The X509-SVID that the caller proved possession of, if it showed one. */
+  readonly svid?: ClientSvid;
+}
+
 /** Who is at the other end of a TLS connection. Asked at every call: bundles change while connections live. */
 export interface TlsPeer {
   /**
    * The caller as it is now.
    * @throws AssayError `CALLER_NOT_IDENTIFIED` where the SVID shown no longer chains to the bundle.
    */
-  caller(): Caller;
+  caller(): TlsCaller;
 }
+
+/** Where a TLS listener is: a port (0 takes a free one), or a Unix socket with its permission bits. */
+export type TlsAddress =
+  | { readonly host: string; readonly port: number }
+  | { readonly path: string; readonly mode: number };
 
 /** What a TLS listener is made of. */
 export interface TlsListenerOptions {
-  readonly host: string;
-  /** 0 takes a free one. */
-  readonly port: number;
+  readonly address: TlsAddress;
   /** Protocols offered, first preferred: `h2` for gRPC, also `http/1.1` for the web. */
   readonly alpn: readonly string[];
-  readonly credential: ServerCredential;
+  /** What is shown; absent while there is nothing to show: handshakes fail then. */
+  readonly credential: ServerCredential | undefined;
   readonly verifier: ClientSvidVerifier;
+  /** Whether a client without a certificate is refused; false unless told. */
+  readonly requireSvid?: boolean;
   /** Takes over each connection whose handshake is done and whose client SVID, if any, is good. */
   readonly onConnection: (connection: TlsConnection) => void;
   /** Told of handshakes that failed; the text names no secret. */
@@ -43,7 +57,7 @@ export interface TlsListenerOptions {
 }
 
 /**
- * A TCP listener with TLS 1.2 or later that asks for a client certificate, does not require one, and checks the one
+ * A listener with TLS 1.2 or later, on a port or a Unix socket, that asks for a client certificate and checks the one
  * it is shown as an X509-SVID.
  *
  * Sessions are never resumed: a resumed session would skip the check of a client's chain and so outlive a revoked
@@ -74,22 +88,28 @@ export class TlsListener implements AsyncDisposable {
   static async open(options: TlsListenerOptions): Promise<TlsListener> {
     const listener = new TlsListener(options);
     const server = listener.#server;
-    await new Promise<void>((resolve, reject) => {
-      server.once("error", (error: NodeJS.ErrnoException) => reject(listenError(options, error.code, error)));
-      server.listen({ host: options.host, port: options.port, backlog: BACKLOG }, resolve);
-    });
-    server.removeAllListeners("error");
+    const { address } = options;
+    if ("path" in address) await listenOnSocket(server, address.path, { mode: address.mode });
+    else {
+      await new Promise<void>((resolve, reject) => {
+        server.once("error", (error: NodeJS.ErrnoException) =>
+          reject(listenError(address, error.code, error)),
+        );
+        server.listen({ ...address, backlog: BACKLOG }, resolve);
+      });
+      server.removeAllListeners("error");
+    }
     server.on("error", (error) => options.onRefused?.("", error.message));
     return listener;
   }
 
-  /** The address the listener has, with the port the system chose if 0 was asked for. */
+  /** The address of a port, with the number the system chose if 0 was asked for. */
   get address(): AddressInfo {
     return this.#server.address() as AddressInfo;
   }
 
   /** Shows another certificate from the next handshake on; connections that are open keep theirs. */
-  setCredential(credential: ServerCredential): void {
+  setCredential(credential: ServerCredential | undefined): void {
     this.#server.setSecureContext(contextOptions(credential));
   }
 
@@ -110,7 +130,10 @@ export class TlsListener implements AsyncDisposable {
     try {
       const chain = peerChain(socket);
       if (chain === undefined) {
-        const caller: Caller = { address };
+        if (this.#options.requireSvid === true) {
+          throw new AssayError("CALLER_NOT_IDENTIFIED", "client SVID: none was shown");
+        }
+        const caller: TlsCaller = { address };
         this.#options.onConnection({ socket, peer: { caller: () => caller } });
         return;
       }
@@ -149,10 +172,9 @@ export async function requireFreePort(address: {
   if (isTaken) throw listenError(address, "EADDRINUSE");
 }
 
-function contextOptions(credential: ServerCredential) {
+function contextOptions(credential: ServerCredential | undefined) {
   return {
-    cert: credential.certificateChain,
-    key: credential.privateKey,
+    ...(credential === undefined ? {} : { cert: credential.certificateChain, key: credential.privateKey }),
     minVersion: "TLSv1.2" as const,
     secureOptions: constants.SSL_OP_NO_TICKET | constants.SSL_OP_NO_RENEGOTIATION,
     sessionTimeout: 1,

@@ -10,14 +10,14 @@ import {
   makeKey,
   type TestCertificate,
   type TestKey,
-} from "../../../test/fakes/certificates.ts";
-import { makeCsr } from "../../../test/fakes/issuance-csr.ts";
-import { TestAgent } from "../../../test/fakes/server-agent.ts";
-import { ServerBench } from "../../../test/fakes/server-bench.ts";
-import { readCertificate } from "../../crypto/certificate-reader.ts";
-import { toPem } from "../../crypto/pem.ts";
-import { Bundle } from "../../proto/gen/spire/api/server/bundle/v1/bundle_pb.ts";
-import { Entry } from "../../proto/gen/spire/api/server/entry/v1/entry_pb.ts";
+} from "../../test/fakes/certificates.ts";
+import { makeCsr } from "../../test/fakes/issuance-csr.ts";
+import { TestAgent } from "../../test/fakes/server-agent.ts";
+import { ServerBench } from "../../test/fakes/server-bench.ts";
+import { readCertificate } from "../crypto/certificate-reader.ts";
+import { toPem } from "../crypto/pem.ts";
+import { Bundle } from "../proto/gen/spire/api/server/bundle/v1/bundle_pb.ts";
+import { Entry } from "../proto/gen/spire/api/server/entry/v1/entry_pb.ts";
 
 let bench: ServerBench;
 let agent: TestAgent;
