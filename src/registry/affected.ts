@@ -34,6 +34,7 @@ export function agentsAffectedBy(directory: Directory, changes: readonly Registr
         break;
       case "authority":
         break;
+      case "federation_relationship":
     }
   }
   return { everyone, agents: walk.agents };

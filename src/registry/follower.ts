@@ -99,6 +99,9 @@ export class Follower {
       ...this.#nodeChanges(nodeIds, nodes),
       ...this.#entryChanges(entryIds, entries),
     ];
+      ...[...new Set(keys("federation_relationship") as TrustDomain[])].map(
+        (trustDomain): RegistryChange => ({ kind: "federation_relationship", trustDomain }),
+      ),
     this.#sequence = last.sequence;
     if (changes.length > 0) this.#emit(changes, this.#sequence);
   }

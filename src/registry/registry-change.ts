@@ -23,4 +23,6 @@ export type RegistryChange =
       readonly before: SpiffeBundle | undefined;
       readonly after: SpiffeBundle | undefined;
     }
-  | { readonly kind: "authority"; readonly id: string };
+  | { readonly kind: "crl"; readonly trustDomain: TrustDomain }
+  | { readonly kind: "authority"; readonly id: string }
+  | { readonly kind: "federation_relationship"; readonly trustDomain: TrustDomain };

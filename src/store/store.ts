@@ -13,6 +13,7 @@ import type {
   EntryContent,
   EntryRecord,
   JoinTokenRecord,
+  FederationRelationshipRecord,
   JoinTokenUse,
   NodeRecord,
 } from "./records.ts";
@@ -28,6 +29,7 @@ export interface Store extends AsyncDisposable {
   readonly joinTokens: JoinTokenStore;
   readonly authorities: AuthorityStore;
   readonly bundles: BundleStore;
+  readonly federation: FederationStore;
   readonly changes: ChangeLog;
   /** Proves that the store can be written and read now. */
   check(): Promise<void>;
@@ -149,6 +151,39 @@ export interface BundleStore {
 
 /** The one ordered log of what changed. */
 export interface ChangeLog {
+/** Revocation lists: the newest of each X.509 authority that has one. */
+export interface CrlStore {
+  /** All lists, by trust domain and authority. */
+  list(): Promise<readonly CrlRecord[]>;
+  /** Writes a list in place of its authority's older one; a list equal to the stored one is no change. */
+  put(list: CrlRecord): Promise<void>;
+  /** Deletes an authority's list; tells whether there was one. */
+  delete(trustDomain: TrustDomain, authorityKeyId: string): Promise<boolean>;
+}
+
+/**
+ * Relationships with foreign trust domains. A bundle that comes with one is set in the same transaction; the bundle of
+ * a trust domain outlives the relationship with it.
+ */
+export interface FederationStore {
+  get(trustDomain: TrustDomain): Promise<FederationRelationshipRecord | undefined>;
+  /** Relationships after this trust domain (empty for the first), in their order, at most `limit` (1 to 10,000). */
+  list(afterTrustDomain: string, limit: number): Promise<readonly FederationRelationshipRecord[]>;
+  /** @throws AssayError `ALREADY_EXISTS`; `INVALID_RELATIONSHIP` for the own trust domain. */
+  create(
+    relationship: FederationRelationshipRecord,
+    bundle?: SpiffeBundle,
+  ): Promise<FederationRelationshipRecord>;
+  /** Changes what is given; a change to what is stored already is none. @throws AssayError `RELATIONSHIP_NOT_FOUND`. */
+  update(
+    trustDomain: TrustDomain,
+    change: Partial<Omit<FederationRelationshipRecord, "trustDomain">>,
+    bundle?: SpiffeBundle,
+  ): Promise<FederationRelationshipRecord>;
+  /** @throws AssayError `RELATIONSHIP_NOT_FOUND`. */
+  delete(trustDomain: TrustDomain): Promise<void>;
+}
+
   /** Sequence of the newest row ever written, forgotten or not; 0 where there never was one. */
   latest(): Promise<number>;
   /**

@@ -10,6 +10,7 @@ import { authorityContract } from "./store-authorities.ts";
 import { bundleContract } from "./store-bundles.ts";
 import { changeContract } from "./store-changes.ts";
 import { entryContract } from "./store-entries.ts";
+import { federationContract } from "./store-federation.ts";
 import { nodeContract } from "./store-nodes.ts";
 import { joinTokenContract } from "./store-join-tokens.ts";
 
@@ -55,5 +56,7 @@ export function storeContract(name: string, open: () => Promise<OpenedStore>): v
     authorityContract(subject);
     bundleContract(subject);
     changeContract(subject);
+    federationContract(subject);
+    crlContract(subject);
   });
 }

@@ -1,5 +1,6 @@
 import { sql, type Transaction } from "kysely";
 import { AssayError } from "../../errors/assay-error.ts";
+import type { SpiffeBundle } from "../../spiffe/bundle.ts";
 import type { TrustDomain } from "../../spiffe/trust-domain.ts";
 import type { BundleStore } from "../store.ts";
 import { bundleOfRow, bundleRow, sameBundle } from "./bundle-rows.ts";
@@ -26,26 +27,7 @@ export function sqlBundleStore(session: SqlSession): BundleStore {
 
     async put(bundle, mode) {
       refuseOwn(session, bundle.trustDomain);
-      return session.write(async (tx, note) => {
-        const stored = await tx
-          .selectFrom("bundles")
-          .selectAll()
-          .where("trust_domain", "=", bundle.trustDomain)
-          .executeTakeFirst();
-        if (stored === undefined && mode === "update") throw absent(bundle.trustDomain);
-        if (stored !== undefined && mode === "create") {
-          throw new AssayError("ALREADY_EXISTS", `a bundle of ${bundle.trustDomain} exists already`);
-        }
-        if (stored !== undefined && sameBundle(bundleOfRow(stored), bundle)) return bundle;
-        const { trust_domain, ...columns } = bundleRow(bundle);
-        await tx
-          .insertInto("bundles")
-          .values({ trust_domain, ...columns })
-          .onConflict((conflict) => conflict.column("trust_domain").doUpdateSet(columns))
-          .execute();
-        note("bundle", trust_domain, "put");
-        return bundle;
-      });
+      return session.write((tx, note) => writeBundle(tx, note, bundle, mode));
     },
 
     async delete(trustDomain, mode) {
@@ -58,6 +40,33 @@ export function sqlBundleStore(session: SqlSession): BundleStore {
       });
     },
   };
+}
+
+/**
+ * Writes a federated bundle inside a transaction; one equal to the stored one is no change.
+ * @throws AssayError `ALREADY_EXISTS`, `BUNDLE_NOT_FOUND`.
+ */
+export async function writeBundle(
+  tx: Transaction<Schema>,
+  note: NoteChange,
+  bundle: SpiffeBundle,
+  mode: Parameters<BundleStore["put"]>[1],
+): Promise<SpiffeBundle> {
+  const query = tx.selectFrom("bundles").selectAll().where("trust_domain", "=", bundle.trustDomain);
+  const stored = await query.executeTakeFirst();
+  if (stored === undefined && mode === "update") throw absent(bundle.trustDomain);
+  if (stored !== undefined && mode === "create") {
+    throw new AssayError("ALREADY_EXISTS", `a bundle of ${bundle.trustDomain} exists already`);
+  }
+  if (stored !== undefined && sameBundle(bundleOfRow(stored), bundle)) return bundle;
+  const { trust_domain, ...columns } = bundleRow(bundle);
+  await tx
+    .insertInto("bundles")
+    .values({ trust_domain, ...columns })
+    .onConflict((conflict) => conflict.column("trust_domain").doUpdateSet(columns))
+    .execute();
+  note("bundle", trust_domain, "put");
+  return bundle;
 }
 
 async function releaseEntries(

@@ -5,6 +5,7 @@ import { sqlBundleStore } from "./bundles.ts";
 import { sqlChangeLog } from "./changes.ts";
 import { sqlEntryStore } from "./entries.ts";
 import { sqlJoinTokenStore } from "./join-tokens.ts";
+import { sqlFederationStore } from "./federation-relationships.ts";
 import { writeMeta } from "./meta.ts";
 import { sqlNodeStore } from "./nodes.ts";
 import type { SqlSession } from "./session.ts";
@@ -17,6 +18,7 @@ export function sqlStore(session: SqlSession, clock: Clock, release: () => void)
     joinTokens: sqlJoinTokenStore(session),
     authorities: sqlAuthorityStore(session),
     bundles: sqlBundleStore(session),
+    federation: sqlFederationStore(session),
     changes: sqlChangeLog(session),
     check: () => session.write((tx) => writeMeta(tx, "checked_at", String(unixSeconds(clock)))),
     async [Symbol.asyncDispose]() {
