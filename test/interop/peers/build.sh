@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Builds a peer of the interop tests and prints the folder that holds its programs:  build.sh spire|go-client
+# Builds a peer of the interop tests and prints the folder that holds its programs:  build.sh PEER
+# where PEER is the name of a folder beside this script.
 #
 # What was built before from the same sources is found again under $ASSAY_PEERS, or the user's cache folder. The first
 # build of SPIRE takes about ten CPU-minutes, after that Go's own build cache makes it seconds.
 set -euo pipefail
 
-peer=${1:?usage: build.sh spire|go-client}
+peer=${1:?usage: build.sh PEER}
 cd "$(dirname "$0")/$peer"
 key=$(find . ../build.sh -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum | cut -c1-16)
 cache=${ASSAY_PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/assay/peers}
@@ -16,8 +17,23 @@ if [ ! -d "$done" ]; then
   making=$(mktemp -d "$cache/.making-XXXXXX")
   trap 'rm -rf "$making"' EXIT
   case $peer in
-    spire) go build -trimpath -buildvcs=false -ldflags '-s -w' -o "$making/" tool >&2 ;;
+    spire | spiffe-helper) go build -trimpath -buildvcs=false -ldflags '-s -w' -o "$making/" tool >&2 ;;
     go-client) go build -trimpath -buildvcs=false -ldflags '-s -w' -o "$making/spiffe-probe" . >&2 ;;
+    py-client)
+      # Under the system's Python: one in a home folder could not be run by other users.
+      /usr/bin/python3 -m pip install -q --disable-pip-version-check --root-user-action=ignore --no-compile \
+        --require-hashes --only-binary :all: --target "$making/lib" -r requirements.txt >&2
+      cp probe.py "$making/"
+      ;;
+    java-client)
+      mvn -q -B -Dstyle.color=never -Dprobe.output="$making/out" package >&2
+      mv "$making/out/jars" "$making/jars" && rm -r "$making/out"
+      ;;
+    rust-client)
+      # Kept between builds, as Go and Maven keep theirs: the libraries take a minute.
+      CARGO_TARGET_DIR="$cache/.rust-target" cargo build -q --locked --release >&2
+      cp "$cache/.rust-target/release/spiffe-probe" "$making/"
+      ;;
     *) echo "build.sh: no such peer: $peer" >&2; exit 2 ;;
   esac
   # Other users run these programs too: the tests start workloads under several uids.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/svid/jwtsvid"
@@ -20,7 +21,9 @@ type jwtAnswer struct {
 	// The error of the API and of the bundle for an audience that the token was not made for.
 	ForeignAudienceByAPI   string `json:"foreignAudienceByApi"`
 	ForeignAudienceOffline string `json:"foreignAudienceOffline"`
-	Token                  string `json:"token"`
+	// The error of the bundle for the same token under another signature.
+	AlteredOffline string `json:"alteredOffline"`
+	Token          string `json:"token"`
 }
 
 func showJWT(ctx context.Context, audience string) error {
@@ -54,6 +57,7 @@ func showJWT(ctx context.Context, audience string) error {
 	foreign := audience + "-of-somebody-else"
 	_, byAPI := client.ValidateJWTSVID(ctx, token, foreign)
 	_, byBundle := jwtsvid.ParseAndValidate(token, source, []string{foreign})
+	_, alteredByBundle := jwtsvid.ParseAndValidate(altered(token), source, []string{audience})
 	say(jwtAnswer{
 		Event:                  "jwt",
 		ID:                     svid.ID.String(),
@@ -63,9 +67,20 @@ func showJWT(ctx context.Context, audience string) error {
 		ValidatedOffline:       offline.ID.String(),
 		ForeignAudienceByAPI:   text(byAPI),
 		ForeignAudienceOffline: text(byBundle),
+		AlteredOffline:         text(alteredByBundle),
 		Token:                  token,
 	})
 	return nil
+}
+
+// altered gives the token with another signature, in its first character.
+func altered(token string) string {
+	at := strings.LastIndex(token, ".") + 1
+	other := "A"
+	if token[at] == 'A' {
+		other = "B"
+	}
+	return token[:at] + other + token[at+1:]
 }
 
 func text(err error) string {

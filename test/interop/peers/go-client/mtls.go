@@ -20,8 +20,10 @@ type mtlsLine struct {
 	Address string `json:"address,omitempty"`
 	Own     string `json:"own,omitempty"`
 	Peer    string `json:"peer,omitempty"`
-	Said    string `json:"said,omitempty"`
-	Message string `json:"message,omitempty"`
+	// The serial number of the X509-SVID that the peer showed.
+	PeerSerial string `json:"peerSerial,omitempty"`
+	Said       string `json:"said,omitempty"`
+	Message    string `json:"message,omitempty"`
 }
 
 // serveMTLS prints where it listens, then a line for each caller: who it was, or why it was turned away.
@@ -61,24 +63,26 @@ func answer(conn net.Conn, own string) error {
 	if err != nil {
 		return err
 	}
-	peer, err := peerOf(conn)
+	peer, serial, err := peerOf(conn)
 	if err != nil {
 		return err
 	}
 	if _, err := fmt.Fprintf(conn, "%s greets %s\n", own, peer); err != nil {
 		return err
 	}
-	say(mtlsLine{Event: "peer", Own: own, Peer: peer.String(), Said: strings.TrimSpace(said)})
+	say(mtlsLine{Event: "peer", Own: own, Peer: peer.String(), PeerSerial: serial, Said: strings.TrimSpace(said)})
 	return nil
 }
 
-// peerOf reads the ID from the certificate that the finished handshake has verified.
-func peerOf(conn net.Conn) (spiffeid.ID, error) {
+// peerOf reads the ID and the serial number from the certificate that the finished handshake has verified.
+func peerOf(conn net.Conn) (spiffeid.ID, string, error) {
 	secured, ok := conn.(*tls.Conn)
 	if !ok || len(secured.ConnectionState().PeerCertificates) == 0 {
-		return spiffeid.ID{}, fmt.Errorf("the peer showed no certificate")
+		return spiffeid.ID{}, "", fmt.Errorf("the peer showed no certificate")
 	}
-	return x509svid.IDFromCert(secured.ConnectionState().PeerCertificates[0])
+	leaf := secured.ConnectionState().PeerCertificates[0]
+	id, err := x509svid.IDFromCert(leaf)
+	return id, leaf.SerialNumber.String(), err
 }
 
 func callMTLS(ctx context.Context, address, peer string) error {
@@ -100,11 +104,11 @@ func callMTLS(ctx context.Context, address, peer string) error {
 	if err != nil {
 		return err
 	}
-	met, err := peerOf(conn)
+	met, serial, err := peerOf(conn)
 	if err != nil {
 		return err
 	}
-	say(mtlsLine{Event: "peer", Own: own, Peer: met.String(), Said: strings.TrimSpace(said)})
+	say(mtlsLine{Event: "peer", Own: own, Peer: met.String(), PeerSerial: serial, Said: strings.TrimSpace(said)})
 	return nil
 }
 

@@ -7,7 +7,6 @@ import (
 
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 	"github.com/spiffe/go-spiffe/v2/workloadapi"
-	"google.golang.org/grpc/status"
 )
 
 type identity struct {
@@ -64,30 +63,6 @@ func showX509(ctx context.Context) error {
 	line.Default = picked.ID.String()
 	say(line)
 	return nil
-}
-
-// watch prints a line for each update of the open stream and each time the stream broke, until it is told to stop.
-func watch(ctx context.Context) error {
-	err := workloadapi.WatchX509Context(ctx, watcher{})
-	if ctx.Err() != nil {
-		return nil
-	}
-	return err
-}
-
-type watcher struct{}
-
-func (watcher) OnX509ContextUpdate(update *workloadapi.X509Context) {
-	line, err := describe(update, false)
-	if err != nil {
-		say(failure{Event: "error", Code: "Unknown", Message: err.Error()})
-		return
-	}
-	say(line)
-}
-
-func (watcher) OnX509ContextWatchError(err error) {
-	say(failure{Event: "broken", Code: status.Code(err).String(), Message: err.Error()})
 }
 
 func describe(answer *workloadapi.X509Context, withChain bool) (x509Answer, error) {
