@@ -16,7 +16,7 @@ import { SECRET_TYPE_URL } from "./secret-writer.ts";
  */
 export async function* answerSecrets<Request extends AnyDiscoveryRequest, Response>(
   requests: AsyncIterable<Request>,
-  session: SecretSession<Request, Response>,
+  session: SecretSession<NoInfer<Request>, Response>,
   call: WorkloadCall,
   source: SecretSource,
 ): AsyncGenerator<Response, void, undefined> {
