@@ -144,6 +144,26 @@ describe("an agent with its server", () => {
     expect(claims?.["aud"]).toEqual(["us"]);
   });
 
+  it("gives the revocation lists of the own and of federated trust domains, of no others, over a restart too", async () => {
+    const partner = await FakeAuthority.create(parseTrustDomain("partner.example"), systemClock);
+    const lists = ["example.org", "partner.example", "other.example"].map((trustDomain, n) => ({
+      trustDomain,
+      crl: Uint8Array.of(0x30, n),
+    }));
+    harness.server.crls.push(...lists);
+    harness.server.federated.set("partner.example", partner.bundle());
+    harness.server.entries.set("1", fakeEntry(web, uid, { id: "1", federatesWith: [partner.trustDomain] }));
+    harness.server.entries.set("2", fakeEntry(web, uid + 1, { id: "2" }));
+    const agent = await harness.startReady();
+    const expected = lists.slice(0, 2).map(({ crl }) => Buffer.from(crl));
+    expect((await first(harness.workloadApi().fetchX509SVID({}, HEADERS))).crl).toEqual(expected);
+    expect((await first(harness.workloadApi().fetchX509Bundles({}, HEADERS))).crl).toEqual(expected);
+    await agent[Symbol.asyncDispose]();
+    await harness.server.stop();
+    await harness.startReady();
+    expect((await first(harness.workloadApi().fetchX509SVID({}, HEADERS))).crl).toEqual(expected);
+  });
+
   it("knows the key of a JWT-SVID before it hands it over", async () => {
     const { jwtAuthorities, ...rest } = harness.server.bundle;
     harness.server.bundle = { ...rest, jwtAuthorities: [] };

@@ -1,4 +1,3 @@
-import { readFile } from "node:fs/promises";
 import { create } from "@bufbuild/protobuf";
 import type { Command } from "commander";
 import { formatBundleDocument, parseBundleDocument } from "../crypto/bundle-document.ts";
@@ -17,8 +16,10 @@ import {
 import type { JwtAuthorityKey, SpiffeBundle } from "../spiffe/bundle.ts";
 import { parseTrustDomain, type TrustDomain } from "../spiffe/trust-domain.ts";
 import { withAdminClient } from "./admin-client.ts";
+import { addCrlCommands } from "./crl-commands.ts";
 import { type CliIo, writeResult } from "./io.ts";
 import { adminOptions, type AdminOptions, oneOf } from "./options.ts";
+import { readInput } from "./read-input.ts";
 import { itemFault, typedTrustDomain } from "./wire-text.ts";
 
 /** Adds `assay bundle …`: the own bundle and those of foreign trust domains, on the server's admin socket. */
@@ -64,7 +65,7 @@ export function addBundleCommands(program: Command, io: CliIo): void {
     .requiredOption("--file <path>", "the bundle; - reads standard input")
     .action((flags: AdminOptions & FormatFlag & { trustDomain: string; file: string }) =>
       withAdminClient(io, flags.adminSocket, async (client) => {
-        const content = flags.file === "-" ? Buffer.from(await io.stdin()) : await readBytes(flags.file);
+        const content = await readInput(io, flags.file);
         const wanted = bundleOf(flags.trustDomain, content, flags.format);
         const { results } = await client.service(BundleService).batchSetFederatedBundle({
           bundle: [
@@ -109,6 +110,8 @@ export function addBundleCommands(program: Command, io: CliIo): void {
         writeResult(io, flags.output, { deleted: trustDomain }, () => `deleted the bundle of ${trustDomain}`);
       }),
     );
+
+  addCrlCommands(bundle, io);
 }
 
 interface FormatFlag {
@@ -174,15 +177,6 @@ function pemBundle(trustDomain: TrustDomain, content: Uint8Array): SpiffeBundle 
     ...fromWire(create(BundleSchema, { trustDomain })),
     x509Authorities: certificates.map(({ der }) => ({ certificate: der, tainted: false })),
   };
-}
-
-async function readBytes(path: string): Promise<Uint8Array> {
-  try {
-    return await readFile(path);
-  } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code ?? "unknown error";
-    throw new AssayError("USAGE", `--file: ${path} cannot be read (${code})`, { cause: error });
-  }
 }
 
 const DELETE_MODES = {

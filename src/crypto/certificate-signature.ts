@@ -1,16 +1,19 @@
 import { createPublicKey, type KeyObject, verify } from "node:crypto";
 import type { Certificate } from "./certificate-reader.ts";
 
+/** Something that an authority signed: a certificate or a CRL. */
+export type SignedByAuthority = Pick<Certificate, "tbs" | "signature" | "signatureAlgorithm">;
+
 /**
- * Whether `issuer`'s key made the signature of `certificate`. False for keys that Assay trusts no signature of: RSA
+ * Whether `issuer`'s key made the signature of `signed`. False for keys that Assay trusts no signature of: RSA
  * below 2048 bits, curves but P-256, P-384 and P-521, a key of another kind than the signature.
  */
-export function isSignedBy(certificate: Certificate, issuer: Certificate): boolean {
+export function isSignedBy(signed: SignedByAuthority, issuer: Certificate): boolean {
   const key = publicKeyOf(issuer);
-  const { keyKind, digest } = certificate.signatureAlgorithm;
+  const { keyKind, digest } = signed.signatureAlgorithm;
   if (key === undefined || key.asymmetricKeyType !== keyKind) return false;
   try {
-    return verify(digest, certificate.tbs, key, certificate.signature);
+    return verify(digest, signed.tbs, key, signed.signature);
   } catch {
     return false;
   }

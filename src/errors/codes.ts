@@ -53,6 +53,11 @@ const table = {
   INVALID_URL: caller("INVALID_ARGUMENT", 400, "The URL is malformed or not allowed"),
   INVALID_PAGE_TOKEN: caller("INVALID_ARGUMENT", 400, "The page token is malformed"),
   INVALID_REQUEST: caller("INVALID_ARGUMENT", 400, "The request is malformed"),
+  WORKLOAD_REFERENCE_INVALID: caller(
+    "INVALID_ARGUMENT",
+    400,
+    "The reference to a workload is missing or malformed",
+  ),
   SECURITY_HEADER_MISSING: caller("INVALID_ARGUMENT", 400, "The security header is missing"),
   MESSAGE_TOO_LARGE: caller("RESOURCE_EXHAUSTED", 413, "The message is larger than allowed"),
   HEADERS_TOO_LARGE: caller("RESOURCE_EXHAUSTED", 431, "The request headers are larger than allowed"),
@@ -76,6 +81,7 @@ const table = {
     404,
     "There is no federation relationship with that trust domain",
   ),
+  WORKLOAD_NOT_FOUND: caller("NOT_FOUND", 404, "There is no such workload"),
   ALREADY_EXISTS: caller("ALREADY_EXISTS", 409, "It exists already"),
   BUNDLE_IN_USE: caller("FAILED_PRECONDITION", 409, "The bundle is used by registration entries"),
   PRECONDITION_FAILED: caller("FAILED_PRECONDITION", 409, "The present state does not allow it"),
@@ -84,6 +90,10 @@ const table = {
   // Who may do what.
   AUTHORIZATION_DENIED: caller("PERMISSION_DENIED", 403, "The caller may not call this method"),
   NO_IDENTITY_ISSUED: { ...caller("PERMISSION_DENIED", 403, "No identity issued"), retry: true },
+  WORKLOAD_NOT_ENTITLED: {
+    ...caller("PERMISSION_DENIED", 403, "The workload has no identity for the caller"),
+    retry: true,
+  },
   AGENT_BANNED: caller("PERMISSION_DENIED", 403, "The agent is banned"),
   AGENT_EXPIRED: caller("PERMISSION_DENIED", 403, "The agent's SVID has expired"),
   AGENT_NOT_ACTIVE: caller("PERMISSION_DENIED", 403, "The agent's SVID is not the active one"),

@@ -17,6 +17,8 @@ export const AUDIT_EVENTS = {
   "entry.deleted": "A registration entry was deleted",
   "bundle.changed": "A SPIFFE bundle was set or changed",
   "bundle.deleted": "A SPIFFE bundle was deleted",
+  "crl.changed": "A revocation list was set or changed",
+  "crl.deleted": "A revocation list was deleted",
   "authority.prepared": "An authority was made and published",
   "authority.activated": "An authority began to sign",
   "authority.tainted": "An authority was marked as not to be trusted any longer",

@@ -29,12 +29,13 @@ export function agentsAffectedBy(directory: Directory, changes: readonly Registr
         if (entitlementChanged(change.before, change.after)) walk.agents.add(change.id);
         break;
       case "bundle":
+      case "crl":
         if (change.trustDomain === directory.trustDomain) everyone = true;
         else for (const entry of directory.entries.federatingWith(change.trustDomain)) walk.entry(entry);
         break;
       case "authority":
-        break;
       case "federation_relationship":
+        break;
     }
   }
   return { everyone, agents: walk.agents };

@@ -10,6 +10,8 @@ export interface Directory {
   readonly entries: EntryDirectory;
   readonly nodes: NodeDirectory;
   readonly bundles: Map<TrustDomain, SpiffeBundle>;
+  /** Revocation lists in DER; trust domains without one are not in it. */
+  readonly crls: Map<TrustDomain, readonly Uint8Array[]>;
 }
 
 /** An empty directory of one trust domain. */
@@ -19,6 +21,7 @@ export function emptyDirectory(trustDomain: TrustDomain): Directory {
     entries: new EntryDirectory(trustDomain),
     nodes: new NodeDirectory(),
     bundles: new Map(),
+    crls: new Map(),
   };
 }
 

@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from "node:util";
 import type { SpiffeBundle } from "../spiffe/bundle.ts";
 import type { SpiffeId } from "../spiffe/id.ts";
 import type { TrustDomain } from "../spiffe/trust-domain.ts";
-import type { ChangeRecord, EntryRecord, NodeRecord } from "../store/records.ts";
+import type { ChangeRecord, CrlRecord, EntryRecord, NodeRecord } from "../store/records.ts";
 import type { Store } from "../store/store.ts";
 import type { Directory } from "./directory.ts";
 import type { RegistryChange } from "./registry-change.ts";
@@ -64,6 +64,7 @@ export class Follower {
     const entries = await allPages((after) => this.#store.entries.list(after, PAGE));
     const nodes = await allPages((after) => this.#store.nodes.list(after, PAGE));
     const bundles = await this.#store.bundles.list();
+    const crls = await this.#store.crls.list();
     const known = this.#directory;
     const changes = [
       ...this.#bundleChanges(
@@ -78,6 +79,7 @@ export class Follower {
         [...known.entries.all, ...entries].map((entry) => entry.id),
         entries,
       ),
+      ...this.#crlChanges([...known.crls.keys(), ...crls.map((list) => list.trustDomain)], crls),
     ];
     this.#sequence = sequence;
     if (changes.length > 0) this.#emit(changes, this.#sequence);
@@ -93,15 +95,18 @@ export class Follower {
     const entries = await this.#store.entries.get([...new Set(entryIds)]);
     const nodes = await this.#store.nodes.get([...new Set(nodeIds)]);
     const bundles = trustDomains.length === 0 ? [] : await this.#store.bundles.list();
+    const revoking = keys("crl") as TrustDomain[];
+    const crls = revoking.length === 0 ? [] : await this.#store.crls.list();
     const changes = [
       ...[...new Set(keys("authority"))].map((id): RegistryChange => ({ kind: "authority", id })),
-      ...this.#bundleChanges(trustDomains, bundles),
-      ...this.#nodeChanges(nodeIds, nodes),
-      ...this.#entryChanges(entryIds, entries),
-    ];
       ...[...new Set(keys("federation_relationship") as TrustDomain[])].map(
         (trustDomain): RegistryChange => ({ kind: "federation_relationship", trustDomain }),
       ),
+      ...this.#bundleChanges(trustDomains, bundles),
+      ...this.#nodeChanges(nodeIds, nodes),
+      ...this.#entryChanges(entryIds, entries),
+      ...this.#crlChanges(revoking, crls),
+    ];
     this.#sequence = last.sequence;
     if (changes.length > 0) this.#emit(changes, this.#sequence);
   }
@@ -143,6 +148,17 @@ export class Follower {
       if (after === undefined) bundles.delete(trustDomain);
       else bundles.set(trustDomain, after);
       return [{ kind: "bundle", trustDomain, before, after }];
+    });
+  }
+
+  #crlChanges(names: readonly TrustDomain[], found: readonly CrlRecord[]): RegistryChange[] {
+    const { crls } = this.#directory;
+    return [...new Set(names)].flatMap((trustDomain): RegistryChange[] => {
+      const after = found.filter((list) => list.trustDomain === trustDomain).map(({ crl }) => crl);
+      if (isDeepStrictEqual(crls.get(trustDomain) ?? [], after)) return [];
+      if (after.length === 0) crls.delete(trustDomain);
+      else crls.set(trustDomain, after);
+      return [{ kind: "crl", trustDomain }];
     });
   }
 }

@@ -26,6 +26,8 @@ export interface Registry extends Disposable {
   readonly joinTokens: JoinTokenRegistry;
   /** The bundle of a trust domain, own or federated. */
   bundle(trustDomain: TrustDomain): SpiffeBundle | undefined;
+  /** The revocation lists of a trust domain's authorities, DER; the same array as before where nothing changed. */
+  crls(trustDomain: TrustDomain): readonly Uint8Array[];
   /** How far in the store's change log this memory is. */
   readonly sequence: number;
   /** Brings the memory at least to where the store is now. @throws AssayError `STORE_UNAVAILABLE`. */
@@ -101,6 +103,7 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
       randomBytes: options.randomBytes ?? randomBytes,
     }),
     bundle: (name) => directory.bundles.get(name),
+    crls: (name) => directory.crls.get(name) ?? NO_CRLS,
     get sequence() {
       return follower.sequence;
     },
@@ -120,5 +123,6 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
   };
 }
 
+const NO_CRLS: readonly Uint8Array[] = [];
 // Milliseconds until the store is asked again after it failed.
 const RETRY = 1000;

@@ -20,6 +20,7 @@ import { openRegistry } from "../registry/registry.ts";
 import { openSigning } from "../signing/open-signing.ts";
 import type { Signing } from "../signing/signing.ts";
 import { serverId } from "../spiffe/reserved.ts";
+import type { TrustDomain } from "../spiffe/trust-domain.ts";
 import { openSqliteStore } from "../store/sqlite/open.ts";
 import { createAccess } from "./access/access.ts";
 import { orderedUuid } from "./entry-id.ts";
@@ -124,12 +125,16 @@ export async function startServer(
       activatePending: (id, serial) => registry.nodes.activatePending(id, serial),
     },
   });
+  const bundleOf = (name: TrustDomain) => (name === trustDomain ? signing.bundle() : registry.bundle(name));
   const operations = createOperations({
     trustDomain,
     entries: operatedEntries(registry),
     nodes: operatedNodes(registry),
     bundles: store.bundles,
     signing,
+    crls: store.crls,
+    bundleOf,
+    clock,
     audit,
   });
   const decisions = { audit, newDecisionId: randomUUID };
@@ -155,7 +160,7 @@ export async function startServer(
       verifier: createClientSvidVerifier({
         clock,
         // Foreign trust domains may name administrators too, and are then verified by their own bundle.
-        bundleOf: (name) => (name === trustDomain ? signing.bundle() : registry.bundle(name)),
+        bundleOf,
       }),
       findDecision: (id) => auditFile.find(id),
       health: createHealth({ store, signing, clock }),

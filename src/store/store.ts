@@ -10,10 +10,11 @@ import type { TrustDomain } from "../spiffe/trust-domain.ts";
 import type {
   AuthorityRecord,
   ChangeRecord,
+  CrlRecord,
   EntryContent,
   EntryRecord,
-  JoinTokenRecord,
   FederationRelationshipRecord,
+  JoinTokenRecord,
   JoinTokenUse,
   NodeRecord,
 } from "./records.ts";
@@ -28,8 +29,9 @@ export interface Store extends AsyncDisposable {
   readonly nodes: NodeStore;
   readonly joinTokens: JoinTokenStore;
   readonly authorities: AuthorityStore;
-  readonly bundles: BundleStore;
   readonly federation: FederationStore;
+  readonly bundles: BundleStore;
+  readonly crls: CrlStore;
   readonly changes: ChangeLog;
   /** Proves that the store can be written and read now. */
   check(): Promise<void>;
@@ -149,8 +151,6 @@ export interface BundleStore {
   delete(trustDomain: TrustDomain, mode: "restrict" | "dissociate" | "delete"): Promise<void>;
 }
 
-/** The one ordered log of what changed. */
-export interface ChangeLog {
 /** Revocation lists: the newest of each X.509 authority that has one. */
 export interface CrlStore {
   /** All lists, by trust domain and authority. */
@@ -184,6 +184,8 @@ export interface FederationStore {
   delete(trustDomain: TrustDomain): Promise<void>;
 }
 
+/** The one ordered log of what changed. */
+export interface ChangeLog {
   /** Sequence of the newest row ever written, forgotten or not; 0 where there never was one. */
   latest(): Promise<number>;
   /**

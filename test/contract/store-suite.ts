@@ -8,9 +8,10 @@ import { afterEach, beforeEach, describe } from "vitest";
 import type { Store } from "../../src/store/store.ts";
 import { authorityContract } from "./store-authorities.ts";
 import { bundleContract } from "./store-bundles.ts";
+import { crlContract } from "./store-crls.ts";
 import { changeContract } from "./store-changes.ts";
-import { entryContract } from "./store-entries.ts";
 import { federationContract } from "./store-federation.ts";
+import { entryContract } from "./store-entries.ts";
 import { nodeContract } from "./store-nodes.ts";
 import { joinTokenContract } from "./store-join-tokens.ts";
 
@@ -55,8 +56,8 @@ export function storeContract(name: string, open: () => Promise<OpenedStore>): v
     joinTokenContract(subject);
     authorityContract(subject);
     bundleContract(subject);
-    changeContract(subject);
     federationContract(subject);
     crlContract(subject);
+    changeContract(subject);
   });
 }

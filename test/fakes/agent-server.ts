@@ -31,6 +31,8 @@ export class FakeAgentServer implements AsyncDisposable {
   /** Join tokens that work, once each. */
   readonly tokens = new Set<string>();
   readonly entries = new Map<string, WorkloadEntry>();
+  /** Revocation lists that agents are told with the complete state. */
+  readonly crls: { readonly trustDomain: string; readonly crl: Uint8Array }[] = [];
   readonly federated = new Map<string, SpiffeBundle>();
   /** How often each method was called. */
   readonly calls = new Map<string, number>();
@@ -156,6 +158,7 @@ export class FakeAgentServer implements AsyncDisposable {
       upserted: [...this.entries.values()].map(entryMessage),
       bundle: bundleMessage(this.bundle),
       federatedBundles: [...this.federated.values()].map(bundleMessage),
+      revocationLists: { lists: this.crls.map(({ trustDomain, crl }) => ({ trustDomain, crl })) },
     };
   }
 }

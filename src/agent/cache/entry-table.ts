@@ -1,5 +1,10 @@
 import type { WorkloadEntry, WorkloadEntryIndex } from "../../issuance/workload/workload-entry.ts";
-import { emptyBundle, type SpiffeBundle } from "../../spiffe/bundle.ts";
+import {
+  emptyBundle,
+  type JwtAuthorityKey,
+  type SpiffeBundle,
+  type X509AuthorityCertificate,
+} from "../../spiffe/bundle.ts";
 import type { TrustDomain } from "../../spiffe/trust-domain.ts";
 import type { SyncEffect, SyncUpdate } from "./sync-update.ts";
 
@@ -15,6 +20,7 @@ export class EntryTable {
   readonly #federated = new Map<TrustDomain, SpiffeBundle>();
   readonly #index: FollowingIndex;
   #bundle: SpiffeBundle;
+  #crls: ReadonlyMap<TrustDomain, readonly Uint8Array[]> = new Map();
   #version = 0;
 
   constructor(trustDomain: TrustDomain, index: FollowingIndex) {
@@ -45,6 +51,11 @@ export class EntryTable {
     return this.#federated;
   }
 
+  /** Revocation lists in DER by trust domain; the same arrays as before where nothing changed. */
+  get crls(): ReadonlyMap<TrustDomain, readonly Uint8Array[]> {
+    return this.#crls;
+  }
+
   /** When the next entry expires, Unix milliseconds; infinite where none will. */
   nextExpiry(now: number): number {
     let next = Number.POSITIVE_INFINITY;
@@ -65,6 +76,7 @@ export class EntryTable {
     const changed: string[] = [];
     for (const entry of update.upserted) if (this.#put(entry)) changed.push(entry.id);
     if (changed.length + removed.size > 0) this.#version += 1;
+    if (update.crls !== undefined) this.#crls = update.crls;
     return {
       changed,
       removed: [...removed],
@@ -116,14 +128,32 @@ export class EntryTable {
 /** Whether two bundles say the same, sequence and refresh hint apart. */
 export function sameBundle(a: SpiffeBundle, b: SpiffeBundle): boolean {
   return (
-    a.x509Authorities.length === b.x509Authorities.length &&
-    a.jwtAuthorities.length === b.jwtAuthorities.length &&
-    a.x509Authorities.every((left, i) => {
-      const right = b.x509Authorities[i];
+    sameX509Authorities(a.x509Authorities, b.x509Authorities) &&
+    sameKeys(a.jwtAuthorities, b.jwtAuthorities) &&
+    sameKeys(a.witAuthorities, b.witAuthorities)
+  );
+}
+
+/** Whether two lists hold the same X.509 authorities in the same order. */
+export function sameX509Authorities(
+  a: readonly X509AuthorityCertificate[],
+  b: readonly X509AuthorityCertificate[],
+): boolean {
+  return (
+    a.length === b.length &&
+    a.every((left, i) => {
+      const right = b[i];
       return right?.tainted === left.tainted && Buffer.compare(left.certificate, right.certificate) === 0;
-    }) &&
-    a.jwtAuthorities.every((left, i) => {
-      const right = b.jwtAuthorities[i];
+    })
+  );
+}
+
+/** Whether two lists hold the same token keys in the same order. */
+export function sameKeys(a: readonly JwtAuthorityKey[], b: readonly JwtAuthorityKey[]): boolean {
+  return (
+    a.length === b.length &&
+    a.every((left, i) => {
+      const right = b[i];
       return (
         right?.keyId === left.keyId &&
         right.tainted === left.tainted &&

@@ -13,6 +13,8 @@ export interface SyncUpdate {
   readonly bundle?: SpiffeBundle;
   readonly federatedBundles: readonly SpiffeBundle[];
   readonly deletedFederatedBundles: readonly TrustDomain[];
+  /** Revocation lists in DER by trust domain, all there are, where any changed. */
+  readonly crls?: ReadonlyMap<TrustDomain, readonly Uint8Array[]>;
 }
 
 /** What an update came to. */

@@ -64,6 +64,7 @@ export class CacheKeeper implements AsyncDisposable {
         bundle,
         federatedBundles,
         deletedFederatedBundles: [],
+        crls: new Map(file.crls.map(({ trustDomain, lists }) => [trustDomain, lists])),
       });
       // After the entries, as an entry that is new to the cache makes it forget what was issued for it.
       cache.jwt.restore(
@@ -146,6 +147,7 @@ function contentOf(cache: AgentCache, agentId: SpiffeId): string {
     agentId,
     bundle: table.bundle,
     federatedBundles: [...table.federated.values()],
+    crls: [...table.crls].map(([trustDomain, lists]) => ({ trustDomain, lists })),
     entries: [...table.entries.values()],
     x509Svids: cache.x509.snapshot().map(([entryId, { svid, revision, replaceAt }]) => ({
       entryId,

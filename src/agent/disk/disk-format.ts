@@ -73,6 +73,8 @@ export const cacheFile = z.strictObject({
   agentId: spiffeId,
   bundle,
   federatedBundles: z.array(bundle),
+  // Absent in files of versions that knew no revocation lists.
+  crls: z.array(z.strictObject({ trustDomain, lists: z.array(bytes) })).default([]),
   entries: z.array(entry),
   x509Svids: z.array(
     z.strictObject({

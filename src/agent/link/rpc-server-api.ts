@@ -18,7 +18,7 @@ import { parseTrustDomain, type TrustDomain } from "../../spiffe/trust-domain.ts
 import { readAuthorizedEntries } from "./authorized-entries.ts";
 import type { Attested, ServerApi, X509Outcome, X509Request } from "./server-api.ts";
 import { spiffeIdFromWire } from "../../wire/spiffe-id.ts";
-import { bundleFromWire, entryFromWire } from "./wire.ts";
+import { bundleFromWire, crlsFromWire, entryFromWire } from "./wire.ts";
 
 /** SPIRE's server API and our extension to it, over one connection. */
 export class RpcServerApi implements ServerApi {
@@ -81,6 +81,7 @@ export class RpcServerApi implements ServerApi {
       if (message.bundle !== undefined) gathered.bundle = bundleFromWire(message.bundle);
       gathered.federatedBundles.push(...message.federatedBundles.map(bundleFromWire));
       gathered.deletedFederatedBundles.push(...message.deletedFederatedBundles.map(parseTrustDomain));
+      if (message.revocationLists !== undefined) gathered.crls = crlsFromWire(message.revocationLists);
       if (message.more) continue;
       yield gathered;
       gathered = noUpdate();
@@ -168,6 +169,7 @@ function noUpdate(): Gathered {
 interface Gathered extends SyncUpdate {
   complete: boolean;
   bundle?: SpiffeBundle;
+  crls?: NonNullable<SyncUpdate["crls"]>;
   readonly upserted: WorkloadEntry[];
   readonly deleted: string[];
   readonly federatedBundles: SpiffeBundle[];

@@ -1,10 +1,11 @@
 import type { WorkloadEntry } from "../../issuance/workload/workload-entry.ts";
+import type { RevocationLists } from "../../proto/gen/assay/api/types/v1/revocation_list_pb.ts";
 import type { Bundle, JWTKey, WITKey } from "../../proto/gen/spire/api/types/bundle_pb.ts";
 import type { Entry } from "../../proto/gen/spire/api/types/entry_pb.ts";
 import { AssayError } from "../../errors/assay-error.ts";
 import type { JwtAuthorityKey, SpiffeBundle } from "../../spiffe/bundle.ts";
 import { canonicalSelectors, selectorOf } from "../../spiffe/selector.ts";
-import { parseTrustDomain, parseTrustDomainOrId } from "../../spiffe/trust-domain.ts";
+import { parseTrustDomain, parseTrustDomainOrId, type TrustDomain } from "../../spiffe/trust-domain.ts";
 import { spiffeIdFromWire } from "../../wire/spiffe-id.ts";
 
 /**
@@ -51,6 +52,18 @@ export function bundleFromWire(bundle: Bundle): SpiffeBundle {
     jwtAuthorities: bundle.jwtAuthorities.map(keyFromWire),
     witAuthorities: bundle.witAuthorities.map(keyFromWire),
   };
+}
+
+/** Revocation lists as the server sends them, by trust domain. @throws AssayError `INVALID_TRUST_DOMAIN`. */
+export function crlsFromWire({ lists }: RevocationLists): ReadonlyMap<TrustDomain, readonly Uint8Array[]> {
+  const crls = new Map<TrustDomain, Uint8Array[]>();
+  for (const { trustDomain, crl } of lists) {
+    const name = parseTrustDomain(trustDomain);
+    const known = crls.get(name);
+    if (known === undefined) crls.set(name, [Uint8Array.from(crl)]);
+    else known.push(Uint8Array.from(crl));
+  }
+  return crls;
 }
 
 function keyFromWire({ keyId, publicKey, expiresAt, tainted }: JWTKey | WITKey): JwtAuthorityKey {

@@ -8,12 +8,13 @@ import type {
 } from "../../proto/gen/spiffe/workload/workload_pb.ts";
 import type { CallContext } from "../../rpc/call-context.ts";
 import type { ServiceHandlers } from "../../rpc/handlers.ts";
-import { concatenatedX509Authorities } from "../../spiffe/bundle.ts";
+import { concatenatedX509Authorities, type SpiffeBundle } from "../../spiffe/bundle.ts";
 import { trustDomainUri } from "../../spiffe/trust-domain.ts";
+import type { BundleState } from "./bundle-state.ts";
 import { jwksText } from "./jwks-bytes.ts";
 import { requireSecurityHeader, SECURITY_HEADER } from "./security-header.ts";
 import type { WorkloadCall } from "./workload-call.ts";
-import type { BundleSet, WorkloadService } from "./workload-service.ts";
+import type { WorkloadService } from "./workload-service.ts";
 import type { X509State } from "./x509-state.ts";
 
 /** A call on the Workload Endpoint. */
@@ -34,8 +35,8 @@ export function workloadApiHandlers(
       for await (const state of service.watchX509Svids(callOf(context))) yield x509SvidResponse(state);
     },
     async *fetchX509Bundles(_request, context) {
-      for await (const bundles of service.watchBundles(callOf(context), "x509_bundles.read")) {
-        const response = x509BundlesResponse(bundles);
+      for await (const state of service.watchBundles(callOf(context), "x509")) {
+        const response = x509BundlesResponse(state);
         // An empty own bundle would break clients for good; it is there as soon as the server was heard.
         if (response !== undefined) yield response;
       }
@@ -51,13 +52,10 @@ export function workloadApiHandlers(
       };
     },
     async *fetchJWTBundles(_request, context) {
-      for await (const bundles of service.watchBundles(callOf(context), "jwt_bundles.read")) {
+      for await (const { bundles } of service.watchBundles(callOf(context), "jwt")) {
         yield {
           bundles: Object.fromEntries(
-            withKeys(bundles, "jwtAuthorities").map((bundle) => [
-              trustDomainUri(bundle.trustDomain),
-              Buffer.from(jwksText(bundle)),
-            ]),
+            bundles.map((bundle) => [trustDomainUri(bundle.trustDomain), Buffer.from(jwksText(bundle))]),
           ),
         };
       }
@@ -69,11 +67,6 @@ export function workloadApiHandlers(
     fetchWITSVID: refuseWit,
     fetchWITBundles: refuseWit,
   };
-}
-
-/** The bundles that a message names: the own trust domain's always, a foreign one's only if it has keys of the kind. */
-export function withKeys(bundles: BundleSet, kind: "x509Authorities" | "jwtAuthorities"): BundleSet {
-  return bundles.filter((bundle, i) => i === 0 || bundle[kind].length > 0);
 }
 
 // Registered so that the security header is asked for first, as with every other method of the service.
@@ -95,27 +88,23 @@ function x509SvidResponse(state: X509State): MessageInitShape<typeof X509SVIDRes
       bundle,
       hint: entry.hint,
     })),
-    federatedBundles: Object.fromEntries(
-      state.federated.map((foreign) => [
-        trustDomainUri(foreign.trustDomain),
-        concatenatedX509Authorities(foreign),
-      ]),
-    ),
+    federatedBundles: concatenatedByName(state.federated),
+    crl: [...state.crls],
   };
 }
 
-function x509BundlesResponse(
-  bundles: BundleSet,
-): MessageInitShape<typeof X509BundlesResponseSchema> | undefined {
+function x509BundlesResponse({
+  bundles,
+  crls,
+}: BundleState): MessageInitShape<typeof X509BundlesResponseSchema> | undefined {
   if (bundles[0]?.x509Authorities.length === 0) return undefined;
-  return {
-    bundles: Object.fromEntries(
-      withKeys(bundles, "x509Authorities").map((bundle) => [
-        trustDomainUri(bundle.trustDomain),
-        concatenatedX509Authorities(bundle),
-      ]),
-    ),
-  };
+  return { bundles: concatenatedByName(bundles), crl: [...crls] };
+}
+
+function concatenatedByName(bundles: readonly SpiffeBundle[]): Record<string, Uint8Array> {
+  return Object.fromEntries(
+    bundles.map((bundle) => [trustDomainUri(bundle.trustDomain), concatenatedX509Authorities(bundle)]),
+  );
 }
 
 const METHOD_PREFIX = "/SpiffeWorkloadAPI/";

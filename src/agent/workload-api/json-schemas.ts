@@ -3,6 +3,8 @@ import { z } from "zod";
 const time = z.iso.datetime().describe("RFC 3339, UTC");
 const base64 = z.string().describe("DER in base64");
 
+const crls = z.array(base64).describe("Revocation lists of these authorities, where there are any");
+
 /** X.509 authorities of one trust domain. */
 export const x509BundleSchema = z
   .object({
@@ -38,12 +40,13 @@ export const x509SvidsSchema = z
   .object({
     svids: z.array(x509SvidSchema).min(1).describe("The first is the default identity"),
     federated_bundles: bundleMap(x509BundleSchema).describe("Authorities of foreign trust domains"),
+    crls_der: crls,
   })
   .meta({ id: "X509Svids", description: "All X509-SVIDs of the caller; what is left out is withdrawn" });
 
 /** The answer about X.509 bundles. */
 export const x509BundlesSchema = z
-  .object({ bundles: bundleMap(x509BundleSchema) })
+  .object({ bundles: bundleMap(x509BundleSchema), crls_der: crls })
   .meta({ id: "X509Bundles", description: "X.509 authorities by trust domain" });
 
 /** The question for JWT-SVIDs. */

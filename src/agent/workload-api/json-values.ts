@@ -2,8 +2,9 @@ import type { z } from "zod";
 import { toPem } from "../../crypto/pem.ts";
 import type { SpiffeBundle } from "../../spiffe/bundle.ts";
 import { trustDomainUri } from "../../spiffe/trust-domain.ts";
-import type { jwtSvidsSchema, x509BundleSchema, x509SvidsSchema } from "./json-schemas.ts";
-import type { BundleSet, JwtIdentity } from "./workload-service.ts";
+import type { BundleState } from "./bundle-state.ts";
+import type { jwtSvidsSchema, x509BundleSchema, x509BundlesSchema, x509SvidsSchema } from "./json-schemas.ts";
+import type { JwtIdentity } from "./workload-service.ts";
 import type { X509State } from "./x509-state.ts";
 
 /** X509-SVIDs as JSON. */
@@ -23,11 +24,12 @@ export function x509SvidsJson(state: X509State): z.output<typeof x509SvidsSchema
       bundle,
     })),
     federated_bundles: x509BundleMap(state.federated),
+    crls_der: state.crls.map(base64),
   };
 }
 
 /** X.509 bundles as JSON, by the trust domain's SPIFFE ID. */
-export function x509BundleMap(bundles: BundleSet): Record<string, z.output<typeof x509BundleSchema>> {
+function x509BundleMap(bundles: readonly SpiffeBundle[]): Record<string, z.output<typeof x509BundleSchema>> {
   return Object.fromEntries(
     bundles.map((bundle) => [trustDomainUri(bundle.trustDomain), x509BundleJson(bundle)]),
   );
@@ -44,6 +46,11 @@ export function jwtSvidsJson(identities: readonly JwtIdentity[]): z.output<typeo
       expires_at: timeText(svid.expiresAt),
     })),
   };
+}
+
+/** X.509 bundles and revocation lists as JSON. */
+export function x509BundlesJson({ bundles, crls }: BundleState): z.output<typeof x509BundlesSchema> {
+  return { bundles: x509BundleMap(bundles), crls_der: crls.map(base64) };
 }
 
 function x509BundleJson({ x509Authorities }: SpiffeBundle): z.output<typeof x509BundleSchema> {

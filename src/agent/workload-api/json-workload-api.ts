@@ -9,7 +9,6 @@ import { serverSentEvents } from "../../http/server-sent-events.ts";
 import { type Log, silentLog } from "../../observe/log.ts";
 import type { PeerProcess } from "../../peer/identify-peer.ts";
 import { trustDomainUri } from "../../spiffe/trust-domain.ts";
-import { withKeys } from "./grpc-workload-api.ts";
 import { refuseCrossProtocol } from "./json-guard.ts";
 import {
   healthSchema,
@@ -21,7 +20,7 @@ import {
   x509BundlesSchema,
   x509SvidsSchema,
 } from "./json-schemas.ts";
-import { jwtSvidsJson, x509BundleMap, x509SvidsJson } from "./json-values.ts";
+import { jwtSvidsJson, x509BundlesJson, x509SvidsJson } from "./json-values.ts";
 import { jwksText } from "./jwks-bytes.ts";
 import { requireSecurityHeader, SECURITY_HEADER } from "./security-header.ts";
 import type { WorkloadCall } from "./workload-call.ts";
@@ -151,8 +150,7 @@ function addX509Routes(app: HttpApp, { service, clock }: JsonWorkloadApiOptions,
       response: { 200: x509BundlesSchema, ...WORKLOAD_PROBLEMS },
     },
     handler: async (request, reply) => {
-      const bundles = await firstOf(service.watchBundles(callOf(request, reply), "x509_bundles.read"));
-      return { bundles: x509BundleMap(withKeys(bundles, "x509Authorities")) };
+      return x509BundlesJson(await firstOf(service.watchBundles(callOf(request, reply), "x509")));
     },
   });
 }
@@ -193,8 +191,8 @@ function addJwtRoutes(routes: HttpRoutes, { service }: JsonWorkloadApiOptions, c
       response: { 200: jwtBundlesSchema, ...WORKLOAD_PROBLEMS },
     },
     handler: async (request, reply) => {
-      const bundles = await firstOf(service.watchBundles(callOf(request, reply), "jwt_bundles.read"));
-      const sets = withKeys(bundles, "jwtAuthorities").map(
+      const { bundles } = await firstOf(service.watchBundles(callOf(request, reply), "jwt"));
+      const sets = bundles.map(
         (bundle) => [trustDomainUri(bundle.trustDomain), JSON.parse(jwksText(bundle)) as JwkSet] as const,
       );
       return { bundles: Object.fromEntries(sets) };

@@ -141,7 +141,7 @@ export class WorkloadService {
    */
   async *watchBundles(
     call: AnyWorkloadCall,
-    kind: BundleKind,
+    kind: keyof typeof BUNDLE_EVENTS,
   ): AsyncGenerator<BundleState, never, undefined> {
     const { cache, clock, recorder } = this.#options;
     const question = await this.#question(call, BUNDLE_EVENTS[kind]);
@@ -328,3 +328,8 @@ const LIMITS: Readonly<Record<WorkloadEvent, keyof WorkloadLimiters>> = {
   "x509_bundles.read": "bundles",
   "jwt_bundles.read": "bundles",
 };
+
+const BUNDLE_EVENTS = {
+  x509: "x509_bundles.read",
+  jwt: "jwt_bundles.read",
+} as const satisfies Partial<Record<BundleKind, WorkloadEvent>>;

@@ -18,6 +18,8 @@ export interface X509State {
   readonly bundle: SpiffeBundle;
   /** Foreign bundles that the entries name and that have X.509 authorities. */
   readonly federated: readonly SpiffeBundle[];
+  /** Revocation lists in DER of the own and these federated trust domains. */
+  readonly crls: readonly Uint8Array[];
   /** Entries for which there is no SVID. */
   readonly missing: readonly WorkloadEntry[];
 }
@@ -34,7 +36,24 @@ export function x509State(
     if (svid === undefined || svid.spiffeId !== entry.spiffeId) missing.push(entry);
     else identities.push({ entry, svid });
   }
-  return { identities, missing, bundle: table.bundle, federated: federatedX509(entries, table) };
+  const federated = federatedX509(entries, table);
+  return {
+    identities,
+    missing,
+    bundle: table.bundle,
+    federated,
+    crls: crlsOf([table.bundle, ...federated], table),
+  };
+}
+
+/** Revocation lists in DER of the trust domains of these bundles. */
+export function crlsOf(bundles: readonly SpiffeBundle[], table: EntryTable): readonly Uint8Array[] {
+  return bundles.flatMap(({ trustDomain }) => table.crls.get(trustDomain) ?? []);
+}
+
+/** Whether two answers hold the same revocation lists: what did not change is the same object. */
+export function sameCrls(a: readonly Uint8Array[], b: readonly Uint8Array[]): boolean {
+  return a.length === b.length && a.every((crl, i) => crl === b[i]);
 }
 
 /** Whether two states make the same message. */
@@ -48,7 +67,8 @@ export function sameX509State(a: X509State | undefined, b: X509State): boolean {
       const other = b.identities[i];
       return other?.svid === svid && other.entry.hint === entry.hint;
     }) &&
-    a.federated.every((bundle, i) => bundle === b.federated[i])
+    a.federated.every((bundle, i) => bundle === b.federated[i]) &&
+    sameCrls(a.crls, b.crls)
   );
 }
 

@@ -62,6 +62,11 @@ const TABLE: ReadonlyMap<string, readonly Role[]> = new Map([
   ...methods("spire.api.server.logger.v1.Logger", LOCAL, ["GetLogger", "SetLogLevel", "ResetLogLevel"]),
   ...methods("grpc.health.v1.Health", LOCAL, ["Check", "List", "Watch"]),
   ...methods("assay.api.server.v1.AgentSync", AGENT, ["WatchAuthorizedEntries"]),
+  ...methods("assay.api.server.v1.Revocation", OPERATORS, [
+    "ListRevocationLists",
+    "SetRevocationList",
+    "DeleteRevocationList",
+  ]),
   ...methods("assay.api.server.v1.Explain", OPERATORS, ["ExplainDecision", "ExplainNode"]),
 ]);
 

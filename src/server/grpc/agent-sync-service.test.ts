@@ -282,6 +282,7 @@ function serve(serviceClock: Clock): AgentSyncService {
     registry: {
       trustDomain: own,
       bundle: (name) => world.bundles.get(name),
+      crls: () => [],
       agentsAffectedBy: () => world.affected,
       subscribe(listener) {
         world.listeners.add(listener);

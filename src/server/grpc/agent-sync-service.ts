@@ -19,7 +19,7 @@ type Message = MessageInitShape<typeof WatchAuthorizedEntriesResponseSchema>;
 
 /** The registry, as far as agents are told of it. */
 export interface WatchedRegistry
-  extends Pick<Registry, "bundle" | "agentsAffectedBy" | "subscribe" | "sequence"> {
+  extends Pick<Registry, "bundle" | "crls" | "agentsAffectedBy" | "subscribe" | "sequence"> {
   readonly trustDomain: TrustDomain;
   readonly entries: Pick<Registry["entries"], "authorized">;
 }
@@ -92,6 +92,7 @@ export function agentSyncService({ registry, access, clock }: AgentSyncServiceOp
 class Told {
   readonly #entries = new Map<string, EntryRecord>();
   readonly #bundles = new Map<TrustDomain, SpiffeBundle>();
+  #crls: readonly (readonly Uint8Array[])[] = [];
 
   /** The messages that bring the agent up to date; none where nothing changed, at least one for a complete state. */
   *news(registry: WatchedRegistry, agent: SpiffeId, complete: boolean): Generator<Message> {
@@ -111,6 +112,13 @@ class Told {
     });
     for (const name of deletedFederatedBundles) this.#bundles.delete(name);
 
+    const names = [registry.trustDomain, ...this.#bundles.keys()];
+    const trustDomains = [...new Set(names)].toSorted();
+    const crls = trustDomains.map((name) => registry.crls(name)).filter((lists) => lists.length > 0);
+    // The registry gives the same array while nothing changed.
+    const sameCrls = crls.length === this.#crls.length && crls.every((lists, n) => lists === this.#crls[n]);
+    this.#crls = crls;
+
     const head: Message = {
       sequence,
       complete,
@@ -118,10 +126,20 @@ class Told {
       federatedBundles: federatedBundles.map((bundle) => bundleToWire(bundle)),
       deletedFederatedBundles,
       ...(own === undefined ? {} : { bundle: bundleToWire(own) }),
+      ...(sameCrls && !complete
+        ? {}
+        : {
+            revocationLists: {
+              lists: trustDomains.flatMap((trustDomain) =>
+                registry.crls(trustDomain).map((crl) => ({ trustDomain, crl })),
+              ),
+            },
+          }),
     };
     const isNews =
       upserted.length + deleted.length + federatedBundles.length + deletedFederatedBundles.length > 0 ||
-      own !== undefined;
+      own !== undefined ||
+      !sameCrls;
     if (!isNews && !complete) return;
     const chunks = chunked(upserted);
     for (const [index, chunk] of chunks.entries()) {

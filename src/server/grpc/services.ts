@@ -5,6 +5,7 @@ import type { StoredAuditRecord } from "../../observe/audit-record.ts";
 import type { RootLog } from "../../observe/log.ts";
 import { AgentSync } from "../../proto/gen/assay/api/server/v1/agent_sync_pb.ts";
 import { Explain } from "../../proto/gen/assay/api/server/v1/explain_pb.ts";
+import { Revocation } from "../../proto/gen/assay/api/server/v1/revocation_pb.ts";
 import { Health as HealthService } from "../../proto/gen/grpc/health/v1/health_pb.ts";
 import { Agent } from "../../proto/gen/spire/api/server/agent/v1/agent_pb.ts";
 import { Bundle } from "../../proto/gen/spire/api/server/bundle/v1/bundle_pb.ts";
@@ -33,6 +34,7 @@ import { debugService } from "./debug-service.ts";
 import { entryService } from "./entry-service.ts";
 import { explainService } from "./explain-service.ts";
 import { loggerService } from "./logger-service.ts";
+import { revocationService } from "./revocation-service.ts";
 import { svidService } from "./svid-service.ts";
 
 /** What the gRPC services are made of. */
@@ -42,7 +44,7 @@ export interface ServiceParts {
   readonly log: RootLog;
   /** Unix milliseconds. */
   readonly startedAt: number;
-  readonly store: Pick<Store, "bundles">;
+  readonly store: Pick<Store, "bundles" | "crls">;
   readonly registry: Registry;
   readonly signing: Signing;
   readonly access: Access;
@@ -99,6 +101,7 @@ export function registerServices(
       }),
     }),
   );
+  rpc.register(Revocation, revocationService({ crls: store.crls, operations }));
   rpc.register(Explain, explainService({ clock, registry, findDecision: parts.findDecision }));
   const sync = agentSyncService({
     access,
@@ -107,6 +110,7 @@ export function registerServices(
       trustDomain,
       entries: registry.entries,
       bundle: (name) => registry.bundle(name),
+      crls: (name) => registry.crls(name),
       agentsAffectedBy: (changes) => registry.agentsAffectedBy(changes),
       subscribe: (listener) => registry.subscribe(listener),
       get sequence() {

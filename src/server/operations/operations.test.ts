@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import { makeKey } from "../../../test/fakes/certificates.ts";
+import { FakeClock } from "../../../test/fakes/clock.ts";
 import { sampleBundle } from "../../../test/fakes/web-app.ts";
 import { AssayError } from "../../errors/assay-error.ts";
 import type { AuditRecord } from "../../observe/audit-record.ts";
@@ -174,6 +175,13 @@ function makeOperations(options: Partial<OperationsOptions>): Operations {
     },
     bundles: { put: (bundle) => Promise.resolve(bundle), delete: () => Promise.resolve() },
     signing: { appendToBundle: () => Promise.resolve(sampleBundle(own)) },
+    crls: {
+      list: () => Promise.resolve([]),
+      put: () => Promise.resolve(),
+      delete: () => Promise.resolve(false),
+    },
+    bundleOf: () => undefined,
+    clock: new FakeClock(),
     audit: {
       append(records) {
         if (fails) throw new AssayError("AUDIT_UNAVAILABLE", "disk full");

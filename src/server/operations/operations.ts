@@ -12,8 +12,12 @@ import {
   type OperatedSigning,
 } from "./bundle-operations.ts";
 import { entryOperations, type EntryOperations, type OperatedEntries } from "./entry-operations.ts";
+import { revocationOperations, type RevocationOperations } from "./revocation-operations.ts";
+import type { Clock } from "../../clock.ts";
 import type { AuditRecord } from "../../observe/audit-record.ts";
+import type { SpiffeBundle } from "../../spiffe/bundle.ts";
 import type { TrustDomain } from "../../spiffe/trust-domain.ts";
+import type { CrlStore } from "../../store/store.ts";
 
 /** What the operations stand on. */
 export interface OperationsOptions {
@@ -22,6 +26,10 @@ export interface OperationsOptions {
   readonly nodes: OperatedNodes;
   readonly bundles: OperatedBundles;
   readonly signing: OperatedSigning;
+  readonly crls: CrlStore;
+  /** The bundle of a trust domain, own or foreign, as it stands. */
+  readonly bundleOf: (trustDomain: TrustDomain) => SpiffeBundle | undefined;
+  readonly clock: Clock;
   /** Writes records before it returns, all or none, or throws `AUDIT_UNAVAILABLE`. */
   readonly audit: { append(records: readonly AuditRecord[]): void };
 }
@@ -31,9 +39,14 @@ export interface OperationsOptions {
  * the records cannot be written it throws `AUDIT_UNAVAILABLE`, and the change stands though it was not acknowledged,
  * as with any answer that is lost. What changed nothing has no record. All may throw `STORE_UNAVAILABLE`.
  */
-export type Operations = EntryOperations & AgentOperations & BundleOperations;
+export type Operations = EntryOperations & AgentOperations & BundleOperations & RevocationOperations;
 
 /** Makes the operations of one server. */
 export function createOperations(options: OperationsOptions): Operations {
-  return { ...entryOperations(options), ...agentOperations(options), ...bundleOperations(options) };
+  return {
+    ...entryOperations(options),
+    ...agentOperations(options),
+    ...bundleOperations(options),
+    ...revocationOperations(options),
+  };
 }

@@ -7,6 +7,8 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { RevocationLists } from "../../types/v1/revocation_list_pb.ts";
+import { file_assay_api_types_v1_revocation_list } from "../../types/v1/revocation_list_pb.ts";
 import type { Bundle } from "../../../../spire/api/types/bundle_pb.ts";
 import { file_spire_api_types_bundle } from "../../../../spire/api/types/bundle_pb.ts";
 import type { Entry } from "../../../../spire/api/types/entry_pb.ts";
@@ -17,7 +19,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file assay/api/server/v1/agent_sync.proto.
  */
 export const file_assay_api_server_v1_agent_sync: GenFile = /*@__PURE__*/
-  fileDesc("CiRhc3NheS9hcGkvc2VydmVyL3YxL2FnZW50X3N5bmMucHJvdG8SE2Fzc2F5LmFwaS5zZXJ2ZXIudjEiHwodV2F0Y2hBdXRob3JpemVkRW50cmllc1JlcXVlc3QijQIKHldhdGNoQXV0aG9yaXplZEVudHJpZXNSZXNwb25zZRIQCghzZXF1ZW5jZRgBIAEoBBIQCghjb21wbGV0ZRgCIAEoCBIMCgRtb3JlGAMgASgIEigKCHVwc2VydGVkGAQgAygLMhYuc3BpcmUuYXBpLnR5cGVzLkVudHJ5Eg8KB2RlbGV0ZWQYBSADKAkSJwoGYnVuZGxlGAYgASgLMhcuc3BpcmUuYXBpLnR5cGVzLkJ1bmRsZRIyChFmZWRlcmF0ZWRfYnVuZGxlcxgHIAMoCzIXLnNwaXJlLmFwaS50eXBlcy5CdW5kbGUSIQoZZGVsZXRlZF9mZWRlcmF0ZWRfYnVuZGxlcxgIIAMoCTKRAQoJQWdlbnRTeW5jEoMBChZXYXRjaEF1dGhvcml6ZWRFbnRyaWVzEjIuYXNzYXkuYXBpLnNlcnZlci52MS5XYXRjaEF1dGhvcml6ZWRFbnRyaWVzUmVxdWVzdBozLmFzc2F5LmFwaS5zZXJ2ZXIudjEuV2F0Y2hBdXRob3JpemVkRW50cmllc1Jlc3BvbnNlMAFiBnByb3RvMw", [file_spire_api_types_bundle, file_spire_api_types_entry]);
+  fileDesc("CiRhc3NheS9hcGkvc2VydmVyL3YxL2FnZW50X3N5bmMucHJvdG8SE2Fzc2F5LmFwaS5zZXJ2ZXIudjEiHwodV2F0Y2hBdXRob3JpemVkRW50cmllc1JlcXVlc3QizAIKHldhdGNoQXV0aG9yaXplZEVudHJpZXNSZXNwb25zZRIQCghzZXF1ZW5jZRgBIAEoBBIQCghjb21wbGV0ZRgCIAEoCBIMCgRtb3JlGAMgASgIEigKCHVwc2VydGVkGAQgAygLMhYuc3BpcmUuYXBpLnR5cGVzLkVudHJ5Eg8KB2RlbGV0ZWQYBSADKAkSJwoGYnVuZGxlGAYgASgLMhcuc3BpcmUuYXBpLnR5cGVzLkJ1bmRsZRIyChFmZWRlcmF0ZWRfYnVuZGxlcxgHIAMoCzIXLnNwaXJlLmFwaS50eXBlcy5CdW5kbGUSIQoZZGVsZXRlZF9mZWRlcmF0ZWRfYnVuZGxlcxgIIAMoCRI9ChByZXZvY2F0aW9uX2xpc3RzGAkgASgLMiMuYXNzYXkuYXBpLnR5cGVzLnYxLlJldm9jYXRpb25MaXN0czKRAQoJQWdlbnRTeW5jEoMBChZXYXRjaEF1dGhvcml6ZWRFbnRyaWVzEjIuYXNzYXkuYXBpLnNlcnZlci52MS5XYXRjaEF1dGhvcml6ZWRFbnRyaWVzUmVxdWVzdBozLmFzc2F5LmFwaS5zZXJ2ZXIudjEuV2F0Y2hBdXRob3JpemVkRW50cmllc1Jlc3BvbnNlMAFiBnByb3RvMw", [file_assay_api_types_v1_revocation_list, file_spire_api_types_bundle, file_spire_api_types_entry]);
 
 /**
  * @generated from message assay.api.server.v1.WatchAuthorizedEntriesRequest
@@ -91,6 +93,13 @@ export type WatchAuthorizedEntriesResponse = Message<"assay.api.server.v1.WatchA
    * @generated from field: repeated string deleted_federated_bundles = 8;
    */
   deletedFederatedBundles: string[];
+
+  /**
+   * The revocation lists of the own trust domain and of the foreign ones that entries name, all of them, where any changed.
+   *
+   * @generated from field: assay.api.types.v1.RevocationLists revocation_lists = 9;
+   */
+  revocationLists?: RevocationLists | undefined;
 };
 
 /**

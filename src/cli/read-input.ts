@@ -1,0 +1,17 @@
+import { readFile } from "node:fs/promises";
+import { AssayError } from "../errors/assay-error.ts";
+import type { CliIo } from "./io.ts";
+
+/**
+ * What the file of a `--file` flag holds; `-` is standard input, as text.
+ * @throws AssayError `USAGE` where it cannot be read.
+ */
+export async function readInput(io: Pick<CliIo, "stdin">, path: string): Promise<Uint8Array> {
+  if (path === "-") return Buffer.from(await io.stdin());
+  try {
+    return await readFile(path);
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code ?? "unknown error";
+    throw new AssayError("USAGE", `--file: ${path} cannot be read (${code})`, { cause: error });
+  }
+}
