@@ -8,6 +8,7 @@ import { closeSync } from "node:fs";
 import type { Socket } from "node:net";
 import { AssayError } from "../errors/assay-error.ts";
 import { type Kernel, openKernel } from "./kernel.ts";
+import { PidfdProcess } from "./pinned-process.ts";
 import { type ProcessFacts, readProcessFacts } from "./process-facts.ts";
 
 /** The process that opened a connection. Holds a file descriptor until disposed. */
@@ -56,38 +57,12 @@ export function identifyPeer(socket: Socket, sources: PeerSources = systemSource
   if (pid <= 0) throw refused("the caller is in a foreign pid namespace");
   if (uid === NOBODY_AT_ALL || gid === NOBODY_AT_ALL) throw refused("the kernel tells no user of the caller");
   const pidfd = openPidfd(fd, { pid, uid, gid }, sources);
-  const peer = new PidfdPeer(sources.kernel, pidfd, pid, uid, gid);
+  const peer = new PidfdProcess(sources.kernel, pidfd, { pid, uid, gid });
   if (!peer.isAlive()) {
     peer[Symbol.dispose]();
     throw refused(`process ${pid} has ended`);
   }
   return peer;
-}
-
-class PidfdPeer implements PeerProcess {
-  readonly pid: number;
-  readonly uid: number;
-  readonly gid: number;
-  readonly #kernel: Kernel;
-  #pidfd: number;
-
-  constructor(kernel: Kernel, pidfd: number, pid: number, uid: number, gid: number) {
-    this.#kernel = kernel;
-    this.#pidfd = pidfd;
-    this.pid = pid;
-    this.uid = uid;
-    this.gid = gid;
-  }
-
-  isAlive(): boolean {
-    return this.#pidfd >= 0 && this.#kernel.pidfdEnded(this.#pidfd) === 0;
-  }
-
-  [Symbol.dispose](): void {
-    if (this.#pidfd < 0) return;
-    closeSync(this.#pidfd);
-    this.#pidfd = -1;
-  }
 }
 
 function openPidfd(
