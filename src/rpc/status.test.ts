@@ -54,6 +54,27 @@ describe("rpcErrorFrom", () => {
     });
   });
 
+  it.each([
+    ["WORKLOAD_REFERENCE_INVALID", "INVALID_ARGUMENT"],
+    ["WORKLOAD_NOT_FOUND", "NOT_FOUND"],
+    ["WORKLOAD_NOT_ENTITLED", "PERMISSION_DENIED"],
+  ] as const)("brings %s back, and tells it as google.rpc.ErrorInfo", (code, status) => {
+    const sent = wireStatus(new AssayError(code, "d"));
+    const info = Buffer.concat([
+      Buffer.from([10, code.length]),
+      Buffer.from(code),
+      Buffer.from([18, 9]),
+      Buffer.from("spiffe.io"),
+    ]);
+    const [details] = sent.metadata?.get("grpc-status-details-bin") ?? [];
+    expect(Buffer.from(details ?? "").includes(info)).toBe(true);
+    expect(rpcErrorFrom(serviceError(sent.code, sent.details, sent.metadata))).toMatchObject({
+      code,
+      status,
+      reason: undefined,
+    });
+  });
+
   it("writes the details as other implementations read them", () => {
     const { metadata } = wireStatus(new AssayError("AGENT_BANNED", "d"));
     const type = "type.googleapis.com/spire.api.types.PermissionDeniedDetails";

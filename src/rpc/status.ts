@@ -2,6 +2,7 @@ import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { type ServiceError, status as GrpcStatus, Metadata } from "@grpc/grpc-js";
 import { AssayError, type AssayErrorOptions, callerMessage } from "../errors/assay-error.ts";
 import { CODES, type ErrorCode, type GrpcStatusName } from "../errors/codes.ts";
+import { ErrorInfoSchema } from "../proto/gen/google/rpc/error_details_pb.ts";
 import { StatusSchema } from "../proto/gen/google/rpc/status_pb.ts";
 import {
   PermissionDeniedDetails_Reason,
@@ -58,10 +59,10 @@ export class RpcError extends AssayError {
 export function wireStatus(error: AssayError): WireStatus {
   const code: number = GrpcStatus[CODES[error.code].grpc];
   const details = boundedText(callerMessage(error));
-  const reason = REASON_BY_CODE[error.code];
-  if (reason === undefined) return { code, details };
+  const detail = statusDetail(error.code);
+  if (detail === undefined) return { code, details };
   const metadata = new Metadata();
-  metadata.set(DETAILS_KEY, denialDetails(code, details, reason));
+  metadata.set(DETAILS_KEY, detailsBytes(code, details, detail));
   return { code, details, metadata };
 }
 
@@ -74,7 +75,8 @@ export function rpcErrorFrom(error: unknown): AssayError {
   }
   const status = nameOf(error.code);
   const reason = status === "PERMISSION_DENIED" ? denialReason(error.metadata) : undefined;
-  return new RpcError(codeOf(status, error.details, reason), error.details, status, reason, { cause: error });
+  const code = brokerReason(error.metadata) ?? codeOf(status, error.details, reason);
+  return new RpcError(code, error.details, status, reason, { cause: error });
 }
 
 /** The number of a gRPC status as batch items carry it (`spire.api.types.Status.code`). */
@@ -82,32 +84,56 @@ export function statusNumber(code: ErrorCode): number {
   return GrpcStatus[CODES[code].grpc];
 }
 
-function denialDetails(code: number, message: string, reason: DenialReason): Buffer {
-  const detail = create(PermissionDeniedDetailsSchema, { reason: PermissionDeniedDetails_Reason[reason] });
-  const bytes = toBinary(
-    StatusSchema,
-    create(StatusSchema, {
-      code,
-      message,
-      details: [{ typeUrl: DENIAL_TYPE_URL, value: toBinary(PermissionDeniedDetailsSchema, detail) }],
-    }),
-  );
+interface StatusDetail {
+  readonly typeUrl: string;
+  readonly value: Uint8Array<ArrayBuffer>;
+}
+
+/** What goes with an error of this code: a reason that programs read, for agents or for brokers. */
+function statusDetail(code: ErrorCode): StatusDetail | undefined {
+  const reason = REASON_BY_CODE[code];
+  if (reason !== undefined) {
+    const detail = create(PermissionDeniedDetailsSchema, { reason: PermissionDeniedDetails_Reason[reason] });
+    return { typeUrl: DENIAL_TYPE_URL, value: toBinary(PermissionDeniedDetailsSchema, detail) };
+  }
+  if (!BROKER_REASONS.has(code)) return undefined;
+  const detail = create(ErrorInfoSchema, { reason: code, domain: BROKER_REASON_DOMAIN });
+  return { typeUrl: ERROR_INFO_TYPE_URL, value: toBinary(ErrorInfoSchema, detail) };
+}
+
+function detailsBytes(code: number, message: string, detail: StatusDetail): Buffer {
+  const bytes = toBinary(StatusSchema, create(StatusSchema, { code, message, details: [detail] }));
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
 function denialReason(metadata: Metadata | undefined): DenialReason | undefined {
+  return fromDetail(metadata, DENIAL_TYPE_URL, (value) => {
+    const { reason } = fromBinary(PermissionDeniedDetailsSchema, value);
+    return REASONS.find((name) => PermissionDeniedDetails_Reason[name] === reason);
+  });
+}
+
+function brokerReason(metadata: Metadata | undefined): ErrorCode | undefined {
+  return fromDetail(metadata, ERROR_INFO_TYPE_URL, (value) => {
+    const { reason, domain } = fromBinary(ErrorInfoSchema, value);
+    return [...BROKER_REASONS].find((code) => domain === BROKER_REASON_DOMAIN && code === reason);
+  });
+}
+
+function fromDetail<Found>(
+  metadata: Metadata | undefined,
+  typeUrl: string,
+  read: (value: Uint8Array) => Found | undefined,
+): Found | undefined {
   const value = metadata?.get(DETAILS_KEY)[0];
   if (!(value instanceof Uint8Array)) return undefined;
   try {
-    for (const detail of fromBinary(StatusSchema, value).details) {
-      if (detail.typeUrl !== DENIAL_TYPE_URL) continue;
-      const { reason } = fromBinary(PermissionDeniedDetailsSchema, detail.value);
-      return REASONS.find((name) => PermissionDeniedDetails_Reason[name] === reason);
-    }
+    const detail = fromBinary(StatusSchema, value).details.find((one) => one.typeUrl === typeUrl);
+    return detail === undefined ? undefined : read(detail.value);
   } catch {
     // Details are an extra: what cannot be read says nothing, the status stands.
+    return undefined;
   }
-  return undefined;
 }
 
 function codeOf(status: RemoteStatusName, details: string, reason: DenialReason | undefined): ErrorCode {
@@ -146,6 +172,14 @@ const brand = Symbol.for("assay.rpc-error");
 
 const DETAILS_KEY = "grpc-status-details-bin";
 const DENIAL_TYPE_URL = "type.googleapis.com/spire.api.types.PermissionDeniedDetails";
+const ERROR_INFO_TYPE_URL = "type.googleapis.com/google.rpc.ErrorInfo";
+// Broker API §4.8: codes that are reasons of their own.
+const BROKER_REASON_DOMAIN = "spiffe.io";
+const BROKER_REASONS: ReadonlySet<ErrorCode> = new Set([
+  "WORKLOAD_REFERENCE_INVALID",
+  "WORKLOAD_NOT_FOUND",
+  "WORKLOAD_NOT_ENTITLED",
+]);
 const MAX_ENCODED = 4000;
 const MAX_ENCODED_UNIT = 9;
 const ELLIPSIS = "...";
