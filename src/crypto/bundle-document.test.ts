@@ -45,6 +45,7 @@ describe("SPIFFE bundle documents (Trust Domain and Bundle §4)", () => {
         { ...good, kid: "b", use: undefined },
         { ...good, kid: "c", use: "JWT-SVID" },
         { kty: "AKP", use: "jwt-svid", kid: "d", pub: "x" },
+        { kty: "EC", crv: "secp256k1", use: "jwt-svid", kid: "e", x: "x", y: "y" },
         { ...good, use: "x509-svid" },
         { ...good, use: "x509-svid", x5c: [] },
         good,

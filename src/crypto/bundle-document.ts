@@ -18,10 +18,7 @@ import { type JsonObject, parseJsonObject } from "./jose/strict-json.ts";
  */
 export function formatBundleDocument(bundle: SpiffeBundle): string {
   const keys = [
-    ...bundle.x509Authorities.map(({ certificate }) => ({
-      ...spkiToJwk(readCertificate(certificate, "INVALID_BUNDLE").spki, { use: X509_USE }),
-      x5c: [Buffer.from(certificate).toString("base64")],
-    })),
+    ...bundle.x509Authorities.flatMap(({ certificate }) => x509Entry(certificate)),
     ...bundle.jwtAuthorities.map(({ keyId, publicKey }) => spkiToJwk(publicKey, { keyId, use: JWT_USE })),
     ...bundle.witAuthorities.map(({ keyId, publicKey }) => spkiToJwk(publicKey, { keyId, use: WIT_USE })),
   ];
@@ -34,8 +31,8 @@ export function formatBundleDocument(bundle: SpiffeBundle): string {
 }
 
 /**
- * Reads a bundle document that somebody else wrote, at most 4 MiB. Entries of an unknown `use` or `kty` are left out
- * (§4.2.1, §4.2.2), an entry of a known use that is broken refuses the whole, and so do a missing `keys` and repeated
+ * Reads a bundle document that somebody else wrote, at most 4 MiB. Entries of an unknown `use`, `kty` or `crv` are left
+ * out (§4.2.1, §4.2.2; RFC 7517 §5), an entry of a known use that is broken refuses the whole, and so do a missing `keys` and repeated
  * member names. An X.509 entry counts by the first certificate of `x5c`; one without is left out (X509-SVID §6.2).
  * @throws AssayError `INVALID_BUNDLE` naming the entry and member.
  */
@@ -51,7 +48,7 @@ export function parseBundleDocument(trustDomain: TrustDomain, bytes: Uint8Array)
   for (const [index, key] of (keys as readonly unknown[]).entries()) {
     if (!isObject(key)) return fail(`bundle: keys[${index}] must be an object`);
     const where = `bundle: keys[${index}]`;
-    if (!KNOWN_TYPES.has(key["kty"])) continue;
+    if (!isKnownKind(key)) continue;
     if (key["use"] === X509_USE) {
       const certificate = firstCertificate(key, where);
       if (certificate !== undefined) x509Authorities.push({ certificate, tainted: false });
@@ -70,6 +67,17 @@ export function parseBundleDocument(trustDomain: TrustDomain, bytes: Uint8Array)
     jwtAuthorities: [...jwtAuthorities.values()],
     witAuthorities: [...witAuthorities.values()],
   };
+}
+
+/** One entry, or none for an authority with which nothing can be verified here, whose key no JWK of ours can hold. */
+function x509Entry(der: Uint8Array): readonly object[] {
+  const { signatureAlgorithm, spki } = readCertificate(der, "INVALID_BUNDLE");
+  try {
+    return [{ ...spkiToJwk(spki, { use: X509_USE }), x5c: [Buffer.from(der).toString("base64")] }];
+  } catch (error) {
+    if (signatureAlgorithm.keyKind === "unsupported") return [];
+    throw error;
+  }
 }
 
 function firstCertificate(key: JsonObject, where: string): Uint8Array | undefined {
@@ -95,6 +103,11 @@ function tokenAuthority(key: JsonObject, where: string): JwtAuthorityKey {
   } catch (error) {
     return fail(`${where}: ${error instanceof AssayError ? error.detail : "no key"}`, error);
   }
+}
+
+/** Whether the key is of a kind that anything can be verified with here; a key of the future spoils no other. */
+function isKnownKind({ kty, crv }: { readonly kty?: unknown; readonly crv?: unknown }): boolean {
+  return kty === "RSA" || (kty === "EC" && (typeof crv !== "string" || KNOWN_CURVES.has(crv)));
 }
 
 function sequenceOf(bytes: Uint8Array, document: JsonObject): bigint {
@@ -141,5 +154,5 @@ function fail(detail: string, cause?: unknown): never {
 const X509_USE = "x509-svid";
 const JWT_USE = "jwt-svid";
 const WIT_USE = "wit-svid";
-const KNOWN_TYPES: ReadonlySet<unknown> = new Set(["EC", "RSA"]);
+const KNOWN_CURVES: ReadonlySet<string> = new Set(["P-256", "P-384", "P-521"]);
 const MAX_DOCUMENT = 4 * 1024 * 1024;

@@ -1,7 +1,7 @@
 import type { ErrorCode } from "../errors/codes.ts";
 import { contextConstructed, contextPrimitive, type DerReader, openDer, SEQUENCE } from "./der/reader.ts";
 import { type Extension, type ParsedExtensions, readExtensions } from "./certificate-extensions.ts";
-import { readSignatureAlgorithm, type SignatureAlgorithm } from "./signature-algorithm.ts";
+import { readAnySignatureAlgorithm, type SignatureAlgorithm } from "./signature-algorithm.ts";
 
 /**
  * What a TBSCertificate says (RFC 5280 §4.1), read strictly and independently of the writer. Byte arrays are views
@@ -14,6 +14,7 @@ export interface TbsCertificate extends ParsedExtensions {
   readonly version: 3;
   /** Serial number: positive, big-endian, without sign octet. */
   readonly serial: Uint8Array;
+  /** One that is `unsupported` verifies with no key, so only a trust anchor can be of use with it. */
   readonly signatureAlgorithm: SignatureAlgorithm;
   /** DER Name. */
   readonly issuer: Uint8Array;
@@ -46,7 +47,7 @@ export function readCertificate(der: Uint8Array, code: ErrorCode = "INVALID_CERT
   const certificate = outer.enter(SEQUENCE, "certificate");
   outer.done("certificate");
   const tbs = certificate.element(SEQUENCE, "TBSCertificate");
-  const algorithm = readSignatureAlgorithm(certificate, "signature algorithm");
+  const algorithm = readAnySignatureAlgorithm(certificate, "signature algorithm");
   const signature = certificate.bitString("signature");
   certificate.done("certificate");
   const facts = readTbsCertificate(tbs, code);
@@ -69,7 +70,7 @@ export function readTbsCertificate(tbs: Uint8Array, code: ErrorCode): TbsCertifi
   if (version.smallInteger("version") !== 2) version.fail("version of the certificate must be 3");
   version.done("version");
   const serial = readSerial(fields);
-  const signatureAlgorithm = readSignatureAlgorithm(fields, "signature algorithm");
+  const signatureAlgorithm = readAnySignatureAlgorithm(fields, "signature algorithm");
   const issuer = fields.is(SEQUENCE) ? fields.anyElement("issuer") : fields.fail("issuer must be a name");
   const validity = fields.enter(SEQUENCE, "validity");
   const notBefore = validity.time("notBefore");

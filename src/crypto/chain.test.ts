@@ -6,8 +6,9 @@ import {
   TEST_NOW,
   type TestCertificate,
 } from "../../test/fakes/certificates.ts";
-import type { Certificate } from "./certificate-reader.ts";
+import { type Certificate, readCertificate } from "./certificate-reader.ts";
 import { type ChainToVerify, verifyChain } from "./chain.ts";
+import { openDer, SEQUENCE } from "./der/reader.ts";
 import * as der from "./der/writer.ts";
 import { validateX509Svid } from "./x509-svid.ts";
 
@@ -36,6 +37,7 @@ const leaf = makeLeaf();
 const good: ChainToVerify = { leaf, intermediates: [middle], roots: [root], at: TEST_NOW };
 const subjects = (path: readonly Certificate[]) =>
   path.map(({ subject }) => Buffer.from(subject).toString("latin1", 13));
+const SHA1_WITH_RSA = der.sequence(der.oid("1.2.840.113549.1.1.5"), der.nullValue());
 const unknownExtension = makeExtension("1.2.3.4", true, der.nullValue());
 
 describe("verifyChain", () => {
@@ -43,6 +45,23 @@ describe("verifyChain", () => {
     const stranger = makeCertificate({ subject: "stranger", key: makeKey(), ca: true });
     const path = verifyChain({ ...good, intermediates: [stranger, root, middle], roots: [stranger, root] });
     expect(subjects(path)).toEqual(["leaf", "middle", "root"]);
+  });
+
+  it("trusts an anchor whose own signature is of a kind that nobody verifies any more", () => {
+    const old = withSignatureAlgorithm(root, SHA1_WITH_RSA);
+    expect(subjects(verifyChain({ ...good, roots: [old] }))).toEqual(["leaf", "middle", "root"]);
+    expect(old.signatureAlgorithm.keyKind).toBe("unsupported");
+  });
+
+  it.each(["leaf", "intermediate"])("refuses such a signature on the %s", (role) => {
+    const chain =
+      role === "leaf"
+        ? { ...good, leaf: withSignatureAlgorithm(leaf, SHA1_WITH_RSA) }
+        : { ...good, intermediates: [withSignatureAlgorithm(middle, SHA1_WITH_RSA)] };
+    expect(() => verifyChain(chain)).toThrowCode(
+      "INVALID_CERTIFICATE",
+      `${role} certificate has the signature algorithm 1.2.840.113549.1.1.5, which is not supported`,
+    );
   });
 
   it("finds the path where no certificate has key identifiers", () => {
@@ -214,3 +233,15 @@ describe("validateX509Svid", () => {
     expect(() => validateX509Svid([], [root], TEST_NOW)).toThrowCode("INVALID_CERTIFICATE", /no certificate/);
   });
 });
+
+/** The certificate with another algorithm in both places, read again; its signature no longer verifies. */
+function withSignatureAlgorithm(certificate: Certificate, algorithm: der.Der): Certificate {
+  const outer = openDer(certificate.der, "INTERNAL", 65_536, "certificate").enter(SEQUENCE, "certificate");
+  const fields = outer.enter(SEQUENCE, "TBSCertificate");
+  const parts: der.Der[] = [];
+  while (fields.more()) parts.push(fields.anyElement("field"));
+  // version, serialNumber, signature.
+  parts[2] = algorithm;
+  const whole = der.sequence(der.sequence(...parts), algorithm, der.bitString(certificate.signature));
+  return readCertificate(der.encode(whole));
+}

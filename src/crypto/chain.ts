@@ -102,6 +102,10 @@ function certificateFault(certificate: Certificate, role: Role, chain: ChainToVe
     if (critical && !UNDERSTOOD.has(oid))
       return `${role} certificate has the unknown critical extension ${oid}`;
   }
+  const { keyKind, oid: algorithm } = certificate.signatureAlgorithm;
+  if (role !== "root" && keyKind === "unsupported") {
+    return `${role} certificate has the signature algorithm ${algorithm}, which is not supported`;
+  }
   const { requiredPurpose } = chain;
   const { extKeyUsage } = certificate;
   if (role === "root" || requiredPurpose === undefined || extKeyUsage === undefined) return undefined;

@@ -5,17 +5,23 @@ import { INTEGER, NULL, openDer, SEQUENCE } from "./der/reader.ts";
 /** Kinds of key that an SVID or an authority may have. */
 export type KeyType = "ec-p256" | "ec-p384" | "rsa";
 
+/** Kinds of key that somebody else's authority may have: to verify with, never to issue. */
+export type VerificationKeyType = KeyType | "ec-p521";
+
 /** What a SubjectPublicKeyInfo (RFC 5280 §4.1.2.7) says. Byte arrays are views of the bytes it was read from. */
-export type SpkiFacts = EcSpkiFacts | RsaSpkiFacts;
+export type SpkiFacts = EcSpkiFacts<"ec-p256" | "ec-p384"> | RsaSpkiFacts;
+
+/** What the key of somebody else's authority says. */
+export type VerificationSpkiFacts = EcSpkiFacts<"ec-p256" | "ec-p384" | "ec-p521"> | RsaSpkiFacts;
 
 /** An EC key on a named curve, as an uncompressed point. Whether the point is on the curve is not known here. */
-export interface EcSpkiFacts {
-  readonly keyType: "ec-p256" | "ec-p384";
+export interface EcSpkiFacts<Curve extends "ec-p256" | "ec-p384" | "ec-p521"> {
+  readonly keyType: Curve;
   /** Content of the BIT STRING: 04 ‖ x ‖ y. */
   readonly keyBits: Uint8Array;
-  /** Affine x coordinate, 32 or 48 octets. */
+  /** Affine x coordinate, 32, 48 or 66 octets. */
   readonly x: Uint8Array;
-  /** Affine y coordinate, 32 or 48 octets. */
+  /** Affine y coordinate, 32, 48 or 66 octets. */
   readonly y: Uint8Array;
 }
 
@@ -37,6 +43,19 @@ export interface RsaSpkiFacts {
  * to 4096 bits with an odd exponent from 65537 to 2^31−1. Every other key throws `code` and is named.
  */
 export function readSpki(spki: Uint8Array, code: ErrorCode): SpkiFacts {
+  return read(spki, code, CURVES);
+}
+
+/** As {@link readSpki}, and EC P-521 too, which ES512 is verified with (JWT-SVID §2.1). */
+export function readVerificationSpki(spki: Uint8Array, code: ErrorCode): VerificationSpkiFacts {
+  return read(spki, code, VERIFICATION_CURVES);
+}
+
+function read<Curve extends "ec-p256" | "ec-p384" | "ec-p521">(
+  spki: Uint8Array,
+  code: ErrorCode,
+  curves: Curves<Curve>,
+): EcSpkiFacts<Curve> | RsaSpkiFacts {
   const outer = openDer(spki, code, MAX_SPKI_BYTES, "public key");
   const info = outer.enter(SEQUENCE, "public key");
   outer.done("public key");
@@ -49,7 +68,7 @@ export function readSpki(spki: Uint8Array, code: ErrorCode): SpkiFacts {
       algorithm.done("public key algorithm");
       const keyBits = info.bitString("public key");
       info.done("public key");
-      return ecFacts(curve, keyBits, (detail) => info.fail(detail));
+      return ecFacts(curve, keyBits, curves, (detail) => info.fail(detail));
     }
     case OIDS.rsaEncryption: {
       if (algorithm.content(NULL, "parameters of the RSA key").length > 0) {
@@ -73,8 +92,13 @@ export function spkiKeyBits(spki: Uint8Array, code: ErrorCode): Uint8Array {
   return info.bitString("public key");
 }
 
-function ecFacts(curve: string, keyBits: Uint8Array, fail: (detail: string) => never): EcSpkiFacts {
-  const facts = CURVES.get(curve);
+function ecFacts<Curve extends "ec-p256" | "ec-p384" | "ec-p521">(
+  curve: string,
+  keyBits: Uint8Array,
+  curves: Curves<Curve>,
+  fail: (detail: string) => never,
+): EcSpkiFacts<Curve> {
+  const facts = curves.get(curve);
   if (facts === undefined) {
     return fail(`key type EC ${NAMES.get(curve) ?? curve} is not supported, expected ${EXPECTED}`);
   }
@@ -116,10 +140,17 @@ const MAX_SPKI_BYTES = 2048;
 const MIN_RSA_BITS = 2048;
 const MAX_RSA_BITS = 4096;
 const MAX_EXPONENT = 2 ** 31 - 1;
-const CURVES: ReadonlyMap<string, { keyType: "ec-p256" | "ec-p384"; size: number }> = new Map([
+
+type Curves<Curve> = ReadonlyMap<string, { readonly keyType: Curve; readonly size: number }>;
+
+const CURVES: Curves<"ec-p256" | "ec-p384"> = new Map([
   [OIDS.p256, { keyType: "ec-p256", size: 32 }],
   [OIDS.p384, { keyType: "ec-p384", size: 48 }],
 ]);
+const VERIFICATION_CURVES: Curves<"ec-p256" | "ec-p384" | "ec-p521"> = new Map<
+  string,
+  { readonly keyType: "ec-p256" | "ec-p384" | "ec-p521"; readonly size: number }
+>([...CURVES, [OIDS.p521, { keyType: "ec-p521", size: 66 }]]);
 const NAMES: ReadonlyMap<string, string> = new Map([
   [OIDS.ed25519, "Ed25519"],
   [OIDS.ed448, "Ed448"],

@@ -2,7 +2,7 @@ import { AssayError } from "../../errors/assay-error.ts";
 import { OIDS } from "../der/oid.ts";
 import { bitString, encode, nullValue, oid, sequence, unsignedInteger } from "../der/writer.ts";
 import { importPublicKey } from "../keys.ts";
-import { readSpki } from "../spki.ts";
+import { readVerificationSpki } from "../spki.ts";
 
 /** A public key as JWK (RFC 7517, RFC 7518 §6) with just the members that SPIFFE clients expect. */
 export type PublicJwk = EcPublicJwk | RsaPublicJwk;
@@ -16,7 +16,7 @@ interface JwkCommon {
 /** An EC key. */
 export interface EcPublicJwk extends JwkCommon {
   readonly kty: "EC";
-  readonly crv: "P-256" | "P-384";
+  readonly crv: "P-256" | "P-384" | "P-521";
   readonly x: string;
   readonly y: string;
 }
@@ -43,7 +43,7 @@ export function spkiToJwk(
   spki: Uint8Array,
   options: { readonly keyId?: string; readonly use?: string } = {},
 ): PublicJwk {
-  const facts = readSpki(spki, "INVALID_BUNDLE");
+  const facts = readVerificationSpki(spki, "INVALID_BUNDLE");
   const common = {
     ...(options.keyId === undefined ? {} : { kid: options.keyId }),
     ...(options.use === undefined ? {} : { use: options.use }),
@@ -51,13 +51,13 @@ export function spkiToJwk(
   if (facts.keyType === "rsa") {
     return { kty: "RSA", ...common, n: base64url(facts.modulus), e: base64url(facts.exponent) };
   }
-  const crv = facts.keyType === "ec-p256" ? "P-256" : "P-384";
+  const crv = CURVE_NAMES[facts.keyType];
   return { kty: "EC", ...common, crv, x: base64url(facts.x), y: base64url(facts.y) };
 }
 
 /**
  * The SubjectPublicKeyInfo of a JWK that somebody else wrote. Members that do not make the key are ignored; the key
- * must be EC P-256, EC P-384 (on its curve) or RSA of 2048 to 4096 bits, in unpadded base64url.
+ * must be EC P-256, P-384 or P-521 (on its curve) or RSA of 2048 to 4096 bits, in unpadded base64url.
  * @throws AssayError `INVALID_BUNDLE` naming the member.
  */
 export function jwkToSpki(jwk: unknown): Uint8Array {
@@ -65,7 +65,7 @@ export function jwkToSpki(jwk: unknown): Uint8Array {
   const members = jwk as Readonly<Record<string, unknown>>;
   if ("d" in members) fail("JWK must be a public key, has the private member d");
   const spki = encodeMembers(members);
-  readSpki(spki, "INVALID_BUNDLE");
+  readVerificationSpki(spki, "INVALID_BUNDLE");
   importPublicKey(spki, "INVALID_BUNDLE");
   return spki;
 }
@@ -84,7 +84,7 @@ function encodeMembers(members: Readonly<Record<string, unknown>>): Uint8Array {
   switch (members["kty"]) {
     case "EC": {
       const curve = CURVES.get(members["crv"]);
-      if (curve === undefined) return fail("JWK member crv must be P-256 or P-384");
+      if (curve === undefined) return fail("JWK member crv must be P-256, P-384 or P-521");
       const point = Buffer.concat([
         Uint8Array.of(4),
         coordinate(members["x"], "x", curve.size),
@@ -130,4 +130,6 @@ const MAX_MEMBER_CHARACTERS = 1024;
 const CURVES: ReadonlyMap<unknown, { readonly oid: string; readonly size: number }> = new Map([
   ["P-256", { oid: OIDS.p256, size: 32 }],
   ["P-384", { oid: OIDS.p384, size: 48 }],
+  ["P-521", { oid: OIDS.p521, size: 66 }],
 ]);
+const CURVE_NAMES = { "ec-p256": "P-256", "ec-p384": "P-384", "ec-p521": "P-521" } as const;

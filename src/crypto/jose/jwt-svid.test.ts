@@ -1,9 +1,10 @@
-import { createHmac, createPrivateKey, type KeyObject, sign, verify } from "node:crypto";
+import { createHmac, createPrivateKey, generateKeyPairSync, type KeyObject, sign, verify } from "node:crypto";
 import fc from "fast-check";
 import { createLocalJWKSet, importJWK, jwtVerify } from "jose";
 import { describe, expect, it } from "vitest";
 import { makeKey } from "../../../test/fakes/certificates.ts";
-import { generateRsaKeyPair, importPublicKey } from "../keys.ts";
+import { generateRsaKeyPair, importPublicKey, keyTypeOf } from "../keys.ts";
+import { parseJwkSet } from "./jwk-set.ts";
 import { jwkSet, jwkToSpki, spkiToJwk } from "./jwk.ts";
 import { parseJwtSvidInsecure, verifyJwtSvid } from "./jwt-svid-verify.ts";
 import { assembleJwtSvid, ecdsaDerToP1363, type JwtSvidAlgorithm, jwtSvidSigningInput } from "./jwt-svid.ts";
@@ -211,12 +212,29 @@ describe("JWK", () => {
     expect(Buffer.from(new Uint8Array(exported)).equals(spki)).toBe(true);
   });
 
+  it("of a P-521 key, which only somebody else's authority may have, verifies ES512", async () => {
+    const pair = generateKeyPairSync("ec", { namedCurve: "P-521" });
+    const spki = pair.publicKey.export({ type: "spki", format: "der" });
+    const jwk = spkiToJwk(spki, { keyId: "k" });
+    expect(jwk).toMatchObject({ kty: "EC", crv: "P-521" });
+    expect(Buffer.from(jwkToSpki(jwk)).equals(spki)).toBe(true);
+    const input = `${base64url('{"alg":"ES512","kid":"k"}')}.${base64url(JSON.stringify(claims))}`;
+    const signature = sign("sha512", Buffer.from(input), {
+      key: pair.privateKey,
+      dsaEncoding: "ieee-p1363",
+    });
+    const token = `${input}.${base64url(signature)}`;
+    const set = parseJwkSet(Buffer.from(JSON.stringify({ keys: [jwk] })), "jwt-svid");
+    expect((await verifyJwtSvid(token, set, expected)).spiffeId).toBe(claims.sub);
+    expect(() => keyTypeOf(spki, "INVALID_CSR")).toThrowCode("INVALID_CSR", /P-521/);
+  });
+
   const good = spkiToJwk(p256.spki) as { readonly x: string; readonly y: string };
   it.each<[string, unknown, RegExp]>([
     ["a private key", { ...good, d: "AA" }, /private/],
     ["no object", "EC", /object/],
     ["another kind", { kty: "OKP", crv: "Ed25519", x: good.x }, /kty/],
-    ["another curve", { ...good, crv: "P-521" }, /crv/],
+    ["another curve", { ...good, crv: "secp256k1" }, /crv/],
     ["a short coordinate", { ...good, x: "AA" }, /x must be 32 octets/],
     ["a padded coordinate", { ...good, x: `${good.x}=` }, /base64url/],
     ["a point off its curve", { ...good, x: good.y, y: good.x }, /on its curve/],
@@ -224,6 +242,38 @@ describe("JWK", () => {
     ["no modulus", { kty: "RSA", e: "AQAB" }, /member n/],
   ])("is refused with %s", (_, jwk, detail) => {
     expect(() => jwkToSpki(jwk)).toThrowCode("INVALID_BUNDLE", detail);
+  });
+});
+
+describe("parseJwkSet", () => {
+  const set = (keys: unknown) => Buffer.from(JSON.stringify({ keys }));
+  const jwk = spkiToJwk(p256.spki, { keyId: "k" });
+
+  it("leaves out what it cannot use and keeps the rest", () => {
+    const keys = [
+      { kty: "OKP", crv: "Ed25519", x: "AA", kid: "okp" },
+      { kty: "EC", crv: "secp256k1", x: "AA", y: "AA", kid: "k1" },
+      { ...jwk, kid: "private", d: "AA" },
+      { ...jwk, kid: "x509", use: "x509-svid" },
+      { ...jwk, kid: "wit", use: "wit-svid" },
+      { ...jwk, kid: undefined },
+      jwk,
+      { ...jwk, kid: "said", use: "jwt-svid" },
+    ];
+    expect([...parseJwkSet(set(keys), "jwt-svid").keys()]).toEqual(["k", "said"]);
+    expect([...parseJwkSet(set(keys), "wit-svid").keys()]).toEqual(["wit", "k"]);
+    expect(parseJwkSet(set([]), "jwt-svid").size).toBe(0);
+  });
+
+  it.each<[string, Uint8Array, RegExp]>([
+    ["no JSON", Buffer.from("x"), /not JSON/],
+    ["no keys", Buffer.from("{}"), /array keys/],
+    ["keys that are no objects", set([1]), /objects/],
+    ["a kid twice", set([jwk, jwk]), /twice/],
+    ["a member twice", Buffer.from('{"keys":[],"keys":[]}'), /twice/],
+    ["more bytes than any bundle has", Buffer.alloc(4 * 1024 * 1024 + 1), /larger/],
+  ])("refuses %s", (_, bytes, detail) => {
+    expect(() => parseJwkSet(bytes, "jwt-svid")).toThrowCode("INVALID_BUNDLE", detail);
   });
 });
 
