@@ -1,5 +1,6 @@
 import { connect as connectHttp2, type ClientHttp2Session, type OutgoingHttpHeaders } from "node:http2";
 import { connect } from "node:net";
+import type { Duplex } from "node:stream";
 
 /** How a gRPC call looked on the wire. */
 export interface RawAnswer {
@@ -29,8 +30,10 @@ export interface RawCall {
 export class RawGrpc implements Disposable {
   readonly #session: ClientHttp2Session;
 
-  constructor(socket: string) {
-    this.#session = connectHttp2("http://localhost", { createConnection: () => connect(socket) });
+  /** On a Unix socket, or on a connection that somebody else has made. */
+  constructor(target: string | Duplex) {
+    const createConnection = () => (typeof target === "string" ? connect(target) : target);
+    this.#session = connectHttp2("http://localhost", { createConnection });
     this.#session.on("error", () => {});
   }
 

@@ -12,8 +12,7 @@ export interface TokenSpec {
 
 /** A JWS in compact serialisation, good or bad as asked. HS algorithms use the public key's PEM as their secret. */
 export function makeToken(spec: TokenSpec): string {
-  const [header, payload] = [spec.header, spec.payload].map(encodePart);
-  const input = `${header}.${payload}`;
+  const input = `${encodePart(spec.header)}.${encodePart(spec.payload)}`;
   const alg =
     spec.signAs ?? String((typeof spec.header === "string" ? {} : (spec.header as { alg?: unknown })).alg);
   return `${input}.${signToken(alg, Buffer.from(input), spec.key).toString("base64url")}`;
