@@ -9,13 +9,14 @@ import { FakeClock } from "../../test/fakes/clock.ts";
 import { AssayError } from "../errors/assay-error.ts";
 import { silentLog } from "../observe/log.ts";
 import { identifyPeer, type PeerProcess } from "../peer/identify-peer.ts";
+import type { FrontedSocket } from "../rpc/authority/fronted-socket.ts";
 import { LocalEndpoint } from "./local-endpoint.ts";
 
 let folder: string;
 let path: string;
 let clock: FakeClock;
 let endpoint: LocalEndpoint;
-let taken: { protocol: string; socket: Socket; peer: PeerProcess }[];
+let taken: { protocol: string; socket: Socket | FrontedSocket; peer: PeerProcess }[];
 let identify: (socket: Socket) => PeerProcess;
 
 beforeEach(async () => {
@@ -24,7 +25,7 @@ beforeEach(async () => {
   clock = new FakeClock();
   taken = [];
   identify = identifyPeer;
-  const take = (protocol: string) => (socket: Socket, peer: PeerProcess) => {
+  const take = (protocol: string) => (socket: Socket | FrontedSocket, peer: PeerProcess) => {
     taken.push({ protocol, socket, peer });
     socket.resume();
   };

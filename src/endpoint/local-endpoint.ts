@@ -11,6 +11,7 @@ import { listenOnSocket } from "../files/socket-path.ts";
 import { FIELD } from "../observe/fields.ts";
 import type { Log } from "../observe/log.ts";
 import { identifyPeer, type PeerProcess } from "../peer/identify-peer.ts";
+import { FrontedSocket } from "../rpc/authority/fronted-socket.ts";
 import { sniffProtocol } from "../rpc/sniff.ts";
 
 /** What a local endpoint needs. */
@@ -20,8 +21,8 @@ export interface LocalEndpointOptions {
   readonly mode: number;
   readonly clock: Clock;
   readonly log: Log;
-  /** Takes a connection that speaks gRPC. */
-  readonly onGrpc: (socket: Socket, peer: PeerProcess) => void;
+  /** Takes a connection that speaks gRPC; whatever `:authority` its client sends has been made acceptable. */
+  readonly onGrpc: (socket: FrontedSocket, peer: PeerProcess) => void;
   /** Takes a connection that speaks HTTP/1.1. */
   readonly onHttp: (socket: Socket, peer: PeerProcess) => void;
   /** Asks the kernel; tests put their own in place. */
@@ -84,7 +85,7 @@ export class LocalEndpoint implements AsyncDisposable {
     });
     const protocol = await sniffProtocol(socket, { clock, timeout: FIRST_BYTES_TIMEOUT });
     if (protocol === undefined || socket.destroyed) return;
-    if (protocol === "h2") this.#options.onGrpc(socket, peer);
+    if (protocol === "h2") this.#options.onGrpc(new FrontedSocket(socket), peer);
     else this.#options.onHttp(socket, peer);
   }
 

@@ -2,6 +2,7 @@ import type { ServerOptions } from "@grpc/grpc-js";
 import type { Clock } from "../clock.ts";
 import type { AssayError } from "../errors/assay-error.ts";
 import type { CallContext } from "./call-context.ts";
+import type { SessionOptions } from "./session-options.ts";
 
 /** What one caller may take. Sizes are bytes, times milliseconds. */
 export interface RpcServerLimits {
@@ -15,6 +16,8 @@ export interface RpcServerLimits {
   readonly maxConnectionIdle?: number;
   /** A connection that is silent this long is pinged. Never unless told. */
   readonly keepaliveTime?: number;
+  /** A connection on which no call was begun for this long is asked to close. 60 s unless told. */
+  readonly firstCallTimeout?: number;
   /** A ping that is unanswered this long ends the connection. 20 s unless told. */
   readonly keepaliveTimeout?: number;
 }
@@ -47,7 +50,6 @@ export function libraryOptions(options: RpcServerLimits): ServerOptions {
   return {
     "grpc.enable_channelz": 0,
     "grpc.max_receive_message_length": options.maxReceiveMessageSize ?? DEFAULT_MAX_MESSAGE,
-    "grpc.max_concurrent_streams": options.maxConcurrentStreams ?? DEFAULT_MAX_STREAMS,
     ...(options.maxConnectionAge === undefined
       ? {}
       : { "grpc.max_connection_age_ms": options.maxConnectionAge }),
@@ -61,5 +63,14 @@ export function libraryOptions(options: RpcServerLimits): ServerOptions {
   };
 }
 
+/** The limits that hold for each HTTP/2 session. */
+export function sessionLimits(options: RpcServerLimits): SessionOptions {
+  return {
+    maxConcurrentStreams: options.maxConcurrentStreams ?? DEFAULT_MAX_STREAMS,
+    firstCallTimeout: options.firstCallTimeout ?? DEFAULT_FIRST_CALL_TIMEOUT,
+  };
+}
+
 const DEFAULT_MAX_MESSAGE = 4 * 1024 * 1024;
 const DEFAULT_MAX_STREAMS = 1000;
+const DEFAULT_FIRST_CALL_TIMEOUT = 60_000;

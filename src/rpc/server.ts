@@ -15,12 +15,11 @@ import {
   type UntypedHandleCall,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
-import type { Duplex } from "node:stream";
 import { AssayError, toAssayError } from "../errors/assay-error.ts";
 import { type CallContext, ServerCallContext } from "./call-context.ts";
-import { Connections } from "./connections.ts";
+import { Connections, type RpcSocket } from "./connections.ts";
 import type { BidiHandler, ServerStreamHandler, ServiceHandlers, UnaryHandler } from "./handlers.ts";
-import { libraryOptions, type RpcServerOptions } from "./server-options.ts";
+import { libraryOptions, type RpcServerOptions, sessionLimits } from "./server-options.ts";
 import {
   type AnyMessageInit,
   encode,
@@ -39,15 +38,15 @@ import { StreamAnswer } from "./stream-answer.ts";
 export class RpcServer<Peer, Caller = undefined> {
   readonly #options: RpcServerOptions<Peer, Caller>;
   readonly #server: Server;
-  readonly #injector: ReturnType<Server["createConnectionInjector"]>;
-  readonly #connections = new Connections<Peer>();
+  readonly #connections: Connections<Peer>;
   readonly #streams = new Set<StreamAnswer>();
   #closing: Promise<void> | undefined;
 
   constructor(options: RpcServerOptions<Peer, Caller>) {
     this.#options = options;
     this.#server = new Server(libraryOptions(options));
-    this.#injector = this.#server.createConnectionInjector(ServerCredentials.createInsecure());
+    this.#server.createConnectionInjector(ServerCredentials.createInsecure());
+    this.#connections = new Connections(this.#server, sessionLimits(options), options.clock);
   }
 
   /** How many connections are open. */
@@ -77,16 +76,15 @@ export class RpcServer<Peer, Caller = undefined> {
   }
 
   /**
-   * Speaks gRPC on an accepted connection: a plain socket, or a TLS socket whose handshake is done and which agreed
-   * on `h2`. The server owns the socket from here on. While shutting down the socket is destroyed.
+   * Speaks gRPC on an accepted connection: a plain socket, one with a front before it, or a TLS socket whose handshake
+   * is done and which agreed on `h2`. The server owns the socket from here on. While shutting down the socket is destroyed.
    */
-  injectConnection(socket: Duplex, peer: Peer): void {
+  injectConnection(socket: RpcSocket, peer: Peer): void {
     if (this.#closing !== undefined || socket.destroyed) {
       socket.destroy();
       return;
     }
-    this.#connections.add(socket, peer);
-    this.#injector.injectConnection(socket);
+    this.#connections.open(socket, peer);
   }
 
   /**
@@ -231,7 +229,7 @@ export class RpcServer<Peer, Caller = undefined> {
     call: UnaryCall | WritableCall | DuplexCall,
   ): ServerCallContext<Peer, Caller> | AssayError {
     if (this.#closing !== undefined) return new AssayError("SHUTTING_DOWN", "shutting down");
-    const connection = this.#connections.peer(call.getPeer());
+    const connection = this.#connections.peer(call.getHost());
     // Its connection is gone: nobody will read this.
     if (connection === undefined) return new AssayError("CANCELLED", "the connection is closed");
     return new ServerCallContext<Peer, Caller>(path, connection.peer, call, this.#options.clock);
