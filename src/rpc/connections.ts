@@ -7,9 +7,11 @@ import { guardSession } from "./session-guard.ts";
 import { type SessionOptions, sessionOptions } from "./session-options.ts";
 
 /** The part of a socket that a connection's owner needs; the platform's HTTP/2 needs more and finds it. */
-export type RpcSocket = Pick<Duplex, "destroyed" | "destroy"> & {
+export interface RpcSocket {
+  readonly destroyed: boolean;
+  destroy(): unknown;
   once(event: "close", listener: () => void): unknown;
-};
+}
 
 /**
  * The connections a server holds, with what their acceptor knew about each. The HTTP/2 sessions are opened here rather
