@@ -9,7 +9,7 @@ import {
   type WorkloadAttestationRequest,
 } from "./attest-workload.ts";
 
-type Attest = WorkloadAttestor["attest"];
+type Attest = NonNullable<WorkloadAttestor["attest"]>;
 
 function attestor(name: string, attest: Attest) {
   return { name, instance: { attest, async [Symbol.asyncDispose]() {} } };

@@ -18,6 +18,11 @@ export type {
   NodeEvidence,
 } from "./node-attestor.ts";
 export { defineNodeAttestor } from "./node-attestor.ts";
-export type { WorkloadAttestor, WorkloadAttestorPlugin, WorkloadProcess } from "./workload-attestor.ts";
+export type {
+  KubernetesObject,
+  WorkloadAttestor,
+  WorkloadAttestorPlugin,
+  WorkloadProcess,
+} from "./workload-attestor.ts";
 export { defineWorkloadAttestor } from "./workload-attestor.ts";
 export { AssayError } from "../errors/assay-error.ts";

@@ -18,8 +18,8 @@ afterAll(async () => {
 describe("unix attestor", () => {
   test("attests a process, with and without its program", async ({ bench }) => {
     await bench.compare(
-      bench("users and groups", async () => void (await plain.attest(me, signal))),
-      bench("and the program, its hash known", async () => void (await hashing.attest(me, signal))),
+      bench("users and groups", async () => void (await plain.attest?.(me, signal))),
+      bench("and the program, its hash known", async () => void (await hashing.attest?.(me, signal))),
     );
   });
 });

@@ -23,12 +23,14 @@ export function workloadAttestorSuite<Config>(suite: WorkloadAttestorSuite<Confi
   const { plugin, host } = suite;
   const made: WorkloadAttestor[] = [];
 
-  async function create(): Promise<WorkloadAttestor> {
+  async function create(): Promise<WorkloadAttestor & Required<Pick<WorkloadAttestor, "attest">>> {
     const result = await plugin.config["~standard"].validate(suite.config);
     if (result.issues !== undefined) throw new Error(result.issues.map(({ message }) => message).join("; "));
     const attestor = await plugin.create(result.value, host);
     made.push(attestor);
-    return attestor;
+    const { attest } = attestor;
+    if (attest === undefined) throw new Error("the suite is for attestors that look at processes");
+    return Object.assign(attestor, { attest });
   }
 
   afterEach(async () => {
@@ -51,7 +53,7 @@ export function workloadAttestorSuite<Config>(suite: WorkloadAttestorSuite<Confi
       const first = await attestor.attest(suite.process, new AbortController().signal);
       expect(first.length).toBeGreaterThan(0);
       for (const { type, value } of first) {
-        expect(type).toBe(plugin.name);
+        expect(type).toBe(plugin.selectorType ?? plugin.name);
         expect(selectorOf(type, value)).toEqual({ type, value });
       }
       expect(await attestor.attest(suite.process, new AbortController().signal)).toEqual(first);

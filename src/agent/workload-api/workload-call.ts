@@ -1,11 +1,10 @@
 import { readlink } from "node:fs/promises";
-import type { LiveProcess } from "../../attestation/attest-workload.ts";
+import type { LiveProcess, NamedAttestor } from "../../attestation/attest-workload.ts";
 import { attestWorkload } from "../../attestation/attest-workload.ts";
 import type { Clock } from "../../clock.ts";
 import { AssayError } from "../../errors/assay-error.ts";
 import type { CallerProcess } from "../../issuance/caller.ts";
 import type { WorkloadEvidence, WorkloadQuestion } from "../../issuance/workload/verdict.ts";
-import type { WorkloadAttestor } from "../../plugin/workload-attestor.ts";
 import type { SpiffeId } from "../../spiffe/id.ts";
 
 /** One call of a workload about itself, on whichever protocol it came. */
@@ -96,7 +95,7 @@ export function requireWaiting(call: AnyWorkloadCall): void {
 
 /** What looking at a process needs. */
 export interface EvidenceOptions {
-  readonly attestors: readonly { readonly name: string; readonly instance: WorkloadAttestor }[];
+  readonly attestors: readonly NamedAttestor[];
   readonly clock: Clock;
   /** Milliseconds that each attestor has. */
   readonly attestationTimeout: number;
@@ -122,7 +121,7 @@ export async function gatherEvidence(
     });
     return {
       selectors: found.selectors,
-      answered: attestors.length - found.failures.length,
+      answered: found.answered,
       faults: found.failures.map(({ plugin, error }) => ({ attestor: plugin, detail: error.detail })),
     };
   } catch (error) {

@@ -33,7 +33,8 @@ export const workloadAttestors: PluginKind<PluginHost, WorkloadAttestor> = {
   label: "workload attestor",
   builtIns: table<PluginHost, WorkloadAttestor>(unix),
   sealed: new Set(),
-  methods: ["attest"],
+  methods: [],
+  oneOf: ["attest", "attestReference"],
 };
 
 // Each plugin takes its own configuration type; the loader hands it only what its own schema gave back.

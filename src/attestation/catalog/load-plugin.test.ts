@@ -190,10 +190,32 @@ describe("a third party's plugin", () => {
     ["another name", { ...good, name: "theirs" }, /name is "theirs", expected mine/],
     ["no schema", { ...good, config: {} }, /config is no Standard Schema/],
     ["no create", { ...good, create: 1 }, /create is no function/],
+    ["a bad type of selectors", { ...good, selectorType: "K8S" }, /selectorType is no name/],
   ])("is refused with %s", async (_, plugin, detail) => {
     const entries = [{ name: "mine", module: "@scope/assay-plugin-mine" }];
     const check = checkPlugins(kindOf(), entries, () => Promise.resolve({ default: plugin }));
     await expect(check).rejects.toThrowCode("CONFIG_INVALID", detail);
+  });
+});
+
+describe("a kind of which methods are optional", () => {
+  const oneOf = { ...kindOf(thing("one")), methods: [], oneOf: ["attest", "other"] };
+
+  it("wants one of them", async () => {
+    await using loaded = await loadPlugins(oneOf, [{ name: "one" }], host);
+    expect(loaded.all).toHaveLength(1);
+    const none = { ...oneOf, oneOf: ["other", "another"] };
+    await expect(loadPlugins(none, [{ name: "one" }], host)).rejects.toThrowCode(
+      "CONFIG_INVALID",
+      "gave an instance without other or another",
+    );
+  });
+
+  it("passes the type of the selectors on", async () => {
+    const typed = { ...thing("one"), selectorType: "k8s" };
+    const kind = { ...kindOf(thing("one")), builtIns: new Map([["one", typed]]) };
+    await using loaded = await loadPlugins(kind, [{ name: "one" }], host);
+    expect(loaded.all[0]?.selectorType).toBe("k8s");
   });
 });
 

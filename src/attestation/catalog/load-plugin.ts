@@ -8,6 +8,7 @@ export interface LoadablePlugin<Host, Instance> {
   readonly kind: string;
   readonly apiVersion: 1;
   readonly name: string;
+  readonly selectorType?: string;
   readonly config: ConfigSchema<unknown>;
   create(config: unknown, host: Host): Instance | Promise<Instance>;
 }
@@ -23,6 +24,8 @@ export interface PluginKind<Host, Instance extends AsyncDisposable> {
   readonly sealed: ReadonlySet<string>;
   /** Methods that an instance must have. */
   readonly methods: readonly string[];
+  /** Methods of which an instance must have at least one. */
+  readonly oneOf?: readonly string[];
 }
 
 /** A plugin as the configuration names it. */
@@ -39,6 +42,8 @@ export interface LoadedPlugin<Instance> {
   readonly name: string;
   /** `built-in`, or the module it came from. */
   readonly origin: string;
+  /** Type of the selectors it gives, where that is not its name. */
+  readonly selectorType?: string;
   readonly instance: Instance;
 }
 
@@ -73,7 +78,9 @@ export async function loadPlugins<Host, Instance extends AsyncDisposable>(
   for (const { entry, plugin, config } of checked) {
     const instance = await create(kind, plugin, config, hostFor(plugin.name));
     stack.use(instance);
-    all.push({ name: plugin.name, origin: originOf(entry), instance });
+    const { name, selectorType } = plugin;
+    const origin = originOf(entry);
+    all.push({ name, origin, instance, ...(selectorType === undefined ? {} : { selectorType }) });
   }
   const kept = stack.move();
   return { all, [Symbol.asyncDispose]: () => kept.disposeAsync() };
@@ -157,6 +164,7 @@ function pluginFault<Host, Instance extends AsyncDisposable>(
   if (plugin.kind !== kind.kind) return `kind is ${JSON.stringify(plugin.kind)}, expected ${kind.kind}`;
   if (plugin.apiVersion !== 1) return `apiVersion is ${JSON.stringify(plugin.apiVersion)}, expected 1`;
   if (plugin.name !== name) return `name is ${JSON.stringify(plugin.name)}, expected ${name}`;
+  if (plugin.selectorType !== undefined && !isName(plugin.selectorType)) return "selectorType is no name";
   const schema = (plugin.config as Partial<ConfigSchema<unknown>> | undefined)?.["~standard"];
   if (schema?.version !== 1 || typeof schema.validate !== "function") return "config is no Standard Schema";
   return typeof plugin.create === "function" ? undefined : "create is no function";
@@ -199,9 +207,14 @@ async function create<Host, Instance extends AsyncDisposable>(
   }
   const members = (instance ?? {}) as unknown as Record<PropertyKey, unknown>;
   const missing = [...kind.methods, Symbol.asyncDispose].find((name) => typeof members[name] !== "function");
-  if (missing !== undefined) {
+  const noneOf = kind.oneOf?.every((name) => typeof members[name] !== "function") === true;
+  if (missing !== undefined || noneOf) {
     if (typeof members[Symbol.asyncDispose] === "function") await instance[Symbol.asyncDispose]();
-    throw refused(kind, plugin.name, `gave an instance without ${String(missing)}`);
+    throw refused(
+      kind,
+      plugin.name,
+      `gave an instance without ${missing === undefined ? kind.oneOf?.join(" or ") : String(missing)}`,
+    );
   }
   return instance;
 }
@@ -217,6 +230,10 @@ function refused<Host, Instance extends AsyncDisposable>(
   cause?: unknown,
 ): AssayError {
   return new AssayError("CONFIG_INVALID", `${kind.label} ${JSON.stringify(name)} ${detail}`, { cause });
+}
+
+function isName(value: unknown): boolean {
+  return typeof value === "string" && PLUGIN_NAME.test(value);
 }
 
 function messageOf(cause: unknown): string {
