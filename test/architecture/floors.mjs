@@ -51,6 +51,11 @@ export const ROOMS = [
     why: "gRPC behind our own words, so that its library can be exchanged in one room",
   },
   { room: "http", floor: 1, why: "HTTP behind our own words; problem documents are written once" },
+  {
+    room: "outbound",
+    floor: 1,
+    why: "a URL from outside is asked under one set of rules, which nobody can forget a part of",
+  },
   { room: "files", floor: 1, why: "files that survive a crash, and sockets among them, are made in one way" },
   {
     room: "plugin",
@@ -173,6 +178,11 @@ export const WALLS = [
     library: "@bufbuild/protobuf",
     rooms: ["proto", "rpc", "wire", "workload", "server", "agent", "cli"],
     why: "wire messages stop at the programs; the rooms that decide and sign never see one",
+  },
+  {
+    library: "acme-client",
+    rooms: ["server"],
+    why: "certificates of the web are for the server's bundle endpoint and nobody else",
   },
   { library: "commander", rooms: ["cli", "main.ts"], why: "only commands read an argument line" },
   {
