@@ -3,7 +3,10 @@ import { FIELD } from "../observe/fields.ts";
 import type { Log } from "../observe/log.ts";
 import type { SigningEvent } from "../signing/open-signing.ts";
 
-/** Tells the operator what happens to authorities: by a log line, and where one was made or put to work by a record. */
+/**
+ * Tells the operator what happens to authorities: by a log line, and where one was made or put to work without an
+ * operator's order by a record. Orders make records of their own, which name who gave them.
+ */
 export function logSigningEvent(
   log: Log,
   audit: { append(records: readonly AuditRecord[]): void },
@@ -19,12 +22,14 @@ export function logSigningEvent(
     case "continued":
     case "prepared":
     case "activated":
-    case "retired": {
-      const { kind, authorityId, notAfter, reason } = event;
+    case "retired":
+    case "tainted":
+    case "revoked": {
+      const { kind, authorityId, notAfter, reason, byOrder } = event;
       const fields = { kind, [FIELD.authorityId]: authorityId, [FIELD.expiresAt]: notAfter };
       if (event.event === "retired") log.warn("authority retired", { ...fields, reason });
       else log.info(`authority ${event.event}`, fields);
-      if (event.event === "prepared" || event.event === "activated") {
+      if (!byOrder && (event.event === "prepared" || event.event === "activated")) {
         audit.append([
           {
             event: `authority.${event.event}`,

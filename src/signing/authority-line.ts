@@ -1,39 +1,29 @@
-import { type Clock, unixSeconds } from "../clock.ts";
+import { unixSeconds } from "../clock.ts";
 import { AssayError } from "../errors/assay-error.ts";
-import type { KeyManager } from "../plugin/key-manager.ts";
-import type { SpiffeBundle } from "../spiffe/bundle.ts";
 import type { AuthorityRecord } from "../store/records.ts";
-import type { AuthorityStore } from "../store/store.ts";
-import type { Authority, AuthorityEvent, AuthorityKind } from "./authority.ts";
-import { type Retirement, surveyJournal } from "./journal-survey.ts";
-
-/** What a line of authorities works with. */
-export interface AuthorityLineDependencies {
-  readonly authorities: AuthorityStore;
-  readonly keyManager: KeyManager;
-  readonly clock: Clock;
-  readonly serverId: string;
-  /** Takes the own bundle as it stands after a commit. */
-  readonly adopt: (bundle: SpiffeBundle) => void;
-  readonly report: (event: AuthorityEvent) => void;
-}
+import type { Authority, AuthorityKind } from "./authority.ts";
+import { AuthorityJournal, type AuthorityJournalDependencies } from "./authority-journal.ts";
+import { surveyJournal } from "./journal-survey.ts";
 
 /**
- * The authorities of one kind that this server has had, has and will have next: prepared, then active, then old. Each
- * step is in the journal before it takes effect here, and a key is in the bundle from the moment it is prepared. Steps
- * run one at a time.
+ * The authorities of one line that this server has had, has and will have next: prepared, then active, then old. Each
+ * step is in the journal before it takes effect here, and a key is in the bundle from the moment it is prepared.
  */
 export class AuthorityLine<A extends Authority> {
   readonly #kind: AuthorityKind<A>;
-  readonly #with: AuthorityLineDependencies;
-  readonly #records = new Map<string, AuthorityRecord>();
+  readonly #with: AuthorityJournalDependencies;
+  readonly #journal: AuthorityJournal;
   #active: A | undefined;
   #prepared: A | undefined;
-  #last: Promise<unknown> = Promise.resolve();
 
-  private constructor(kind: AuthorityKind<A>, dependencies: AuthorityLineDependencies) {
+  private constructor(
+    kind: AuthorityKind<A>,
+    dependencies: AuthorityJournalDependencies,
+    journal: AuthorityJournal,
+  ) {
     this.#kind = kind;
     this.#with = dependencies;
+    this.#journal = journal;
   }
 
   /**
@@ -42,17 +32,17 @@ export class AuthorityLine<A extends Authority> {
    */
   static async open<A extends Authority>(
     kind: AuthorityKind<A>,
-    dependencies: AuthorityLineDependencies,
+    dependencies: AuthorityJournalDependencies,
   ): Promise<AuthorityLine<A>> {
-    const line = new AuthorityLine(kind, dependencies);
-    await line.#load();
+    const line = new AuthorityLine(kind, dependencies, await AuthorityJournal.open(kind, dependencies));
+    await line.#continue();
     await line.keepUp();
     return line;
   }
 
-  /** Every authority of this kind and server in the journal, in no order. */
-  get records(): readonly AuthorityRecord[] {
-    return [...this.#records.values()];
+  /** What is written down of the line. */
+  get journal(): AuthorityJournal {
+    return this.#journal;
   }
 
   /**
@@ -69,19 +59,43 @@ export class AuthorityLine<A extends Authority> {
   }
 
   /**
-   * Makes the next authority and publishes it, in place of one prepared before.
-   * @throws AssayError `KEY_UNAVAILABLE`, `STORE_UNAVAILABLE`, `CERTIFICATE_LINT_FAILED`.
+   * The authorities that an operator moves: the one that signs, the one that will, and the newest that did and has
+   * not been revoked.
    */
-  prepare(): Promise<AuthorityRecord> {
-    return this.#inOrder(() => this.#prepare());
+  states(): Readonly<Partial<Record<"active" | "prepared" | "old", AuthorityRecord>>> {
+    const newest = (...states: readonly AuthorityRecord["state"][]) =>
+      this.#journal.records
+        .filter(({ state }) => states.includes(state))
+        .reduce<AuthorityRecord | undefined>(
+          (best, one) => (best === undefined || one.changedAt >= best.changedAt ? one : best),
+          undefined,
+        );
+    const [active, prepared, old] = [newest("active"), newest("prepared"), newest("old", "tainted")];
+    return { ...(active && { active }), ...(prepared && { prepared }), ...(old && { old }) };
   }
 
   /**
-   * Lets the prepared authority sign; the active one becomes old. With an id only if the prepared one has it.
+   * Makes the next authority and publishes it, in place of one prepared before, as an operator asks.
+   * @throws AssayError `KEY_UNAVAILABLE`, `STORE_UNAVAILABLE`, `CERTIFICATE_LINT_FAILED`.
+   */
+  prepare(): Promise<AuthorityRecord> {
+    return this.#journal.inOrder(() => this.#prepare(true));
+  }
+
+  /**
+   * Lets the prepared authority sign, as an operator asks; the active one becomes old. With an id only if the prepared
+   * one has it.
    * @throws AssayError `AUTHORITY_NOT_FOUND` where no such authority is prepared, `STORE_UNAVAILABLE`.
    */
   activate(id?: string): Promise<AuthorityRecord> {
-    return this.#inOrder(() => this.#activate(id));
+    return this.#journal.inOrder(() => this.#activate(true, id));
+  }
+
+  /** As `activate`, and nothing where none is prepared. */
+  activateIfPrepared(): Promise<unknown> {
+    return this.#journal.inOrder(async () => {
+      if (this.#prepared !== undefined) await this.#activate(true);
+    });
   }
 
   /**
@@ -90,24 +104,19 @@ export class AuthorityLine<A extends Authority> {
    * @throws AssayError as `prepare`.
    */
   keepUp(): Promise<void> {
-    return this.#inOrder(async () => {
+    return this.#journal.inOrder(async () => {
       const now = unixSeconds(this.#with.clock);
       const active = this.#active?.record;
       const due = active === undefined ? "now" : dueStep(active, this.#prepared?.record, now);
-      if (due !== "nothing" && !this.#isPrepared(now)) await this.#prepare();
-      if (due === "now") await this.#activate();
-      await this.#forget(now - FORGET_AFTER_SECONDS);
+      if (due !== "nothing" && !this.#isPrepared(now)) await this.#prepare(false);
+      if (due === "now") await this.#activate(false);
+      await this.#journal.forgetEnded();
     });
   }
 
-  async #load(): Promise<void> {
-    const { authorities, keyManager, serverId, clock, report } = this.#with;
-    const keys = new Map((await keyManager.listKeys()).map((key) => [key.id, key]));
-    const own = (await authorities.list()).filter(
-      (record) => record.kind === this.#kind.kind && record.serverId === serverId,
-    );
-    const survey = surveyJournal(own, keys, unixSeconds(clock));
-    for (const record of own) this.#records.set(record.id, record);
+  async #continue(): Promise<void> {
+    const keys = new Map((await this.#with.keyManager.listKeys()).map((key) => [key.id, key]));
+    const survey = surveyJournal(this.#journal.records, keys, unixSeconds(this.#with.clock));
     for (const [state, found] of [
       ["active", survey.active],
       ["prepared", survey.prepared],
@@ -116,31 +125,21 @@ export class AuthorityLine<A extends Authority> {
       const authority = this.#kind.revive(found.record, found.key);
       if (state === "active") this.#active = authority;
       else this.#prepared = authority;
-      report(eventOf("continued", found.record));
+      this.#journal.report("continued", found.record);
     }
-    const going = [survey.active, survey.prepared].flatMap((found) =>
+    const publish = [survey.active, survey.prepared].flatMap((found) =>
       found === undefined ? [] : [found.record],
     );
-    if (going.length > 0 || survey.retired.length > 0) await this.#commit([], survey.retired, going);
+    if (publish.length > 0 || survey.retired.length > 0) {
+      await this.#journal.commit({ put: [], retire: survey.retired, publish });
+    }
   }
 
   #isPrepared(now: number): boolean {
     return this.#prepared !== undefined && this.#prepared.record.notAfter > now;
   }
 
-  /** Takes authorities that ended before a time out of the journal and the bundle. */
-  async #forget(endedBefore: number): Promise<void> {
-    const { authorities, adopt } = this.#with;
-    const ended = this.records.filter(({ notAfter }) => notAfter < endedBefore);
-    if (ended.length === 0) return;
-    const bundle = await authorities.commit({ delete: ended.map(({ id }) => id) }, (stored) =>
-      ended.reduce((edited, record) => this.#kind.unpublish(edited, record), stored),
-    );
-    for (const { id } of ended) this.#records.delete(id);
-    adopt(bundle);
-  }
-
-  async #prepare(): Promise<AuthorityRecord> {
+  async #prepare(byOrder: boolean): Promise<AuthorityRecord> {
     const { keyManager, clock } = this.#with;
     const [a, b] = this.#kind.slots;
     const taken = new Set([this.#active?.record.keyId, this.#prepared?.record.keyId]);
@@ -149,16 +148,16 @@ export class AuthorityLine<A extends Authority> {
     if (this.#prepared?.record.keyId === slot) this.#prepared = undefined;
     const key = await keyManager.generateKey(slot, this.#kind.keyType);
     const authority = await this.#kind.found(key, unixSeconds(clock));
-    const superseded = this.records
+    const superseded = this.#journal.records
       .filter((record) => record.state === "prepared")
       .map((record) => ({ record, reason: "superseded" as const }));
-    await this.#commit([authority.record], superseded, [authority.record]);
+    await this.#journal.commit({ put: [authority.record], retire: superseded, publish: [authority.record] });
     this.#prepared = authority;
-    this.#with.report(eventOf("prepared", authority.record));
+    this.#journal.report("prepared", authority.record, { byOrder });
     return authority.record;
   }
 
-  async #activate(id?: string): Promise<AuthorityRecord> {
+  async #activate(byOrder: boolean, id?: string): Promise<AuthorityRecord> {
     const prepared = this.#prepared;
     if (prepared === undefined || (id !== undefined && prepared.record.id !== id)) {
       throw new AssayError(
@@ -168,41 +167,17 @@ export class AuthorityLine<A extends Authority> {
     }
     const now = unixSeconds(this.#with.clock);
     const record: AuthorityRecord = { ...prepared.record, state: "active", changedAt: now };
-    const before = this.records.filter((one) => one.state === "active");
-    const retired = before.map((one) => ({
-      record: one,
-      reason: one.notAfter <= now ? ("expired" as const) : ("superseded" as const),
-    }));
-    await this.#commit([record], retired, [record]);
+    const retire = this.#journal.records
+      .filter(({ state }) => state === "active")
+      .map((one) => ({
+        record: one,
+        reason: one.notAfter <= now ? ("expired" as const) : ("superseded" as const),
+      }));
+    await this.#journal.commit({ put: [record], retire, publish: [record] });
     this.#active = this.#kind.revive(record, prepared.key);
     this.#prepared = undefined;
-    this.#with.report(eventOf("activated", record));
+    this.#journal.report("activated", record, { byOrder });
     return record;
-  }
-
-  /** Journals records, makes others old and publishes those that must be in the bundle, all in one transaction. */
-  async #commit(
-    put: readonly AuthorityRecord[],
-    retire: readonly Retirement[],
-    publish: readonly AuthorityRecord[],
-  ): Promise<void> {
-    const { authorities, clock, adopt, report } = this.#with;
-    const old = retire.map(({ record }): AuthorityRecord => {
-      return { ...record, state: "old", changedAt: unixSeconds(clock) };
-    });
-    const changed = [...put, ...old];
-    const bundle = await authorities.commit({ put: changed }, (stored) =>
-      publish.reduce((edited, record) => this.#kind.publish(edited, record), stored),
-    );
-    for (const record of changed) this.#records.set(record.id, record);
-    adopt(bundle);
-    for (const { record, reason } of retire) report({ ...eventOf("retired", record), reason });
-  }
-
-  #inOrder<Result>(task: () => Promise<Result>): Promise<Result> {
-    const next = this.#last.then(task);
-    this.#last = next.catch(() => undefined);
-    return next;
   }
 }
 
@@ -222,12 +197,7 @@ function dueStep(
   return now - prepared.changedAt >= lead ? "now" : "prepare";
 }
 
-function eventOf(event: AuthorityEvent["event"], record: AuthorityRecord): AuthorityEvent {
-  return { event, kind: record.kind, authorityId: record.id, notAfter: record.notAfter };
-}
-
 const DAY = 86_400;
 const MAX_PREPARE_SECONDS = 30 * DAY;
 const MAX_ACTIVATE_SECONDS = 7 * DAY;
 const MAX_LEAD_SECONDS = 600;
-const FORGET_AFTER_SECONDS = DAY;

@@ -9,10 +9,20 @@ export interface Authority {
   readonly key: ManagedKey;
 }
 
-/** The parts of an authority's life that differ between X.509 and JWT. */
-export interface AuthorityKind<A extends Authority> {
+/** How authorities of one kind stand in a bundle. Each edit gives the same object where there is nothing to do. */
+export interface BundleEdits {
+  /** The bundle with this authority in it. */
+  publish(bundle: SpiffeBundle, record: AuthorityRecord): SpiffeBundle;
+  /** The bundle with this authority, where it is in it, marked as tainted. */
+  taint(bundle: SpiffeBundle, record: AuthorityRecord): SpiffeBundle;
+  /** The bundle without this authority. */
+  unpublish(bundle: SpiffeBundle, record: AuthorityRecord): SpiffeBundle;
+}
+
+/** The parts of an authority's life that differ between X.509, JWT and WIT. */
+export interface AuthorityKind<A extends Authority> extends BundleEdits {
   readonly kind: AuthorityRecord["kind"];
-  /** The key manager's names for the two keys that take turns. */
+  /** The key manager's names for the two keys that take turns. A record belongs to the line whose slot its key has. */
   readonly slots: readonly [string, string];
   /** Type of new keys. */
   readonly keyType: KeyType;
@@ -20,19 +30,20 @@ export interface AuthorityKind<A extends Authority> {
   found(key: ManagedKey, now: number): Promise<A>;
   /** The authority of a journaled record and its key, e.g. after a restart or with a new state. */
   revive(record: AuthorityRecord, key: ManagedKey): A;
-  /** The bundle with this authority in it; the same object where it is in it already. */
-  publish(bundle: SpiffeBundle, record: AuthorityRecord): SpiffeBundle;
-  /** The bundle without this authority; the same object where it is not in it. */
-  unpublish(bundle: SpiffeBundle, record: AuthorityRecord): SpiffeBundle;
 }
 
-/** Why an authority stopped being prepared or active. */
-export type RetirementReason = "expired" | "key-missing" | "superseded";
+/** Why an authority stopped being prepared or active; `switched-off`: its line is no longer configured. */
+export type RetirementReason = "expired" | "key-missing" | "superseded" | "switched-off";
 
 /** Something that happened to an authority, for the operator's log. */
 export interface AuthorityEvent {
-  /** `continued`: found again after a restart; `prepared`: made and published; `activated`: signs from now on. */
-  readonly event: "continued" | "prepared" | "activated" | "retired";
+  /**
+   * `continued`: found again after a restart; `prepared`: made and published; `activated`: signs from now on;
+   * `tainted`: what it signed is to be replaced; `revoked`: out of the bundle before its end.
+   */
+  readonly event: "continued" | "prepared" | "activated" | "retired" | "tainted" | "revoked";
+  /** Whether an operator asked for it; what comes of a schedule or of a start is nobody's wish. */
+  readonly byOrder: boolean;
   readonly kind: AuthorityRecord["kind"];
   readonly authorityId: string;
   /** Unix seconds. */

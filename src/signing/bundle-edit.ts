@@ -2,6 +2,7 @@ import { readCertificate } from "../crypto/certificate-reader.ts";
 import { keyTypeOf } from "../crypto/keys.ts";
 import { AssayError } from "../errors/assay-error.ts";
 import type { JwtAuthorityKey, SpiffeBundle } from "../spiffe/bundle.ts";
+import type { BundleEdits } from "./authority.ts";
 
 /** Authorities to add to a bundle. */
 export interface BundleAdditions {
@@ -20,37 +21,65 @@ export function withAuthorities(bundle: SpiffeBundle, additions: BundleAdditions
       !bundle.x509Authorities.some((held) => equal(held.certificate, certificate)) &&
       all.findIndex((other) => equal(other, certificate)) === at,
   );
-  const keys = additions.jwtAuthorities.filter(
-    (key, at, all) =>
-      !bundle.jwtAuthorities.some((held) => held.keyId === key.keyId) &&
-      all.findIndex((other) => other.keyId === key.keyId) === at,
-  );
-  if (certificates.length === 0 && keys.length === 0) return bundle;
+  const jwtAuthorities = additions.jwtAuthorities.reduce(withKey, bundle.jwtAuthorities);
+  if (certificates.length === 0 && jwtAuthorities === bundle.jwtAuthorities) return bundle;
   return {
     ...bundle,
     x509Authorities: [
       ...bundle.x509Authorities,
       ...certificates.map((certificate) => ({ certificate, tainted: false })),
     ],
-    jwtAuthorities: [...bundle.jwtAuthorities, ...keys],
+    jwtAuthorities,
   };
 }
 
-/** The bundle without the X.509 authority with this certificate; the same object where it is not in it. */
-export function withoutX509Authority(bundle: SpiffeBundle, certificate: Uint8Array): SpiffeBundle {
-  const x509Authorities = bundle.x509Authorities.filter((held) => !equal(held.certificate, certificate));
-  return x509Authorities.length === bundle.x509Authorities.length ? bundle : { ...bundle, x509Authorities };
-}
+/** How an X.509 authority, known by its own certificate, comes into a bundle, is tainted in it, and leaves it. */
+export const x509AuthorityEdits: BundleEdits = {
+  publish: (bundle, { chain }) =>
+    withAuthorities(bundle, { x509Authorities: chain.slice(0, 1), jwtAuthorities: [] }),
+  taint: (bundle, { chain: [own] }) => {
+    const x509Authorities = changed(
+      bundle.x509Authorities,
+      ({ certificate, tainted }) => !tainted && own !== undefined && equal(certificate, own),
+      (held) => ({ ...held, tainted: true }),
+    );
+    return x509Authorities === bundle.x509Authorities ? bundle : { ...bundle, x509Authorities };
+  },
+  unpublish: (bundle, { chain: [own] }) => {
+    const x509Authorities = bundle.x509Authorities.filter(
+      ({ certificate }) => own === undefined || !equal(certificate, own),
+    );
+    return x509Authorities.length === bundle.x509Authorities.length ? bundle : { ...bundle, x509Authorities };
+  },
+};
 
-/** The bundle without the JWT authority with this key id; the same object where it is not in it. */
-export function withoutJwtAuthority(bundle: SpiffeBundle, keyId: string): SpiffeBundle {
-  const jwtAuthorities = bundle.jwtAuthorities.filter((held) => held.keyId !== keyId);
-  return jwtAuthorities.length === bundle.jwtAuthorities.length ? bundle : { ...bundle, jwtAuthorities };
+/** The same for a JWT or WIT authority, known by its key ID. */
+export function tokenAuthorityEdits(kind: "jwt" | "wit"): BundleEdits {
+  const field = kind === "jwt" ? "jwtAuthorities" : "witAuthorities";
+  const edited = (bundle: SpiffeBundle, keys: readonly JwtAuthorityKey[]): SpiffeBundle =>
+    keys === bundle[field] ? bundle : { ...bundle, [field]: keys };
+  return {
+    publish: (bundle, { id, publicKey, notAfter }) =>
+      edited(bundle, withKey(bundle[field], { keyId: id, publicKey, expiresAt: notAfter, tainted: false })),
+    taint: (bundle, { id }) =>
+      edited(
+        bundle,
+        changed(
+          bundle[field],
+          ({ keyId, tainted }) => !tainted && keyId === id,
+          (held) => ({ ...held, tainted: true }),
+        ),
+      ),
+    unpublish: (bundle, { id }) => {
+      const left = bundle[field].filter(({ keyId }) => keyId !== id);
+      return edited(bundle, left.length === bundle[field].length ? bundle[field] : left);
+    },
+  };
 }
 
 /**
  * Checks authorities that came from outside before they are added: certificates of CAs, keys that a JWT authority can
- * have, and no key ID that the bundle or the additions use for another key.
+ * have, and no key ID that the bundle or the additions use for another key, of whatever kind (WIT-SVID §6.1).
  * @throws AssayError `INVALID_BUNDLE` naming which one is wrong.
  */
 export function checkAdditions(bundle: SpiffeBundle, additions: BundleAdditions): void {
@@ -59,15 +88,29 @@ export function checkAdditions(bundle: SpiffeBundle, additions: BundleAdditions)
     if (basicConstraints?.ca !== true) throw invalid(`x509Authorities/${at} is not the certificate of a CA`);
   }
   const keys = new Map(bundle.jwtAuthorities.map((held) => [held.keyId, held.publicKey]));
+  const witKeyIds = new Set(bundle.witAuthorities.map(({ keyId }) => keyId));
   for (const [at, { keyId, publicKey }] of additions.jwtAuthorities.entries()) {
     if (keyId === "") throw invalid(`jwtAuthorities/${at} has no key id`);
     keyTypeOf(publicKey, "INVALID_BUNDLE");
     const held = keys.get(keyId);
-    if (held !== undefined && !equal(held, publicKey)) {
+    if (witKeyIds.has(keyId) || (held !== undefined && !equal(held, publicKey))) {
       throw invalid(`jwtAuthorities/${at} has the key id of another key`);
     }
     keys.set(keyId, publicKey);
   }
+}
+
+function withKey(keys: readonly JwtAuthorityKey[], key: JwtAuthorityKey): readonly JwtAuthorityKey[] {
+  return keys.some(({ keyId }) => keyId === key.keyId) ? keys : [...keys, key];
+}
+
+/** The list with the items that `which` names changed; the same list where there is none. */
+function changed<Item>(
+  items: readonly Item[],
+  which: (item: Item) => boolean,
+  change: (item: Item) => Item,
+): readonly Item[] {
+  return items.some(which) ? items.map((item) => (which(item) ? change(item) : item)) : items;
 }
 
 function invalid(detail: string): AssayError {

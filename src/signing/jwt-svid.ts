@@ -5,16 +5,17 @@ import type { Random } from "../crypto/random.ts";
 import { AssayError } from "../errors/assay-error.ts";
 import { isMemberOf, pathOf } from "../spiffe/id.ts";
 import type { TrustDomain } from "../spiffe/trust-domain.ts";
-import type { JwtAuthority } from "./jwt-authority.ts";
+import { randomUuid } from "./random-uuid.ts";
 import type { Signing } from "./signing.ts";
+import type { TokenAuthority } from "./token-authority.ts";
 
 /** What minting works with. */
 export interface JwtSvidMinterDependencies {
   readonly trustDomain: TrustDomain;
   readonly clock: Clock;
   readonly random: Random;
-  /** The active authority. */
-  readonly authority: () => JwtAuthority;
+  /** The active authority, or the one for who knows RS256 alone. */
+  readonly authority: (algorithm?: "RS256") => TokenAuthority;
   /** The `iss` of every token; none unless given. */
   readonly issuer?: string;
 }
@@ -22,14 +23,14 @@ export interface JwtSvidMinterDependencies {
 /** The minter of JWT-SVIDs. */
 export function createJwtSvidMinter(dependencies: JwtSvidMinterDependencies): Signing["mintJwtSvid"] {
   const { trustDomain, clock, random, authority, issuer } = dependencies;
-  return async ({ spiffeId, audiences, ttl, includeJti }) => {
-    const { record, key, algorithm } = authority();
+  return async ({ spiffeId, audiences, ttl, includeJti, algorithm: wanted }) => {
+    const { record, key, algorithm } = authority(wanted);
     const issuedAt = unixSeconds(clock);
     if (!isMemberOf(spiffeId, trustDomain)) throw refused(`SPIFFE ID must be a member of ${trustDomain}`);
     if (pathOf(spiffeId) === "") throw refused("SPIFFE ID must have a path");
     if (!(ttl >= 1)) throw refused("lifetime must be at least one second");
     const expiresAt = Math.min(issuedAt + Math.floor(ttl), record.notAfter);
-    const jti = includeJti ? uuid(random) : undefined;
+    const jti = includeJti ? randomUuid(random) : undefined;
     const signingInput = jwtSvidSigningInput({
       keyId: record.id,
       alg: algorithm,
@@ -54,14 +55,6 @@ export function createJwtSvidMinter(dependencies: JwtSvidMinterDependencies): Si
       ...(jti === undefined ? {} : { jti }),
     };
   };
-}
-
-/** A random UUID (RFC 9562 §5.4). */
-function uuid(random: Random): string {
-  const octets = Buffer.from(random(16));
-  octets[6] = ((octets[6] as number) & 0x0f) | 0x40;
-  octets[8] = ((octets[8] as number) & 0x3f) | 0x80;
-  return octets.toString("hex").replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
 }
 
 function refused(detail: string): AssayError {

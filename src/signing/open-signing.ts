@@ -6,13 +6,12 @@ import type { SpiffeBundle } from "../spiffe/bundle.ts";
 import type { TrustDomain } from "../spiffe/trust-domain.ts";
 import type { AuthorityStore, BundleStore, ChangeLog } from "../store/store.ts";
 import type { AuthorityEvent } from "./authority.ts";
-import { AuthorityLine } from "./authority-line.ts";
+import { AuthorityLines } from "./authority-lines.ts";
 import { checkAdditions, withAuthorities } from "./bundle-edit.ts";
-import { jwtAuthorityKind } from "./jwt-authority.ts";
 import { createJwtSvidMinter } from "./jwt-svid.ts";
 import { OwnBundle } from "./own-bundle.ts";
 import type { Signing } from "./signing.ts";
-import { x509AuthorityKind } from "./x509-authority.ts";
+import { createWitSvidSigner } from "./wit-svid.ts";
 import { createX509SvidSigner } from "./x509-svid.ts";
 
 /** The operator's settings for authorities. */
@@ -23,7 +22,7 @@ export interface SigningOptions {
   readonly caTtlSeconds?: number;
   /** Key type of new X.509 authorities, `ec-p256` unless given. */
   readonly caKeyType?: KeyType;
-  /** Key type of new JWT authorities, `ec-p256` unless given. */
+  /** Key type of new JWT and WIT authorities, `ec-p256` unless given. */
   readonly jwtKeyType?: KeyType;
   /** Subject of new X.509 authorities, `C=US, O=SPIFFE` unless given. */
   readonly caSubject?: { readonly country?: string; readonly organization?: string };
@@ -31,6 +30,10 @@ export interface SigningOptions {
   readonly svidSubject?: DistinguishedName;
   /** The `iss` of JWT-SVIDs; none unless given. */
   readonly jwtIssuer?: string;
+  /** Whether there is a JWT authority with RS256 beside an EC one; none unless asked for. */
+  readonly rs256?: boolean;
+  /** Whether WIT-SVIDs are issued; they are not unless asked for. */
+  readonly wit?: boolean;
 }
 
 /** What signing is built on. */
@@ -60,7 +63,7 @@ export type SigningEvent =
 
 /**
  * Opens signing: reads the bundle and the journal, goes on with this server's authorities, or makes and publishes new
- * ones where none can go on. When it resolves, both kinds of SVID can be made.
+ * ones where none can go on. When it resolves, every kind of SVID that is configured can be made.
  * @throws AssayError `KEY_UNAVAILABLE`, `STORE_UNAVAILABLE`, `CERTIFICATE_LINT_FAILED`, `INVALID_CERTIFICATE` for a
  * damaged journal.
  */
@@ -77,52 +80,54 @@ export async function openSigning(dependencies: SigningDependencies): Promise<Si
       reportFailure: (error) => report({ event: "bundle-unread", error }),
     }),
   );
-  const line = {
-    authorities: store.authorities,
-    keyManager,
-    clock,
-    serverId,
-    report,
-    adopt: (bundle: SpiffeBundle) => own.adopt(bundle),
-  };
-  const x509Kind = x509AuthorityKind({
-    trustDomain,
-    serverId,
-    ttlSeconds,
-    random,
-    keyType: options.caKeyType ?? "ec-p256",
-    ...(caSubject === undefined ? {} : { subject: caSubject }),
-    ...(svidSubject === undefined ? {} : { svidSubject }),
-  });
-  const jwtKind = jwtAuthorityKind({
+  const token = {
     serverId,
     ttlSeconds,
     random,
     keyType: options.jwtKeyType ?? "ec-p256",
-  });
-  const x509 = await AuthorityLine.open(x509Kind, line);
-  const jwt = await AuthorityLine.open(jwtKind, line);
-  const keepUp = async () => {
-    await Promise.all([x509.keepUp(), jwt.keepUp()]);
   };
+  const lines = await AuthorityLines.open(
+    {
+      x509: {
+        trustDomain,
+        serverId,
+        ttlSeconds,
+        random,
+        keyType: options.caKeyType ?? "ec-p256",
+        ...(caSubject === undefined ? {} : { subject: caSubject }),
+        ...(svidSubject === undefined ? {} : { svidSubject }),
+      },
+      token,
+      rs256: options.rs256 ?? false,
+      wit: options.wit ?? false,
+    },
+    {
+      authorities: store.authorities,
+      keyManager,
+      clock,
+      serverId,
+      report,
+      adopt: (bundle: SpiffeBundle) => own.adopt(bundle),
+    },
+  );
+  const keepUp = () => lines.keepUp();
   opening.use(
     every(clock, UPKEEP_MILLISECONDS, keepUp, (error) => report({ event: "upkeep-failed", error })),
   );
 
-  const signer = createX509SvidSigner({ trustDomain, clock, random, authority: () => x509.active() });
-  const mintJwtSvid = createJwtSvidMinter({
-    trustDomain,
-    clock,
-    random,
-    authority: () => jwt.active(),
-    ...(jwtIssuer === undefined ? {} : { issuer: jwtIssuer }),
-  });
+  const makes = { trustDomain, clock, random };
   const open = opening.move();
   return {
-    x509AuthorityNotAfter: () => x509.active().record.notAfter,
-    jwtAuthorityNotAfter: () => jwt.active().record.notAfter,
-    ...signer,
-    mintJwtSvid,
+    x509AuthorityNotAfter: () => lines.x509.active().record.notAfter,
+    jwtAuthorityNotAfter: (algorithm) => lines.jwt(algorithm).active().record.notAfter,
+    witAuthorityNotAfter: () => lines.wit.active().record.notAfter,
+    ...createX509SvidSigner({ ...makes, authority: () => lines.x509.active() }),
+    ...createWitSvidSigner({ ...makes, authority: () => lines.wit.active() }),
+    mintJwtSvid: createJwtSvidMinter({
+      ...makes,
+      authority: (algorithm) => lines.jwt(algorithm).active(),
+      ...(jwtIssuer === undefined ? {} : { issuer: jwtIssuer }),
+    }),
     bundle: () => own.current,
     onBundleChange: (listener) => own.onChange(listener),
     async appendToBundle(additions) {
@@ -131,9 +136,12 @@ export async function openSigning(dependencies: SigningDependencies): Promise<Si
       own.adopt(bundle);
       return bundle;
     },
-    authorities: () => [...x509.records, ...jwt.records],
-    prepareAuthority: (kind) => (kind === "x509" ? x509 : jwt).prepare(),
-    activateAuthority: (kind, id) => (kind === "x509" ? x509 : jwt).activate(id),
+    authorities: () => lines.records,
+    authorityStates: (kind) => lines.states(kind),
+    prepareAuthority: (kind) => lines.prepare(kind),
+    activateAuthority: (kind, id) => lines.activate(kind, id),
+    taintAuthority: async (kind, id) => lines.taint(kind, id),
+    revokeAuthority: async (kind, id) => lines.revoke(kind, id),
     keepUp,
     [Symbol.asyncDispose]: () => open.disposeAsync(),
   };

@@ -4,19 +4,28 @@
  * Must never know who asks or why: no evidence, selectors, registration entries, policy or network.
  * Called by issuance for SVIDs, and by the server's composition for bundles and authorities.
  */
+import type { SvidAlgorithm } from "../crypto/jose/svid-algorithms.ts";
 import type { DistinguishedName } from "../crypto/x501-name.ts";
 import type { Audience } from "../spiffe/audience.ts";
 import type { SpiffeBundle } from "../spiffe/bundle.ts";
 import type { SpiffeId } from "../spiffe/id.ts";
-import type { AuthorityRecord } from "../store/records.ts";
+import type { AuthorityKind, AuthorityRecord } from "../store/records.ts";
 import type { BundleAdditions } from "./bundle-edit.ts";
 
 /** Signing at work for one trust domain and one server. */
 export interface Signing extends AsyncDisposable {
   /** End of the active X.509 authority in Unix seconds. @throws AssayError `AUTHORITY_EXPIRED`. */
   x509AuthorityNotAfter(): number;
-  /** End of the active JWT authority in Unix seconds. @throws AssayError `AUTHORITY_EXPIRED`. */
-  jwtAuthorityNotAfter(): number;
+  /**
+   * End of the active JWT authority, or of the one with RS256 where there is a second one, in Unix seconds.
+   * @throws AssayError `AUTHORITY_EXPIRED`.
+   */
+  jwtAuthorityNotAfter(algorithm?: "RS256"): number;
+  /**
+   * End of the active WIT authority in Unix seconds.
+   * @throws AssayError `AUTHORITY_EXPIRED`, `UNIMPLEMENTED` where WIT-SVIDs are switched off.
+   */
+  witAuthorityNotAfter(): number;
   /**
    * Builds an X509-SVID's TBSCertificate and reads the bytes back with the independent reader against the profile
    * (X509-SVID §2 to §4), RFC 5280 and the order.
@@ -35,6 +44,18 @@ export interface Signing extends AsyncDisposable {
    * for an order that no decision could have allowed: a foreign ID, one without a path, a lifetime below a second.
    */
   mintJwtSvid(order: JwtSvidOrder): Promise<IssuedJwtSvid>;
+  /**
+   * Builds the signing input of a WIT-SVID and reads the bytes back with the independent reader against the profile
+   * (WIT-SVID §2 to §4) and the order.
+   * @throws AssayError `CERTIFICATE_LINT_FAILED` naming the first rule broken, `AUTHORITY_EXPIRED`, `UNIMPLEMENTED`
+   * where WIT-SVIDs are switched off.
+   */
+  prepareWitSvid(order: WitSvidOrder): PreparedWitSvid;
+  /**
+   * Signs what `prepareWitSvid` returned, once, whether or not the signing succeeds.
+   * @throws AssayError `INTERNAL` for anything else or a second time, `KEY_UNAVAILABLE`.
+   */
+  signWitSvid(prepared: PreparedWitSvid): Promise<IssuedWitSvid>;
   /** The own bundle now. */
   bundle(): SpiffeBundle;
   /** Calls the listener with every newer own bundle, whoever wrote it. A listener must not throw. */
@@ -43,16 +64,39 @@ export interface Signing extends AsyncDisposable {
   appendToBundle(additions: BundleAdditions): Promise<SpiffeBundle>;
   /** This server's authorities of all states. */
   authorities(): readonly AuthorityRecord[];
-  /** Makes and publishes the next authority. @throws AssayError `KEY_UNAVAILABLE`, `STORE_UNAVAILABLE`. */
-  prepareAuthority(kind: AuthorityRecord["kind"]): Promise<AuthorityRecord>;
-  /** Lets the prepared authority sign. @throws AssayError `AUTHORITY_NOT_FOUND`, `STORE_UNAVAILABLE`. */
-  activateAuthority(kind: AuthorityRecord["kind"], id?: string): Promise<AuthorityRecord>;
+  /** The authorities of a kind that an operator moves. @throws AssayError `UNIMPLEMENTED` for a kind that is off. */
+  authorityStates(kind: AuthorityKind): AuthorityStates;
+  /**
+   * Makes and publishes the next authority. Where there is a second JWT authority with RS256, its next one too.
+   * @throws AssayError `KEY_UNAVAILABLE`, `STORE_UNAVAILABLE`, `UNIMPLEMENTED` for a kind that is off.
+   */
+  prepareAuthority(kind: AuthorityKind): Promise<AuthorityRecord>;
+  /**
+   * Lets the prepared authority sign; with the JWT authority the prepared one with RS256 too, if there is one.
+   * @throws AssayError `AUTHORITY_NOT_FOUND`, `STORE_UNAVAILABLE`, `UNIMPLEMENTED` for a kind that is off.
+   */
+  activateAuthority(kind: AuthorityKind, id?: string): Promise<AuthorityRecord>;
+  /**
+   * Marks an old authority in the bundle: it is still trusted, and what it signed is to be replaced.
+   * @throws AssayError `AUTHORITY_NOT_FOUND`, `PRECONDITION_FAILED` for one that is not old, `STORE_UNAVAILABLE`,
+   * `UNIMPLEMENTED` for a kind that is off.
+   */
+  taintAuthority(kind: AuthorityKind, id: string): Promise<AuthorityRecord>;
+  /**
+   * Takes a tainted authority out of the bundle and destroys its private key.
+   * @throws AssayError `AUTHORITY_NOT_FOUND`, `PRECONDITION_FAILED` for one that is not tainted, `KEY_UNAVAILABLE`,
+   * `STORE_UNAVAILABLE`, `UNIMPLEMENTED` for a kind that is off.
+   */
+  revokeAuthority(kind: AuthorityKind, id: string): Promise<AuthorityRecord>;
   /**
    * Prepares, activates and forgets authorities as their lives ask for; also done by itself every ten seconds.
    * @throws AssayError as `prepareAuthority`.
    */
   keepUp(): Promise<void>;
 }
+
+/** The authority that signs, the one that will, and the newest one that did: old or tainted, and not revoked. */
+export type AuthorityStates = Readonly<Partial<Record<"active" | "prepared" | "old", AuthorityRecord>>>;
 
 /** An X509-SVID to be made, as it was decided elsewhere. */
 export interface X509SvidOrder {
@@ -96,6 +140,8 @@ export interface JwtSvidOrder {
   readonly ttl: number;
   /** Whether the token carries a `jti`. */
   readonly includeJti: boolean;
+  /** Asked for where the relying parties know nothing else; the JWT authority's own otherwise. */
+  readonly algorithm?: "RS256";
 }
 
 /** A signed JWT-SVID. */
@@ -115,4 +161,33 @@ export interface IssuedJwtSvid {
   readonly issuedAt: number;
   /** Unix seconds. */
   readonly expiresAt: number;
+}
+
+/** A WIT-SVID to be made, as it was decided elsewhere. */
+export interface WitSvidOrder {
+  readonly spiffeId: SpiffeId;
+  /** DER SubjectPublicKeyInfo of the key that it is bound to. */
+  readonly publicKey: Uint8Array;
+  /** The algorithm by which the holder signs with that key; must fit it. */
+  readonly keyAlgorithm: SvidAlgorithm;
+  /** Lifetime from now on in seconds, at least 1; the authority's own end caps it. */
+  readonly ttl: number;
+}
+
+/** A WIT-SVID that has passed the lint and may be signed once. Only `prepareWitSvid` makes one that can be. */
+export interface PreparedWitSvid {
+  readonly spiffeId: SpiffeId;
+  /** The WIT authority that will sign; the `kid` of the token. */
+  readonly keyId: string;
+  readonly jti: string;
+  /** Unix seconds. */
+  readonly issuedAt: number;
+  /** Unix seconds. */
+  readonly expiresAt: number;
+}
+
+/** A signed WIT-SVID without its private key, which never was here. */
+export interface IssuedWitSvid extends PreparedWitSvid {
+  /** JWS compact serialisation. Worth nothing without the private key, and yet not for everybody's eyes. */
+  readonly token: string;
 }

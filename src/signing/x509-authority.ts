@@ -11,7 +11,7 @@ import type { KeyType, ManagedKey } from "../plugin/key-manager.ts";
 import type { TrustDomain } from "../spiffe/trust-domain.ts";
 import type { AuthorityRecord } from "../store/records.ts";
 import { type Authority, type AuthorityKind, signingAlgorithmOf } from "./authority.ts";
-import { withAuthorities, withoutX509Authority } from "./bundle-edit.ts";
+import { x509AuthorityEdits } from "./bundle-edit.ts";
 
 /** An X.509 authority ready to sign: what all its X509-SVIDs have in common is worked out once. */
 export interface X509Authority extends Authority {
@@ -83,10 +83,7 @@ export function x509AuthorityKind(options: X509AuthorityOptions): AuthorityKind<
       return revive(record, key);
     },
     revive,
-    publish: (bundle, record) =>
-      withAuthorities(bundle, { x509Authorities: record.chain.slice(0, 1), jwtAuthorities: [] }),
-    unpublish: (bundle, { chain: [certificate] }) =>
-      certificate === undefined ? bundle : withoutX509Authority(bundle, certificate),
+    ...x509AuthorityEdits,
   };
 }
 

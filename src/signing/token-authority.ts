@@ -3,15 +3,18 @@ import type { Random } from "../crypto/random.ts";
 import type { KeyType, ManagedKey } from "../plugin/key-manager.ts";
 import type { AuthorityRecord } from "../store/records.ts";
 import type { Authority, AuthorityKind } from "./authority.ts";
-import { withAuthorities, withoutJwtAuthority } from "./bundle-edit.ts";
+import { tokenAuthorityEdits } from "./bundle-edit.ts";
 
-/** A JWT authority ready to sign. Its ID is the `kid` of its tokens. */
-export interface JwtAuthority extends Authority {
+/** A JWT or WIT authority ready to sign. Its ID is the `kid` of its tokens. */
+export interface TokenAuthority extends Authority {
   readonly algorithm: JwtSvidAlgorithm;
 }
 
-/** What new JWT authorities are made of. */
-export interface JwtAuthorityOptions {
+/** What new JWT and WIT authorities are made of. */
+export interface TokenAuthorityOptions {
+  readonly kind: "jwt" | "wit";
+  /** The key manager's names for the two keys that take turns; by them the journal tells lines of one kind apart. */
+  readonly slots: readonly [string, string];
   readonly serverId: string;
   readonly keyType: KeyType;
   /** Lifetime in seconds. */
@@ -19,38 +22,34 @@ export interface JwtAuthorityOptions {
   readonly random: Random;
 }
 
-/** JWT authorities (JWT-SVID §6). */
-export function jwtAuthorityKind(options: JwtAuthorityOptions): AuthorityKind<JwtAuthority> {
+/** JWT authorities (JWT-SVID §6) and WIT authorities (WIT-SVID §6). */
+export function tokenAuthorityKind(options: TokenAuthorityOptions): AuthorityKind<TokenAuthority> {
+  const { kind, slots, serverId, keyType, ttlSeconds, random } = options;
   return {
-    kind: "jwt",
-    slots: ["JWT-Signer-A", "JWT-Signer-B"],
-    keyType: options.keyType,
+    kind,
+    slots,
+    keyType,
     async found(key, now) {
       const record: AuthorityRecord = {
-        id: randomKeyId(options.random),
-        kind: "jwt",
+        id: randomKeyId(random),
+        kind,
         state: "prepared",
-        serverId: options.serverId,
+        serverId,
         keyId: key.id,
         publicKey: key.publicKey,
         chain: [],
         notBefore: now,
-        notAfter: now + options.ttlSeconds,
+        notAfter: now + ttlSeconds,
         changedAt: now,
       };
       return revive(record, key);
     },
     revive,
-    publish: (bundle, { id, publicKey, notAfter }) =>
-      withAuthorities(bundle, {
-        x509Authorities: [],
-        jwtAuthorities: [{ keyId: id, publicKey, expiresAt: notAfter, tainted: false }],
-      }),
-    unpublish: (bundle, { id }) => withoutJwtAuthority(bundle, id),
+    ...tokenAuthorityEdits(kind),
   };
 }
 
-function revive(record: AuthorityRecord, key: ManagedKey): JwtAuthority {
+function revive(record: AuthorityRecord, key: ManagedKey): TokenAuthority {
   return { record, key, algorithm: algorithmOf(key.type) };
 }
 
@@ -66,7 +65,7 @@ function algorithmOf(type: KeyType): JwtSvidAlgorithm {
   }
 }
 
-/** 32 letters and digits, each equally likely. */
+/** 32 letters and digits, each equally likely: no other key of any bundle has the same. */
 function randomKeyId(random: Random): string {
   let keyId = "";
   while (keyId.length < KEY_ID_LENGTH) {
