@@ -1,0 +1,261 @@
+import { createServer, type Server } from "node:http";
+import { request } from "node:https";
+import type { AddressInfo } from "node:net";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { systemClock } from "../../src/clock.ts";
+import { formatBundleDocument } from "../../src/crypto/bundle-document.ts";
+import { toPem } from "../../src/crypto/pem.ts";
+import { parseSpiffeId, type SpiffeId } from "../../src/spiffe/id.ts";
+import { parseTrustDomain } from "../../src/spiffe/trust-domain.ts";
+import { FakeAuthority } from "../fakes/agent-authority.ts";
+import {
+  type Answer,
+  cluster,
+  Envoy,
+  eventually,
+  expecting,
+  httpGet,
+  httpListener,
+  type Protocol,
+  readSnippets,
+  type Snippets,
+} from "./envoy.ts";
+import { type Issuer, type Make, NODE_ID, startIssuer } from "./issuers.ts";
+import { BUILD_PATIENCE, buildPeer, describeWith, placeForAll } from "./peers.ts";
+
+const CLIENT = { uid: 61_501, id: "spiffe://example.org/client" };
+const SERVER = { uid: 61_502, id: "spiffe://example.org/server" };
+const LATE = { uid: 61_503, id: "spiffe://example.org/late" };
+const OTHER = "spiffe://example.org/other";
+const PARTNER = parseTrustDomain("partner.example");
+const PARTNER_ID = parseSpiffeId("spiffe://partner.example/workload");
+/** Seconds; X509-SVIDs are replaced at half of it. */
+const TTL = 16;
+
+const WORLDS: readonly (readonly [Make, Protocol])[] = [
+  ["assay", "GRPC"],
+  ["assay", "DELTA_GRPC"],
+  // SPIRE has no incremental protocol.
+  ["spire", "GRPC"],
+];
+
+describeWith(["go", "python", "root"], "Envoy 1.40.0", () => {
+  describe.each(WORLDS)("served by %s over %s", (make, protocol) => {
+    const stack = new AsyncDisposableStack();
+    let issuer: Issuer;
+    let binary: string;
+    let snippets: Snippets;
+    let partner: FakeAuthority;
+    let client: Envoy;
+    let server: Envoy;
+    let clientEntry: string;
+
+    beforeAll(async () => {
+      const [spire, envoy] = [await buildPeer("spire"), await buildPeer("envoy")];
+      issuer = stack.use(await startIssuer(make, spire, []));
+      binary = await placeForAll(join(envoy, "envoy"), issuer.scratch);
+      snippets = await readSnippets(protocol, issuer.endpoint.slice("unix://".length));
+      partner = await FakeAuthority.create(PARTNER, systemClock);
+      await issuer.server.setBundle(PARTNER, formatBundleDocument(partner.bundle()));
+      clientEntry = await createEntry(CLIENT, { x509SvidTtl: TTL });
+      await createEntry(SERVER, { x509SvidTtl: TTL, federatesWith: PARTNER });
+
+      const backend = stack.use(await startBackend());
+      const { downstream, upstream } = snippets;
+      server = await startEnvoy("server", SERVER.uid, {
+        listeners: [
+          httpListener("client_only", "backend", expecting(downstream, [CLIENT.id])),
+          httpListener("other_only", "backend", expecting(downstream, [OTHER])),
+          httpListener(
+            "everyone",
+            "backend",
+            expecting(downstream, [CLIENT.id, PARTNER_ID], { bundles: "ALL" }),
+          ),
+        ],
+        clusters: [cluster("backend", backend.port)],
+      });
+      await server.ready();
+      const clientOnly = await server.port("client_only");
+      client = await startEnvoy("client", CLIENT.uid, {
+        listeners: ["to_server", "to_other_door", "to_impostor"].map((name) => httpListener(name, name)),
+        clusters: [
+          cluster("to_server", clientOnly, expecting(upstream, [SERVER.id])),
+          cluster("to_other_door", await server.port("other_only"), expecting(upstream, [SERVER.id])),
+          cluster("to_impostor", clientOnly, expecting(upstream, [OTHER])),
+        ],
+      });
+      await client.ready();
+    }, BUILD_PATIENCE);
+
+    afterAll(() => stack.disposeAsync());
+
+    it("does mTLS with another Envoy, each knowing the other by its SPIFFE ID", async () => {
+      const { status, body } = await through("to_server");
+      expect(status, body).toBe(200);
+      expect(callerIn(body).uri).toBe(CLIENT.id);
+      expect((await server.certificates()).flatMap(({ ids }) => ids)).toContain(SERVER.id);
+    });
+
+    it("turns away a client of another ID than the listener names", async () => {
+      const before = await server.stat(/^listener\..*fail_verify_san$/);
+      expect((await through("to_other_door")).status).toBe(503);
+      expect(await server.stat(/^listener\..*fail_verify_san$/)).toBeGreaterThan(before);
+    });
+
+    it("turns away a server of another ID than the cluster names", async () => {
+      expect((await through("to_impostor")).status).toBe(503);
+      expect(await client.stat(/^cluster\.to_impostor\.ssl\.fail_verify_san$/)).toBeGreaterThan(0);
+    });
+
+    it("takes each rotation over under traffic, and no request fails", async () => {
+      const ofClient = new Set<string>();
+      const ofServer = new Set<string>();
+      const failures: Answer[] = [];
+      const deadline = performance.now() + 15 * TTL * 1000;
+      let requests = 0;
+      while (Math.min(ofClient.size, ofServer.size) < 3 && performance.now() < deadline) {
+        const answer = await through("to_server");
+        requests += 1;
+        if (answer.status !== 200) failures.push(answer);
+        else ofClient.add(callerIn(answer.body).hash);
+        for (const { serial, ids } of await server.certificates()) {
+          if (ids.includes(SERVER.id)) ofServer.add(serial);
+        }
+      }
+      expect(failures).toEqual([]);
+      expect([ofClient.size >= 3, ofServer.size >= 3], `${requests} requests`).toEqual([true, true]);
+      expect(await client.stat(/^cluster\.to_server\.ssl\.handshake$/)).toBeGreaterThanOrEqual(requests);
+    });
+
+    it("lets a workload of a federated trust domain in by ALL, as long as its bundle is there", async () => {
+      await eventually(
+        "the federated bundle",
+        async () => (await asPartner("everyone", PARTNER_ID)).status === 200,
+      );
+      expect(callerIn((await asPartner("everyone", PARTNER_ID)).body).uri).toBe(PARTNER_ID);
+      // The own trust domain's authorities alone know nothing of it.
+      expect((await asPartner("client_only", PARTNER_ID)).status).toBe(0);
+    });
+
+    it("does not let a federated trust domain speak for ours", async () => {
+      expect((await asPartner("everyone", parseSpiffeId(CLIENT.id))).status).toBe(0);
+    });
+
+    it("shuts a federated trust domain out when its bundle is deleted", async () => {
+      await issuer.server.deleteBundle(PARTNER);
+      await eventually(
+        "the end of trust",
+        async () => (await asPartner("everyone", PARTNER_ID)).status === 0,
+      );
+      expect((await through("to_server")).status).toBe(200);
+    });
+
+    it("waits for an entry that comes after it, and is served as soon as it is there", async () => {
+      await using late = await Envoy.start(binary, issuer.scratch, {
+        name: "late",
+        uid: LATE.uid,
+        listeners: [httpListener("late", "nowhere", expecting(snippets.downstream, [CLIENT.id]))],
+        clusters: [snippets.cluster, cluster("nowhere", 1)],
+      });
+      await eventually(
+        "its question",
+        async () => (await late.stat(/^cluster\.assay_agent\.upstream_rq_total$/)) >= 2,
+      );
+      expect(await late.isReady()).toBe(false);
+      expect(await late.certificates()).toEqual([]);
+      await createEntry(LATE);
+      const since = performance.now();
+      await eventually("its identity", async () =>
+        (await late.certificates()).some(({ ids }) => ids.includes(LATE.id)),
+      );
+      await late.ready();
+      if (make === "spire") return;
+      expect(performance.now() - since).toBeLessThan(5000);
+      // It never had to ask again: one stream for each secret.
+      expect(await late.stat(/^cluster\.assay_agent\.upstream_rq_total$/)).toBe(2);
+    });
+
+    it("goes on with what it has when its entry is gone, until that expires, and is served anew", async () => {
+      await issuer.server.deleteEntry(clientEntry);
+      expect((await through("to_server")).status).toBe(200);
+      await eventually("expiry", async () => (await through("to_server")).status === 503, 4 * TTL * 1000);
+      if (make === "assay") expect(await client.stat(/^sds\.default\.update_rejected$/)).toBe(0);
+      await createEntry(CLIENT, { x509SvidTtl: TTL });
+      await eventually("another start", async () => (await through("to_server")).status === 200, 60_000);
+    });
+
+    function createEntry(
+      { uid, id }: typeof CLIENT,
+      more: { readonly x509SvidTtl?: number; readonly federatesWith?: string } = {},
+    ): Promise<string> {
+      return issuer.server.createEntry({
+        parentId: NODE_ID,
+        spiffeId: id,
+        selectors: [`unix:uid:${uid}`],
+        ...more,
+      });
+    }
+
+    async function startEnvoy(
+      name: string,
+      uid: number,
+      { listeners, clusters }: Pick<Parameters<typeof Envoy.start>[2], "listeners" | "clusters">,
+    ): Promise<Envoy> {
+      const all = [snippets.cluster, ...clusters];
+      return stack.use(await Envoy.start(binary, issuer.scratch, { name, uid, listeners, clusters: all }));
+    }
+
+    async function through(listener: string): Promise<Answer> {
+      return httpGet({ port: await client.port(listener) });
+    }
+
+    /** One request over TLS with an SVID that the partner's authority has signed, whatever ID it is for. */
+    async function asPartner(listener: string, id: SpiffeId): Promise<Answer> {
+      const { certificate, privateKey } = partner.credential(id);
+      const port = await server.port(listener);
+      return new Promise((resolve) => {
+        const call = request(
+          {
+            host: "127.0.0.1",
+            port,
+            agent: false,
+            // Only the server's judgement is looked at.
+            rejectUnauthorized: false,
+            cert: toPem("CERTIFICATE", certificate),
+            key: privateKey.export({ format: "pem", type: "pkcs8" }),
+          },
+          (response) => {
+            let body = "";
+            response.on("data", (chunk: Buffer) => (body += chunk.toString()));
+            response.on("end", () => resolve({ status: response.statusCode ?? 0, body }));
+            response.on("error", (error) => resolve({ status: 0, body: error.message }));
+          },
+        );
+        call.on("error", (error) => resolve({ status: 0, body: error.message }));
+        call.end();
+      });
+    }
+  });
+});
+
+/** A server that answers with what it is told of its caller's certificate. */
+async function startBackend(): Promise<AsyncDisposable & { readonly port: number }> {
+  const server: Server = createServer((incoming, response) => {
+    response.end(String(incoming.headers["x-forwarded-client-cert"]));
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return {
+    port: (server.address() as AddressInfo).port,
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
+
+/** Who a backend says has called: the SPIFFE ID, and the hash of the certificate. */
+function callerIn(header: string): { readonly uri: string; readonly hash: string } {
+  const field = (name: string) => new RegExp(`(?:^|;)${name}=([^;]*)`).exec(header)?.[1] ?? "";
+  return { uri: field("URI"), hash: field("Hash") };
+}
