@@ -161,7 +161,9 @@ function keyFromWire({ keyId, publicKey, expiresAt, tainted }: JWTKey | WITKey):
 function bundleOf(name: string, content: Uint8Array, format: FormatFlag["format"]): SpiffeBundle {
   const trustDomain = typedTrustDomain(name, "--trust-domain");
   try {
-    return format === "spiffe" ? parseBundleDocument(trustDomain, content) : pemBundle(trustDomain, content);
+    return format === "spiffe"
+      ? parseBundleDocument(trustDomain, content, { broken: "refuse" })
+      : pemBundle(trustDomain, content);
   } catch (error) {
     if (!(error instanceof AssayError)) throw error;
     throw new AssayError("USAGE", `--file: expected a bundle in the format ${format}: ${error.detail}`, {

@@ -1,4 +1,6 @@
 import { describe, expect, it } from "vitest";
+import { makeJwk, makeX509Jwk } from "../../test/fakes/jose-factory.ts";
+import { makeAuthority, makeFactoryKey } from "../../test/fakes/svid-factory.ts";
 import { parseTrustDomain } from "../spiffe/trust-domain.ts";
 import { formatBundleDocument, parseBundleDocument } from "./bundle-document.ts";
 import { generateEcKeyPair } from "./keys.ts";
@@ -77,18 +79,56 @@ describe("SPIFFE bundle documents (Trust Domain and Bundle §4)", () => {
     ["keys that is no array", '{"keys": {}}', /keys must be an array/],
     ["a key that is no object", '{"keys": [1]}', /keys\[0\] must be an object/],
     ["repeated members", '{"keys": [], "keys": []}', /bundle/],
-    ["a JWT key without kid", JSON.stringify({ keys: [spkiToJwk(jwtKey, { use: "jwt-svid" })] }), /kid/],
-    [
-      "a repeated kid",
-      JSON.stringify({ keys: [1, 2].map(() => spkiToJwk(jwtKey, { keyId: "k", use: "jwt-svid" })) }),
-      /kid is repeated/,
-    ],
-    ["x5c that is no certificate", '{"keys": [{"kty": "EC", "use": "x509-svid", "x5c": ["AAAA"]}]}', /x5c/],
     ["a negative sequence", '{"keys": [], "spiffe_sequence": -1}', /spiffe_sequence/],
     ["a fractional hint", '{"keys": [], "spiffe_refresh_hint": 1.5}', /spiffe_refresh_hint/],
     ["a sequence in exponent form beyond 2^53", '{"keys": [], "spiffe_sequence": 1e17}', /plain digits/],
   ])("refuses %s", (_, text, detail) => {
     expect(() => parseBundleDocument(trustDomain, Buffer.from(text))).toThrowCode("INVALID_BUNDLE", detail);
+  });
+
+  describe("with a broken key of a use that is known", () => {
+    const good = makeAuthority("example.org");
+    const other = makeAuthority("example.org");
+    const rsa = makeFactoryKey("rsa-2048");
+    const x5c = [good.der.toString("base64")];
+    const jwt = spkiToJwk(jwtKey, { keyId: "k1", use: "jwt-svid" });
+
+    it.each<[string, object, RegExp]>([
+      ["a JWT key without kid", { ...jwt, kid: undefined }, /kid/],
+      ["a JWT key with an empty kid", { ...jwt, kid: "" }, /kid/],
+      ["a kid that is repeated", makeJwk(rsa, { kid: "good", use: "jwt-svid" }), /kid is repeated/],
+      ["a JWT key off its curve", { ...jwt, y: Buffer.alloc(32, 1).toString("base64url") }, /./],
+      [
+        "a JWT key of a size that nobody should use",
+        makeJwk(makeFactoryKey("rsa-1024"), { kid: "s", use: "jwt-svid" }),
+        /1024/,
+      ],
+      ["a JWT key with its private half", { ...jwt, d: "AAAA" }, /private/],
+      ["x5c that is no certificate", makeX509Jwk(good, { x5c: ["AAAA"] }), /x5c/],
+      ["x5c that is no list", makeX509Jwk(good, { x5c: x5c[0] }), /x5c/],
+      [
+        "x5c in base64url without padding",
+        makeX509Jwk(good, { x5c: [good.der.toString("base64url")] }),
+        /x5c/,
+      ],
+      [
+        "x5c with another certificate than the members",
+        makeX509Jwk(good, { x5c: [other.der.toString("base64")] }),
+        /another key/,
+      ],
+      ["x5c without members", { kty: "EC", crv: "P-256", use: "x509-svid", x5c }, /another key/],
+    ])("leaves out %s and keeps the others, or refuses it where asked to", (_, key, detail) => {
+      const document = Buffer.from(
+        JSON.stringify({ keys: [{ ...jwt, kid: "good" }, makeX509Jwk(good), key] }),
+      );
+      const read = parseBundleDocument(trustDomain, document);
+      expect(read.jwtAuthorities.map(({ keyId }) => keyId)).toEqual(["good"]);
+      expect(read.x509Authorities.map(({ certificate }) => Buffer.from(certificate))).toEqual([good.der]);
+      expect(() => parseBundleDocument(trustDomain, document, { broken: "refuse" })).toThrowCode(
+        "INVALID_BUNDLE",
+        detail,
+      );
+    });
   });
 });
 

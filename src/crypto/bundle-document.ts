@@ -1,3 +1,4 @@
+import { createPublicKey } from "node:crypto";
 import { AssayError } from "../errors/assay-error.ts";
 import type {
   JwtAuthorityKey,
@@ -6,7 +7,7 @@ import type {
   X509AuthorityCertificate,
 } from "../spiffe/bundle.ts";
 import type { TrustDomain } from "../spiffe/trust-domain.ts";
-import { readCertificate } from "./certificate-reader.ts";
+import { type Certificate, readCertificate } from "./certificate-reader.ts";
 import { jwkToSpki, spkiToJwk } from "./jose/jwk.ts";
 import { type JsonObject, parseJsonObject } from "./jose/strict-json.ts";
 
@@ -30,38 +31,70 @@ export function formatBundleDocument(bundle: SpiffeBundle): string {
   return `{${head.join(", ")}, "keys": ${JSON.stringify(keys)}}`;
 }
 
+/** What becomes of a document one of whose keys is broken. */
+export interface BundleReading {
+  /**
+   * `ignore` leaves the key out and keeps the others (RFC 7517 §5), as a consumer should. `refuse` refuses the document,
+   * for an operator who would rather be told.
+   */
+  readonly broken: "ignore" | "refuse";
+}
+
 /**
- * Reads a bundle document that somebody else wrote, at most 4 MiB. Entries of an unknown `use`, `kty` or `crv` are left
- * out (§4.2.1, §4.2.2; RFC 7517 §5), an entry of a known use that is broken refuses the whole, and so do a missing `keys` and repeated
- * member names. An X.509 entry counts by the first certificate of `x5c`; one without is left out (X509-SVID §6.2).
- * @throws AssayError `INVALID_BUNDLE` naming the entry and member.
+ * Reads a bundle document that somebody else wrote, at most 4 MiB. Keys of an unknown `use`, `kty` or `crv` are left out
+ * (Trust Domain and Bundle §4.2.1, §4.2.2), and so are keys of a known use that are broken, unless told otherwise. An X.509
+ * key counts by the first certificate of `x5c`, which must hold that very key; one without is left out (X509-SVID §6.2). A
+ * document with no usable key is a bundle that trusts nothing (§4.1.3).
+ * @throws AssayError `INVALID_BUNDLE` for a document that is none: no JSON object, `keys` missing, a member named twice.
  */
-export function parseBundleDocument(trustDomain: TrustDomain, bytes: Uint8Array): SpiffeBundle {
+export function parseBundleDocument(
+  trustDomain: TrustDomain,
+  bytes: Uint8Array,
+  { broken }: BundleReading = { broken: "ignore" },
+): SpiffeBundle {
   if (bytes.length > MAX_DOCUMENT) fail(`bundle is larger than ${MAX_DOCUMENT} bytes`);
   const document = parseJsonObject(bytes);
   if (typeof document === "string") return fail(`bundle: ${document}`);
+  return readBundle(trustDomain, document, () => sequenceSource(Buffer.from(bytes).toString("utf8")), broken);
+}
+
+/**
+ * Reads a bundle from JSON that has been parsed, as it stands in a bundle map. `sequenceText` gives the sequence as it is
+ * written, which is asked for where a parsed number has lost its last digits (§4.1.1).
+ * @throws AssayError `INVALID_BUNDLE`, as {@link parseBundleDocument}.
+ */
+export function readBundle(
+  trustDomain: TrustDomain,
+  document: JsonObject,
+  sequenceText: () => string | undefined,
+  broken: BundleReading["broken"],
+): SpiffeBundle {
   const { keys } = document;
   if (!Array.isArray(keys)) return fail("bundle: keys must be an array");
   const x509Authorities: X509AuthorityCertificate[] = [];
   const jwtAuthorities = new Map<string, JwtAuthorityKey>();
   const witAuthorities = new Map<string, WitAuthorityKey>();
   for (const [index, key] of (keys as readonly unknown[]).entries()) {
-    if (!isObject(key)) return fail(`bundle: keys[${index}] must be an object`);
     const where = `bundle: keys[${index}]`;
+    if (!isObject(key)) return fail(`${where} must be an object`);
     if (!isKnownKind(key)) continue;
-    if (key["use"] === X509_USE) {
-      const certificate = firstCertificate(key, where);
-      if (certificate !== undefined) x509Authorities.push({ certificate, tainted: false });
-    } else if (key["use"] === JWT_USE || key["use"] === WIT_USE) {
-      const authority = tokenAuthority(key, where);
-      const keys = key["use"] === JWT_USE ? jwtAuthorities : witAuthorities;
-      if (keys.has(authority.keyId)) return fail(`${where}: kid is repeated`);
-      keys.set(authority.keyId, authority);
+    try {
+      if (key["use"] === X509_USE) {
+        const certificate = firstCertificate(key, where);
+        if (certificate !== undefined) x509Authorities.push({ certificate, tainted: false });
+      } else if (key["use"] === JWT_USE || key["use"] === WIT_USE) {
+        const authority = tokenAuthority(key, where);
+        const known = key["use"] === JWT_USE ? jwtAuthorities : witAuthorities;
+        if (known.has(authority.keyId)) fail(`${where}: kid is repeated`);
+        known.set(authority.keyId, authority);
+      }
+    } catch (error) {
+      if (broken === "refuse" || !(error instanceof AssayError)) throw error;
     }
   }
   return {
     trustDomain,
-    sequence: sequenceOf(bytes, document),
+    sequence: sequenceOf(document, sequenceText),
     refreshHint: refreshHintOf(document),
     x509Authorities,
     jwtAuthorities: [...jwtAuthorities.values()],
@@ -87,12 +120,25 @@ function firstCertificate(key: JsonObject, where: string): Uint8Array | undefine
   if (typeof first !== "string") return fail(`${where}: x5c must be an array of base64 certificates`);
   const der = Buffer.from(first, "base64");
   if (der.toString("base64") !== first) return fail(`${where}: x5c must be padded base64`);
+  let certificate: Certificate;
   try {
-    readCertificate(der, "INVALID_BUNDLE");
+    certificate = readCertificate(der, "INVALID_BUNDLE");
   } catch (error) {
     return fail(`${where}: x5c: ${error instanceof AssayError ? error.detail : "no certificate"}`, error);
   }
+  if (!holdsKey(certificate, key)) fail(`${where}: x5c holds another key than the members say`);
   return der;
+}
+
+/** Whether the members are those of the certificate's key (RFC 7517 §4.7). */
+function holdsKey({ spki }: Certificate, key: JsonObject): boolean {
+  let own: object;
+  try {
+    own = createPublicKey({ key: Buffer.from(spki), format: "der", type: "spki" }).export({ format: "jwk" });
+  } catch {
+    return false;
+  }
+  return Object.entries(own).every(([member, value]) => key[member] === value);
 }
 
 function tokenAuthority(key: JsonObject, where: string): JwtAuthorityKey {
@@ -110,7 +156,7 @@ function isKnownKind({ kty, crv }: { readonly kty?: unknown; readonly crv?: unkn
   return kty === "RSA" || (kty === "EC" && (typeof crv !== "string" || KNOWN_CURVES.has(crv)));
 }
 
-function sequenceOf(bytes: Uint8Array, document: JsonObject): bigint {
+function sequenceOf(document: JsonObject, sequenceText: () => string | undefined): bigint {
   const { spiffe_sequence: sequence } = document as { readonly spiffe_sequence?: unknown };
   if (sequence === undefined) return 0n;
   if (typeof sequence !== "number" || !Number.isInteger(sequence) || sequence < 0) {
@@ -118,20 +164,32 @@ function sequenceOf(bytes: Uint8Array, document: JsonObject): bigint {
   }
   if (Number.isSafeInteger(sequence)) return BigInt(sequence);
   // Beyond 2^53 a parsed number has lost its last digits, so they are read from the text (§4.1.1).
-  const source = sequenceSource(Buffer.from(bytes).toString("utf8"));
+  const source = sequenceText();
   return source !== undefined && /^\d{1,20}$/.test(source)
     ? BigInt(source)
     : fail("bundle: spiffe_sequence must be written as plain digits");
 }
 
-/** How the top-level member is written: the same name may stand deeper in a member that nobody defined. */
-function sequenceSource(text: string): string | undefined {
+/**
+ * JSON text as a value, and how `spiffe_sequence` of any object in it is written: the same name may stand deeper in a member
+ * that nobody defined.
+ */
+export function withSequenceTexts(text: string): {
+  readonly value: unknown;
+  readonly sequenceText: (holder: unknown) => string | undefined;
+} {
   const sources = new Map<unknown, string>();
   const remember = function (this: unknown, name: string, value: unknown, context?: { source?: string }) {
     if (name === "spiffe_sequence" && context?.source !== undefined) sources.set(this, context.source);
     return value;
   };
-  return sources.get(JSON.parse(text, remember));
+  const value: unknown = JSON.parse(text, remember);
+  return { value, sequenceText: (holder) => sources.get(holder) };
+}
+
+function sequenceSource(text: string): string | undefined {
+  const { value, sequenceText } = withSequenceTexts(text);
+  return sequenceText(value);
 }
 
 function refreshHintOf(document: JsonObject): number {

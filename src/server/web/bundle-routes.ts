@@ -112,7 +112,9 @@ export function bundleRoutes(routes: HttpRoutes, options: BundleRoutesOptions, g
       const body: unknown = request.body;
       if (!Buffer.isBuffer(body))
         throw new AssayError("INVALID_BUNDLE", "the body is missing, expected a bundle");
-      const bundle = parseBundleDocument(parseTrustDomainOrId(request.params.trust_domain), body);
+      const bundle = parseBundleDocument(parseTrustDomainOrId(request.params.trust_domain), body, {
+        broken: "refuse",
+      });
       const stored = await operations.setFederatedBundle(guard.callOf(request), bundle, request.query.mode);
       return reply.type("application/json").send(documentOf(stored));
     },
