@@ -1,15 +1,32 @@
 import { writeFile } from "node:fs/promises";
-import { assay, type EntryWanted, placeAgent, placeServer, startAgent, startServer } from "../e2e/harness.ts";
+import { type EntryWanted, placeAgent, placeServer, startAgent, startServer } from "../e2e/harness.ts";
 import { makeScratch, type Scratch } from "../e2e/scratch.ts";
-import { type SpireServer, startSpireAgent, startSpireServer } from "./spire.ts";
+import { createEntryBy, spireCli, type SpireServer, startSpireAgent, startSpireServer } from "./spire.ts";
+
+/** A registration entry in words that both makes have. */
+export interface WorkloadEntry extends Omit<EntryWanted, "flags"> {
+  /** Seconds that X509-SVIDs live; the server's default where absent. */
+  readonly x509SvidTtl?: number;
+  /** A foreign trust domain whose bundle is known already. */
+  readonly federatesWith?: string;
+}
 
 /** A server of either make, as far as interop tests use it. */
-export type Server = Omit<SpireServer, "program">;
+export interface Server extends Omit<SpireServer, "program" | "createEntry"> {
+  /** Creates an entry and gives its ID. */
+  createEntry(entry: WorkloadEntry): Promise<string>;
+  /** Sets the bundle of a foreign trust domain to that of a SPIFFE bundle document. */
+  setBundle(trustDomain: string, document: string): Promise<void>;
+  /** Deletes the bundle of a foreign trust domain and takes it from the entries that federate with it. */
+  deleteBundle(trustDomain: string): Promise<void>;
+}
 
 /** A server with one agent that has attested, in a folder of their own. */
 export interface Issuer extends AsyncDisposable {
   readonly scratch: Scratch;
   readonly server: Server;
+  /** The IDs of the entries that it was started with, by their SPIFFE IDs. */
+  readonly entryIds: ReadonlyMap<string, string>;
   /** What workloads put into `SPIFFE_ENDPOINT_SOCKET`. */
   readonly endpoint: string;
 }
@@ -28,12 +45,13 @@ export const NODE_ID = "spiffe://example.org/node";
 export async function startIssuer(
   make: Make,
   spirePrograms: string,
-  entries: readonly EntryWanted[],
+  entries: readonly WorkloadEntry[],
 ): Promise<Issuer> {
   await using stack = new AsyncDisposableStack();
   const scratch = stack.use(await makeScratch());
   const server = stack.use(await startServerOf(make, spirePrograms, scratch));
-  for (const entry of entries) await server.createEntry(entry);
+  const entryIds = new Map<string, string>();
+  for (const entry of entries) entryIds.set(entry.spiffeId, await server.createEntry(entry));
   const trustBundleFile = await server.trustBundleFile();
   const joinToken = await server.joinToken(NODE_ID);
   const agent = stack.use(
@@ -50,7 +68,13 @@ export async function startIssuer(
         }),
   );
   const kept = stack.move();
-  return { scratch, server, endpoint: agent.endpoint, [Symbol.asyncDispose]: () => kept.disposeAsync() };
+  return {
+    scratch,
+    server,
+    entryIds,
+    endpoint: agent.endpoint,
+    [Symbol.asyncDispose]: () => kept.disposeAsync(),
+  };
 }
 
 /** Starts a server of either make; with a CA file it accepts the nodes of that CA by x509pop. */
@@ -60,27 +84,46 @@ export async function startServerOf(
   scratch: Scratch,
   x509popCaFile?: string,
 ): Promise<Server> {
-  if (make === "spire") {
-    return startSpireServer(spirePrograms, scratch, x509popCaFile === undefined ? {} : { x509popCaFile });
-  }
+  const flags = x509popCaFile === undefined ? {} : { x509popCaFile };
+  const server =
+    make === "spire"
+      ? await startSpireServer(spirePrograms, scratch, flags)
+      : await startAssay(scratch, flags);
+  // The same command line tells both.
+  const cli = spireCli(spirePrograms, server.adminSocket);
+  return {
+    ...server,
+    createEntry: ({ x509SvidTtl, federatesWith, ...entry }) =>
+      createEntryBy(cli, {
+        ...entry,
+        flags: [
+          ...(x509SvidTtl === undefined ? [] : ["-x509SVIDTTL", String(x509SvidTtl)]),
+          ...(federatesWith === undefined ? [] : ["-federatesWith", `spiffe://${federatesWith}`]),
+        ],
+      }),
+    async deleteEntry(id) {
+      await cli.text("entry", "delete", "-entryID", id);
+    },
+    async setBundle(trustDomain, document) {
+      const file = scratch.at(`bundle-of-${trustDomain}.json`);
+      await writeFile(file, document);
+      await cli.text("bundle", "set", "-id", `spiffe://${trustDomain}`, "-format", "spiffe", "-path", file);
+    },
+    async deleteBundle(trustDomain) {
+      await cli.text("bundle", "delete", "-id", `spiffe://${trustDomain}`, "-mode", "dissociate");
+    },
+  };
+}
+
+async function startAssay(scratch: Scratch, { x509popCaFile }: { readonly x509popCaFile?: string }) {
   const flags = x509popCaFile === undefined ? [] : await x509popFlags(scratch, x509popCaFile);
   const server = await startServer(await placeServer(scratch), flags);
   return {
     address: server.place.address,
     adminSocket: server.place.adminSocket,
     trustBundleFile: () => server.trustBundleFile(),
-    joinToken: async (alias) =>
+    joinToken: async (alias: string) =>
       (await server.ask<{ token: string }>("token", "generate", "--ttl=10m", `--spiffe-id=${alias}`)).token,
-    createEntry: (entry) => server.createEntry(entry),
-    async deleteEntry(id) {
-      const { code, stderr } = await assay([
-        "entry",
-        "delete",
-        `--id=${id}`,
-        `--admin-socket=${server.place.adminSocket}`,
-      ]);
-      if (code !== 0) throw new Error(stderr);
-    },
     [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
   };
 }

@@ -1,12 +1,22 @@
 import { execFileSync } from "node:child_process";
-import { chmod, copyFile } from "node:fs/promises";
+import { chmod, cp } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { describe } from "vitest";
 import { output } from "../e2e/program.ts";
 import type { Scratch } from "../e2e/scratch.ts";
 
 /** What an interop test may need of the machine it runs on. */
-export type Need = "go" | "openssl" | "curl" | "root";
+export type Need = "go" | "openssl" | "curl" | "root" | "python" | "java" | "rust";
+
+/** The peers that `peers/build.sh` knows: a folder each. */
+export type Peer =
+  | "spire"
+  | "go-client"
+  | "py-client"
+  | "java-client"
+  | "rust-client"
+  | "spiffe-helper"
+  | "envoy";
 
 /**
  * `describe` for tests that need foreign tools: where one is missing they are skipped, and the title says which, so
@@ -19,7 +29,7 @@ export function describeWith(needs: readonly Need[], title: string, body: () => 
 }
 
 /** The folder of a peer's programs, built if this machine has not built them before. */
-export async function buildPeer(peer: "spire" | "go-client"): Promise<string> {
+export async function buildPeer(peer: Peer): Promise<string> {
   const script = join(import.meta.dirname, "peers", "build.sh");
   return (await output("bash", [script, peer], { patience: BUILD_PATIENCE })).trim();
 }
@@ -27,10 +37,14 @@ export async function buildPeer(peer: "spire" | "go-client"): Promise<string> {
 /** Milliseconds that a hook which builds a peer may take on a machine that has never built it. */
 export const BUILD_PATIENCE = 20 * 60_000;
 
-/** Copies a program to where every user may run it: a cache folder may be private to the one who built it. */
+/**
+ * Copies a program, or a peer's whole folder, to where every user may run it: a cache folder may be private to the one
+ * who built it.
+ */
 export async function placeForAll(program: string, scratch: Scratch): Promise<string> {
   const copy = scratch.at(basename(program));
-  await copyFile(program, copy);
+  // Python takes what it has compiled for stale where the times differ.
+  await cp(program, copy, { recursive: true, preserveTimestamps: true });
   await chmod(copy, 0o755);
   return copy;
 }
@@ -42,6 +56,22 @@ const MISSING: Readonly<Record<Need, () => string | undefined>> = {
       Number,
     );
     return major > 1 || minor >= 21 ? undefined : "needs go 1.21 or newer";
+  },
+  // Debian's own, which every user may run.
+  python: () =>
+    versionOf("/usr/bin/python3", ["-c", "import pip, sys; assert sys.version_info >= (3, 10)"]) === undefined
+      ? "needs python3 3.10 or newer, with pip, in /usr/bin"
+      : undefined,
+  java: () =>
+    versionOf("mvn", ["-v"]) === undefined ||
+    versionOf("javac", ["--release", "17", "--version"]) === undefined
+      ? "needs a JDK 17 or newer and Maven"
+      : undefined,
+  rust: () => {
+    const [, minor = 0] = (/rustc 1\.(\d+)/.exec(versionOf("rustc", ["--version"]) ?? "") ?? []).map(Number);
+    return minor >= 88 && versionOf("cargo", ["--version"]) !== undefined
+      ? undefined
+      : "needs rustc 1.88 or newer, with cargo";
   },
   openssl: () => (versionOf("openssl", ["version"]) === undefined ? "needs openssl" : undefined),
   curl: () => (versionOf("curl", ["--version"]) === undefined ? "needs curl" : undefined),

@@ -42,6 +42,8 @@ export async function startSpireServer(
         trust_domain: TRUST_DOMAIN,
         data_dir: scratch.at(name),
         ratelimit: { attestation: false, signing: false },
+        // How soon it takes notice of changed entries: five seconds unless told.
+        experimental: { cache_reload_interval: "1s" },
       },
       plugins: {
         DataStore: [
@@ -72,19 +74,7 @@ export async function startSpireServer(
     },
     joinToken: async (alias) =>
       (await cli.json<{ value: string }>("token", "generate", "-spiffeID", alias)).value,
-    async createEntry({ parentId, spiffeId, selectors, flags = [] }) {
-      const created = await cli.json<CreatedEntries>(
-        "entry",
-        "create",
-        "-parentID",
-        parentId,
-        "-spiffeID",
-        spiffeId,
-        ...selectors.flatMap((selector) => ["-selector", selector]),
-        ...flags,
-      );
-      return created.results[0]?.entry.id ?? "";
-    },
+    createEntry: (entry) => createEntryBy(cli, entry),
     async deleteEntry(id) {
       await cli.text("entry", "delete", "-entryID", id);
     },
@@ -121,6 +111,24 @@ export function spireCli(programs: string, adminSocket: string): SpireCli {
       JSON.parse(await output(binary, at(args, ["-output", "json"]))) as T,
     try: (...args) => run(binary, at(args)),
   };
+}
+
+/** Creates an entry, with further flags of `entry create`, and gives its ID. */
+export async function createEntryBy(
+  cli: SpireCli,
+  { parentId, spiffeId, selectors, flags = [] }: EntryWanted,
+): Promise<string> {
+  const created = await cli.json<CreatedEntries>(
+    "entry",
+    "create",
+    "-parentID",
+    parentId,
+    "-spiffeID",
+    spiffeId,
+    ...selectors.flatMap((selector) => ["-selector", selector]),
+    ...flags,
+  );
+  return created.results[0]?.entry.id ?? "";
 }
 
 /** A running, unmodified spire-agent. */
@@ -178,6 +186,8 @@ export async function launchSpireAgent(
         socket_path: socketOf(scratch, wanted),
         trust_bundle_path: wanted.trustBundleFile,
         trust_domain: TRUST_DOMAIN,
+        // It asks its server for news each five seconds unless told.
+        experimental: { sync_interval: "1s" },
         ...("joinToken" in evidence ? { join_token: evidence.joinToken } : {}),
       },
       plugins: {
