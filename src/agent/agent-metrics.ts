@@ -1,4 +1,4 @@
-import type { WorkloadEvent } from "../issuance/workload/verdict.ts";
+import { WORKLOAD_EVENTS, type WorkloadEvent } from "../issuance/workload/verdict.ts";
 import { atMost } from "../observe/metric-labels.ts";
 import type { Metrics } from "../observe/metrics.ts";
 import type { FinishedCall } from "../rpc/server-options.ts";
@@ -18,7 +18,7 @@ export function agentMetrics(metrics: Metrics, cache: AgentCache, syncer: Syncer
     name: "agent_decisions_total",
     help: "Decisions of the Workload API",
     labels: {
-      event: ["x509_svid.issue", "x509_bundles.read", "jwt_svid.issue", "jwt_bundles.read"],
+      event: WORKLOAD_EVENTS,
       outcome: ["issued", "denied", "failed"],
     },
   });
@@ -36,6 +36,7 @@ export function agentMetrics(metrics: Metrics, cache: AgentCache, syncer: Syncer
     metrics.observedGauge({ name: `agent_${name}`, help }, read);
   gauge("x509_svids", "X509-SVIDs at hand", () => cache.x509.size);
   gauge("jwt_svids", "JWT-SVIDs at hand", () => cache.jwt.size);
+  gauge("wit_svids", "WIT-SVIDs at hand", () => cache.wit.size);
   gauge("entries", "Registration entries of this agent", () => cache.table.entries.size);
   gauge("sync_connected", "1 while the server is followed", () => (syncer.state === "disconnected" ? 0 : 1));
   gauge("sync_streaming", "1 while the server tells changes as they happen", () =>

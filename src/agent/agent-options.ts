@@ -4,6 +4,7 @@ import type { AuditLog } from "../observe/audit-log.ts";
 import type { Log } from "../observe/log.ts";
 import type { Metrics } from "../observe/metrics.ts";
 import type { Feature } from "../spiffe/features.ts";
+import type { SpiffeId } from "../spiffe/id.ts";
 import type { TrustDomain } from "../spiffe/trust-domain.ts";
 import type { WorkloadKeyType } from "./cache/x509-signing.ts";
 import type { TrustBundleSource } from "./disk/trust-bundle.ts";
@@ -17,8 +18,12 @@ export interface AgentOptions {
   readonly dataDir: string;
   /** The Workload Endpoint: every local user may connect. */
   readonly socketPath: string;
-  /** For the agent's own user. */
+  /** For the agent's own user, and for delegates. */
   readonly adminSocketPath: string;
+  /** Permission bits of the admin socket; 0600 unless told. */
+  readonly adminSocketMode?: number;
+  /** Workloads that may fetch identities of other workloads on the admin socket; none unless told. */
+  readonly authorizedDelegates?: readonly SpiffeId[];
   /** What the first server is believed by; later the bundle in `dataDir` counts. */
   readonly trustBundle?: TrustBundleSource;
   /** How the node is attested; may be left out where `dataDir` holds an SVID that can be renewed. */

@@ -12,7 +12,6 @@ import { prepareSocketPath } from "../files/socket-path.ts";
 import { WorkloadRecorder } from "../issuance/workload/issuance-record.ts";
 import { FIELD } from "../observe/fields.ts";
 import { requirePeerIdentification } from "../peer/identify-peer.ts";
-import type { JwtSvid } from "../spiffe/svid.ts";
 import { SelectorIndex } from "../registry/match.ts";
 import { type AgentMetrics, agentMetrics } from "./agent-metrics.ts";
 import type { AgentDependencies, AgentOptions, RunningAgent } from "./agent-options.ts";
@@ -66,9 +65,15 @@ export async function startAgent(options: AgentOptions, deps: AgentDependencies)
       trustDomain,
       signer: {
         signX509: (requests, signal) => link.server.signX509(requests, signal),
+        signWit: async (requests, signal) => {
+          const outcomes = await link.server.signWit(requests, signal);
+          const keyIds = outcomes.flatMap((outcome) => ("token" in outcome ? [keyIdOf(outcome)] : []));
+          await learnKeys("witAuthorities", keyIds, cache, link.server, signal);
+          return outcomes;
+        },
         signJwt: async (entryId, audience, signal) => {
           const svid = await link.server.signJwt(entryId, audience, signal);
-          await learnKeyOf(svid, cache, link.server, signal);
+          await learnKeys("jwtAuthorities", [keyIdOf(svid)], cache, link.server, signal);
           return svid;
         },
       },
@@ -77,6 +82,7 @@ export async function startAgent(options: AgentOptions, deps: AgentDependencies)
       spread,
       log,
       keyType: options.keyType ?? "ec-p256",
+      agentId: () => keeper.current?.agentId,
       maxJwtSvids: options.jwtSvidCacheSize ?? 1000,
       onError: onServerError,
     }),
@@ -104,6 +110,7 @@ export async function startAgent(options: AgentOptions, deps: AgentDependencies)
     },
     onConnected: () => {
       cache.x509.resume();
+      cache.wit.resume();
       const status = { version, bundleSequence: cache.table.bundle.sequence };
       link.server
         .postStatus(status, work.signal)
@@ -197,15 +204,16 @@ export async function startAgent(options: AgentOptions, deps: AgentDependencies)
   };
 }
 
-/** A workload that has a JWT-SVID must find its key in the bundle, though the server's word of a new key is still on its way. */
-async function learnKeyOf(
-  svid: JwtSvid,
+/** A workload that has a token must find its key in the bundle, though the server's word of a new key is still on its way. */
+async function learnKeys(
+  kind: "jwtAuthorities" | "witAuthorities",
+  keyIds: readonly string[],
   cache: AgentCache,
   server: Pick<ServerApi, "bundle">,
   signal: AbortSignal,
 ): Promise<void> {
-  const keyId = keyIdOf(svid);
-  if (cache.table.bundle.jwtAuthorities.some((authority) => authority.keyId === keyId)) return;
+  const known = new Set(cache.table.bundle[kind].map(({ keyId }) => keyId));
+  if (keyIds.every((keyId) => known.has(keyId))) return;
   cache.apply({ ...NO_UPDATE, bundle: await server.bundle(signal) });
 }
 

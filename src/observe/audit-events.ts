@@ -2,8 +2,10 @@
 export const AUDIT_EVENTS = {
   "svid.x509.issued": "The server signed an X509-SVID",
   "svid.jwt.issued": "The server signed a JWT-SVID",
+  "svid.wit.issued": "The server signed a WIT-SVID",
   "svid.x509.delivered": "The agent handed X509-SVIDs to a workload",
   "svid.jwt.delivered": "The agent handed a JWT-SVID to a workload",
+  "svid.wit.delivered": "The agent handed a WIT-SVID and its key to a workload",
   "svid.denied": "An SVID was asked for and not given",
   "bundle.delivered": "The agent handed SPIFFE bundles to a workload",
   "node.attested": "An agent proved its node and got its SVID",

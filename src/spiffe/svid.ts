@@ -25,3 +25,17 @@ export interface JwtSvid {
   /** Unix seconds. */
   readonly expiresAt: number;
 }
+
+/** A WIT-SVID with the key that it is bound to (WIT-SVID §3, §4). */
+export interface WitSvid {
+  readonly spiffeId: SpiffeId;
+  /** JWS compact serialisation. Worth nothing without a proof of possession of the key. */
+  readonly token: string;
+  /** The `kid` of its header: the WIT authority that signed. */
+  readonly keyId: string;
+  readonly jti?: string;
+  /** Unix seconds. */
+  readonly expiresAt: number;
+  /** The private key as the text of a JWK (RFC 7517), `alg` included. Secret. */
+  readonly privateJwk: string;
+}

@@ -9,6 +9,7 @@ import {
 import type { Clock } from "../../src/clock.ts";
 import { readCertificate } from "../../src/crypto/certificate-reader.ts";
 import { assembleJwtSvid, jwtSvidSigningInput } from "../../src/crypto/jose/jwt-svid.ts";
+import { assembleWitSvid, witSvidSigningInput } from "../../src/crypto/jose/wit-svid.ts";
 import { generateEcKeyPair, subjectKeyIdentifier } from "../../src/crypto/keys.ts";
 import { readCertificationRequest } from "../../src/crypto/pkcs10.ts";
 import { createX509AuthorityCertificate } from "../../src/crypto/x509-authority.ts";
@@ -22,9 +23,11 @@ import type { TrustDomain } from "../../src/spiffe/trust-domain.ts";
 export class FakeAuthority {
   readonly trustDomain: TrustDomain;
   readonly keyId: string;
+  readonly witKeyId = randomBytes(8).toString("hex");
   readonly certificate: Uint8Array;
   readonly #clock: Clock;
   readonly #key: KeyObject;
+  readonly #wit = generateKeyPairSync("ec", { namedCurve: "P-256" });
   readonly #jwt: { readonly privateKey: KeyObject; readonly publicKey: KeyObject };
   readonly #template: X509SvidTemplate;
 
@@ -76,7 +79,14 @@ export class FakeAuthority {
           tainted: false,
         },
       ],
-      witAuthorities: [],
+      witAuthorities: [
+        {
+          keyId: this.witKeyId,
+          publicKey: this.#wit.publicKey.export({ format: "der", type: "spki" }),
+          expiresAt: 0,
+          tainted: false,
+        },
+      ],
     };
   }
 
@@ -123,6 +133,27 @@ export class FakeAuthority {
     });
     const signature = sign("sha256", input, { key: this.#jwt.privateKey, dsaEncoding: "ieee-p1363" });
     return { spiffeId, token: assembleJwtSvid(input, signature), issuedAt: now, expiresAt: now + ttl };
+  }
+
+  /** Signs a WIT-SVID over a P-256 key. */
+  witSvid(spiffeId: SpiffeId, publicKey: Uint8Array, ttl: number): string {
+    const now = Math.floor(this.#clock.now() / 1000);
+    const input = witSvidSigningInput({
+      keyId: this.witKeyId,
+      alg: "ES256",
+      claims: {
+        sub: spiffeId,
+        exp: now + ttl,
+        iat: now,
+        jti: randomBytes(8).toString("hex"),
+        publicKey,
+        keyAlgorithm: "ES256",
+      },
+    });
+    return assembleWitSvid(
+      input,
+      sign("sha256", input, { key: this.#wit.privateKey, dsaEncoding: "ieee-p1363" }),
+    );
   }
 
   /** The public half of the JWT key. */

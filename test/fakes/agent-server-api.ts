@@ -1,5 +1,5 @@
 import type { SyncUpdate } from "../../src/agent/cache/sync-update.ts";
-import type { ServerApi, X509Request } from "../../src/agent/link/server-api.ts";
+import type { ServerApi, WitRequest, X509Request } from "../../src/agent/link/server-api.ts";
 import { AssayError } from "../../src/errors/assay-error.ts";
 import type { WorkloadEntry } from "../../src/issuance/workload/workload-entry.ts";
 import type { SpiffeId } from "../../src/spiffe/id.ts";
@@ -71,6 +71,15 @@ export class FakeServerApi implements ServerApi {
         return { error: { code: 5, message: "entry not found or not authorized" } };
       }
       return { chain: this.#authority.issue(csr, entry.spiffeId, this.svidTtl) };
+    });
+  }
+
+  async signWit(requests: readonly WitRequest[]) {
+    this.#check();
+    return requests.map(({ entryId, publicKey }) => {
+      const entry = this.entries.get(entryId);
+      if (entry === undefined) return { error: { code: 5, message: "entry not found or not authorized" } };
+      return { token: this.#authority.witSvid(entry.spiffeId, publicKey, this.svidTtl) };
     });
   }
 

@@ -7,6 +7,7 @@ import type { Clock } from "../../src/clock.ts";
 import { readCertificate } from "../../src/crypto/certificate-reader.ts";
 import { toPem } from "../../src/crypto/pem.ts";
 import { parseX509Svid } from "../../src/crypto/x509-svid.ts";
+import { WIT_PROOF_HEADER } from "../../src/crypto/jose/wit-proof.ts";
 import { AssayError } from "../../src/errors/assay-error.ts";
 import type { ErrorCode } from "../../src/errors/codes.ts";
 import type { WorkloadEntry } from "../../src/issuance/workload/workload-entry.ts";
@@ -31,6 +32,10 @@ export class FakeAgentServer implements AsyncDisposable {
   /** Join tokens that work, once each. */
   readonly tokens = new Set<string>();
   readonly entries = new Map<string, WorkloadEntry>();
+  /** Whether WIT-SVIDs are signed. */
+  hasWit = true;
+  /** The proofs of possession that came with requests for them. */
+  readonly witProofs: string[] = [];
   /** Revocation lists that agents are told with the complete state. */
   readonly crls: { readonly trustDomain: string; readonly crl: Uint8Array }[] = [];
   readonly federated = new Map<string, SpiffeBundle>();
@@ -278,6 +283,18 @@ function registerServices(
         return { status: { code: 0, message: "OK" }, svid: issue(csr, entry.spiffeId, server.svidTtl) };
       }),
     }),
+    batchNewWITSVID: ({ params }, context) => {
+      if (!server.hasWit) throw new AssayError("UNIMPLEMENTED", "WIT-SVIDs are not supported");
+      server.witProofs.push(context.header(WIT_PROOF_HEADER) ?? "");
+      return {
+        results: params.map(({ entryId, publicKey }) => {
+          const entry = server.entries.get(entryId);
+          if (entry === undefined) return { status: { code: 5, message: "entry not found" } };
+          const token = authority.witSvid(entry.spiffeId, publicKey, server.svidTtl);
+          return { status: { code: 0, message: "OK" }, svid: { token, id: idMessage(entry.spiffeId) } };
+        }),
+      };
+    },
     newJWTSVID: ({ entryId, audience }) => {
       const entry = server.entries.get(entryId);
       if (entry === undefined) throw new AssayError("ENTRY_NOT_FOUND", "entry not found or not authorized");
@@ -349,6 +366,7 @@ export function bundleMessage(bundle: SpiffeBundle) {
       expiresAt: BigInt(expiresAt),
       tainted,
     })),
+    witAuthorities: bundle.witAuthorities.map((key) => ({ ...key, expiresAt: BigInt(key.expiresAt) })),
   };
 }
 

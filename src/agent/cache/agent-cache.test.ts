@@ -40,6 +40,7 @@ function makeCache(maxJwtSvids = 1000): AgentCache {
     spread: () => 0.5,
     log: silentLog,
     keyType: "ec-p256",
+    agentId: () => undefined,
     maxJwtSvids,
     onError: (error) => errors.push(error),
   });
@@ -159,6 +160,7 @@ describe("X509-SVIDs", () => {
       spread: () => 0.5,
       log: silentLog,
       keyType,
+      agentId: () => undefined,
       maxJwtSvids: 10,
       onError: (error) => errors.push(error),
     });

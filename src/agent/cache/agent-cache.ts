@@ -7,6 +7,8 @@
 import type { Clock } from "../../clock.ts";
 import type { AssayError } from "../../errors/assay-error.ts";
 import type { Log } from "../../observe/log.ts";
+import type { SpiffeId } from "../../spiffe/id.ts";
+import type { WitSvid } from "../../spiffe/svid.ts";
 import type { TrustDomain } from "../../spiffe/trust-domain.ts";
 import type { ServerApi } from "../link/server-api.ts";
 import { ChangeBell } from "./change-bell.ts";
@@ -14,18 +16,21 @@ import { EntryTable, type FollowingIndex } from "./entry-table.ts";
 import { JwtCache } from "./jwt-cache.ts";
 import type { Spread } from "./rotation.ts";
 import type { SyncEffect, SyncUpdate } from "./sync-update.ts";
-import { X509Cache } from "./x509-cache.ts";
-import type { WorkloadKeyType } from "./x509-signing.ts";
+import { SvidCache } from "./svid-cache.ts";
+import { witSvidKind } from "./wit-signing.ts";
+import { type SignedX509Svid, type WorkloadKeyType, x509SvidKind } from "./x509-signing.ts";
 
 /** What the cache needs. */
 export interface AgentCacheOptions {
   readonly trustDomain: TrustDomain;
-  readonly signer: Pick<ServerApi, "signX509" | "signJwt">;
+  readonly signer: Pick<ServerApi, "signX509" | "signJwt" | "signWit">;
   readonly index: FollowingIndex;
   readonly clock: Clock;
   readonly spread: Spread;
   readonly log: Log;
   readonly keyType: WorkloadKeyType;
+  /** The agent's own SPIFFE ID, once it has attested. */
+  readonly agentId: () => SpiffeId | undefined;
   /** JWT-SVIDs kept at most. */
   readonly maxJwtSvids: number;
   /** Told of each failed call to the server. */
@@ -35,7 +40,8 @@ export interface AgentCacheOptions {
 /** Everything the agent holds for its workloads. */
 export class AgentCache implements Disposable {
   readonly table: EntryTable;
-  readonly x509: X509Cache;
+  readonly x509: SvidCache<SignedX509Svid>;
+  readonly wit: SvidCache<WitSvid>;
   readonly jwt: JwtCache;
   /** Rings after anything changed that an answer is made from. */
   readonly bell = new ChangeBell();
@@ -48,16 +54,16 @@ export class AgentCache implements Disposable {
     const onChange = () => this.bell.ring();
     this.#clock = clock;
     this.table = new EntryTable(options.trustDomain, options.index);
-    this.x509 = new X509Cache({
-      signer,
+    const common = {
       clock,
       spread,
       log,
-      keyType: options.keyType,
       onChange,
       onError,
-      entry: (id) => this.table.entries.get(id),
-    });
+      entry: (id: string) => this.table.entries.get(id),
+    };
+    this.x509 = new SvidCache({ ...common, kind: x509SvidKind(signer, options.keyType) });
+    this.wit = new SvidCache({ ...common, kind: witSvidKind({ ...options, signer, clock }) });
     this.jwt = new JwtCache({ signer, clock, spread, onChange, onError, maxSize: options.maxJwtSvids });
   }
 
@@ -73,8 +79,10 @@ export class AgentCache implements Disposable {
     // What an entry no longer says must not be served for another instant, so this comes before any signing.
     this.jwt.forget([...effect.removed, ...effect.changed]);
     if (effect.bundleChanged) this.jwt.follow(this.table.bundle);
-    this.x509.follow(effect.changed, effect.removed);
-    if (effect.bundleChanged) this.x509.replaceTainted(this.table.bundle);
+    for (const svids of [this.x509, this.wit]) {
+      svids.follow(effect.changed, effect.removed);
+      if (effect.bundleChanged) svids.replaceTainted(this.table.bundle);
+    }
     this.#watchExpiry();
     this.bell.ring();
     return effect;
@@ -83,6 +91,7 @@ export class AgentCache implements Disposable {
   [Symbol.dispose](): void {
     this.#expiry?.[Symbol.dispose]();
     this.x509[Symbol.dispose]();
+    this.wit[Symbol.dispose]();
     this.jwt[Symbol.dispose]();
   }
 

@@ -163,7 +163,7 @@ export class JwtCache implements Disposable {
 }
 
 /** The `kid` of a JWT-SVID, or the empty string; the token is the server's own and was not changed on the way. */
-export function keyIdOf(svid: JwtSvid): string {
+export function keyIdOf(svid: Pick<JwtSvid, "token">): string {
   try {
     const [header = ""] = svid.token.split(".", 1);
     const { kid } = JSON.parse(Buffer.from(header, "base64url").toString()) as { kid?: unknown };

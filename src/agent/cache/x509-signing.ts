@@ -5,9 +5,12 @@ import { createCertificationRequest } from "../../crypto/pkcs10-writer.ts";
 import { serialToHex } from "../../crypto/random.ts";
 import type { SigningAlgorithm } from "../../crypto/signature-algorithm.ts";
 import { parseX509Svid } from "../../crypto/x509-svid.ts";
-import { AssayError } from "../../errors/assay-error.ts";
+import { AssayError, toAssayError } from "../../errors/assay-error.ts";
 import type { SpiffeId } from "../../spiffe/id.ts";
 import type { X509Svid } from "../../spiffe/svid.ts";
+import type { ServerApi, X509Outcome } from "../link/server-api.ts";
+import { inSlices } from "./in-slices.ts";
+import type { SigningOutcome, SvidKind } from "./svid-cache.ts";
 
 /** A fresh key and the request for a certificate over it. */
 export interface KeyAndCsr {
@@ -69,6 +72,49 @@ export function signedX509Svid(
     serial: serialToHex(facts.serial),
     authorityId: Buffer.from(leaf.authorityKeyId ?? []).toString("hex"),
   };
+}
+
+/** X509-SVIDs of workloads, signed in advance unless the entry says otherwise. */
+export function x509SvidKind(
+  signer: Pick<ServerApi, "signX509">,
+  keyType: WorkloadKeyType,
+): SvidKind<SignedX509Svid> {
+  return {
+    name: "X509-SVID",
+    maxBatch: 500,
+    onDemand: (entry) => entry.disableX509SvidPrefetch,
+    endOf: (svid) => svid.notAfter,
+    async sign(entries, signal) {
+      const keys = await inSlices(entries, () => newKeyAndCsr(keyType));
+      const requests = entries.map((entry, i) => ({ entryId: entry.id, csr: (keys[i] as KeyAndCsr).csr }));
+      const outcomes = await signer.signX509(requests, signal);
+      return entries.map((entry, i) => outcomeOf(entry.spiffeId, outcomes[i], (keys[i] as KeyAndCsr).key));
+    },
+    authoritiesOf: (svid) =>
+      svid.chain.map((der) => Buffer.from(readCertificate(der).authorityKeyId ?? []).toString("hex")),
+    taintedIn: (bundle) =>
+      new Set(
+        bundle.x509Authorities
+          .filter((authority) => authority.tainted)
+          .map(({ certificate }) =>
+            Buffer.from(readCertificate(certificate).subjectKeyId ?? []).toString("hex"),
+          ),
+      ),
+  };
+}
+
+function outcomeOf(
+  expected: SpiffeId,
+  outcome: X509Outcome | undefined,
+  key: KeyPair,
+): SigningOutcome<SignedX509Svid> | undefined {
+  if (outcome === undefined) return undefined;
+  if ("error" in outcome) return { error: new AssayError("SERVER_UNAVAILABLE", outcome.error.message) };
+  try {
+    return { svid: signedX509Svid(outcome.chain, key, expected) };
+  } catch (error) {
+    return { error: toAssayError(error) };
+  }
 }
 
 function withCsr(key: KeyPair, algorithm: SigningAlgorithm, digest: string): KeyAndCsr {

@@ -57,6 +57,12 @@ export class CacheKeeper implements AsyncDisposable {
           return [entryId, { svid, revision, replaceAt }] as const;
         }),
       );
+      cache.wit.restore(
+        file.witSvids.map(({ entryId, revision, replaceAt, jti, ...svid }) => {
+          const restored = { ...svid, ...(jti === undefined ? {} : { jti }) };
+          return [entryId, { svid: restored, revision, replaceAt }] as const;
+        }),
+      );
       cache.apply({
         complete: true,
         upserted: entries,
@@ -155,6 +161,12 @@ function contentOf(cache: AgentCache, agentId: SpiffeId): string {
       replaceAt,
       chain: svid.chain,
       privateKey: svid.privateKey,
+    })),
+    witSvids: cache.wit.snapshot().map(([entryId, { svid, revision, replaceAt }]) => ({
+      entryId,
+      revision,
+      replaceAt,
+      ...svid,
     })),
     jwtSvids: cache.jwt.snapshot().map(({ svid, ...rest }) => ({ ...rest, ...svid })),
   });

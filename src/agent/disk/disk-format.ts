@@ -85,6 +85,22 @@ export const cacheFile = z.strictObject({
       privateKey: bytes,
     }),
   ),
+  // Absent in files of versions that knew no WIT-SVIDs.
+  witSvids: z
+    .array(
+      z.strictObject({
+        entryId: z.string(),
+        revision: whole,
+        replaceAt: z.number(),
+        spiffeId,
+        token: z.string(),
+        keyId: z.string(),
+        jti: z.string().optional(),
+        expiresAt: whole,
+        privateJwk: z.string(),
+      }),
+    )
+    .default([]),
   jwtSvids: z.array(
     z.strictObject({
       entryId: z.string(),

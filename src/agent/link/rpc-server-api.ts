@@ -1,4 +1,5 @@
 import type { SyncUpdate } from "../cache/sync-update.ts";
+import { WIT_PROOF_HEADER } from "../../crypto/jose/wit-proof.ts";
 import { AssayError } from "../../errors/assay-error.ts";
 import type { WorkloadEntry } from "../../issuance/workload/workload-entry.ts";
 import { FIELD } from "../../observe/fields.ts";
@@ -16,7 +17,7 @@ import type { SpiffeBundle } from "../../spiffe/bundle.ts";
 import type { JwtSvid } from "../../spiffe/svid.ts";
 import { parseTrustDomain, type TrustDomain } from "../../spiffe/trust-domain.ts";
 import { readAuthorizedEntries } from "./authorized-entries.ts";
-import type { Attested, ServerApi, X509Outcome, X509Request } from "./server-api.ts";
+import type { Attested, ServerApi, WitOutcome, WitRequest, X509Outcome, X509Request } from "./server-api.ts";
 import { spiffeIdFromWire } from "../../wire/spiffe-id.ts";
 import { bundleFromWire, crlsFromWire, entryFromWire } from "./wire.ts";
 
@@ -122,6 +123,24 @@ export class RpcServerApi implements ServerApi {
         return { error: { code: status.code, message: status.message } };
       }
       return { chain: (svid?.certChain ?? []).map((der) => Uint8Array.from(der)) };
+    });
+  }
+
+  async signWit(requests: readonly WitRequest[], signal: AbortSignal): Promise<readonly WitOutcome[]> {
+    const params = requests.map(({ entryId, publicKey, algorithm }) => ({
+      entryId,
+      publicKey,
+      signingAlgorithm: algorithm,
+    }));
+    const headers = { [WIT_PROOF_HEADER]: requests.map(({ proof }) => proof).join() };
+    const { results } = await this.#client
+      .service(SVID)
+      .batchNewWITSVID({ params }, { signal, timeout: CALL_TIMEOUT, headers });
+    return results.map(({ status, svid }): WitOutcome => {
+      if (status !== undefined && status.code !== 0) {
+        return { error: { code: status.code, message: status.message } };
+      }
+      return { token: svid?.token ?? "" };
     });
   }
 

@@ -30,6 +30,8 @@ export interface ServerApi {
   federatedBundle(trustDomain: TrustDomain, signal: AbortSignal): Promise<SpiffeBundle | undefined>;
   /** Signs X509-SVIDs, at most 500 at once; outcomes in the order of the requests. */
   signX509(requests: readonly X509Request[], signal: AbortSignal): Promise<readonly X509Outcome[]>;
+  /** Signs WIT-SVIDs, at most 100 at once; outcomes in the order of the requests. Throws `UNIMPLEMENTED` where the server has none. */
+  signWit(requests: readonly WitRequest[], signal: AbortSignal): Promise<readonly WitOutcome[]>;
   /** Signs a JWT-SVID for an entry. */
   signJwt(entryId: string, audience: readonly Audience[], signal: AbortSignal): Promise<JwtSvid>;
 }
@@ -52,4 +54,20 @@ export interface X509Request {
 /** What became of one X509-SVID: its chain in DER, leaf first, or why there is none. */
 export type X509Outcome =
   | { readonly chain: readonly Uint8Array[] }
+  | { readonly error: { readonly code: number; readonly message: string } };
+
+/** One WIT-SVID to sign. */
+export interface WitRequest {
+  readonly entryId: string;
+  /** SubjectPublicKeyInfo, DER: the key that it is bound to. */
+  readonly publicKey: Uint8Array;
+  /** The JWS algorithm by which its holder signs with that key. */
+  readonly algorithm: string;
+  /** That we hold the key. */
+  readonly proof: string;
+}
+
+/** What became of one WIT-SVID: the token, or why there is none. */
+export type WitOutcome =
+  | { readonly token: string }
   | { readonly error: { readonly code: number; readonly message: string } };

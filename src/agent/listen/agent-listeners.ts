@@ -10,16 +10,19 @@ import type { WorkloadAttestor } from "../../plugin/workload-attestor.ts";
 import { Explain } from "../../proto/gen/assay/api/agent/v1/explain_pb.ts";
 import { Status } from "../../proto/gen/assay/api/agent/v1/status_pb.ts";
 import { SecretDiscoveryService } from "../../proto/gen/envoy/service/secret/v3/sds_pb.ts";
+import { DelegatedIdentity } from "../../proto/gen/spire/api/agent/delegatedidentity/v1/delegatedidentity_pb.ts";
 import { Health } from "../../proto/gen/grpc/health/v1/health_pb.ts";
 import { SpiffeWorkloadAPI } from "../../proto/gen/spiffe/workload/workload_pb.ts";
 import { HealthBoard } from "../../rpc/health.ts";
 import { RpcServer } from "../../rpc/server.ts";
 import type { FinishedCall } from "../../rpc/server-options.ts";
+import { admitAdminCall, isOwnUser } from "../admin/admit-admin-call.ts";
 import { createAdminHttp } from "../admin/admin-http.ts";
 import { explainHandlers } from "../admin/explain-handlers.ts";
 import { statusHandlers } from "../admin/status-handlers.ts";
 import type { AgentOptions, WorkloadRateLimits } from "../agent-options.ts";
 import type { AgentCache } from "../cache/agent-cache.ts";
+import { delegatedIdentityHandlers } from "../delegated/grpc-delegated-identity.ts";
 import type { IdentityKeeper } from "../identity/identity-keeper.ts";
 import { sdsHandlers } from "../sds/grpc-sds.ts";
 import { DEFAULT_SDS_SETTINGS } from "../sds/sds-settings.ts";
@@ -85,7 +88,7 @@ export async function openListeners(options: AgentListenersOptions): Promise<Age
     onCall: options.onCall,
     maxReceiveMessageSize: MAX_REQUEST,
   });
-  workloadRpc.register(SpiffeWorkloadAPI, workloadApiHandlers(service));
+  workloadRpc.register(SpiffeWorkloadAPI, workloadApiHandlers(service, options.features ?? []));
   workloadRpc.register(
     SecretDiscoveryService,
     sdsHandlers(
@@ -107,7 +110,8 @@ export async function openListeners(options: AgentListenersOptions): Promise<Age
     await createJsonWorkloadApi({ service, clock, log, version, newId: randomUUID, isReady }),
   );
 
-  const adminRpc = new RpcServer<PeerProcess>({ clock, before: () => undefined });
+  const adminRpc = new RpcServer<PeerProcess>({ clock, before: admitAdminCall });
+  adminRpc.register(DelegatedIdentity, delegatedIdentityHandlers({ ...options, ...evidence, service }));
   adminRpc.register(Explain, explainHandlers({ ...evidence, cache, audit: options.audit }));
   adminRpc.register(
     Status,
@@ -131,11 +135,11 @@ export async function openListeners(options: AgentListenersOptions): Promise<Age
   const admin = stack.use(
     new LocalEndpoint({
       path: options.adminSocketPath,
-      mode: 0o600,
+      mode: options.adminSocketMode ?? 0o600,
       clock,
       log,
       onGrpc: (socket, peer) => adminRpc.injectConnection(socket, peer),
-      onHttp: (socket) => adminHttp.serve(socket),
+      onHttp: (socket, peer) => (isOwnUser(peer) ? adminHttp.serve(socket) : socket.end(FORBIDDEN)),
     }),
   );
   await admin.listen();
@@ -171,5 +175,7 @@ function limitersOf(limits: WorkloadRateLimits, clock: Clock): WorkloadLimiters 
   };
 }
 
+// Delegates speak gRPC.
+const FORBIDDEN = "HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 const MAX_REQUEST = 1024 * 1024;
 const BURST_SECONDS = 10;

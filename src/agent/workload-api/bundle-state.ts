@@ -1,7 +1,7 @@
 import type { WorkloadEntry } from "../../issuance/workload/workload-entry.ts";
 import type { SpiffeBundle } from "../../spiffe/bundle.ts";
-import { type EntryTable, sameKeys, sameX509Authorities } from "../cache/entry-table.ts";
-import { crlsOf, namedBundles, sameCrls } from "./x509-state.ts";
+import { type EntryTable, sameKeys } from "../cache/entry-table.ts";
+import { crlsOf, namedBundles, sameCrls, sameX509Bundles } from "./x509-state.ts";
 
 /** Which keys of bundles an answer is about. */
 export type BundleKind = "x509" | "jwt" | "wit";
@@ -28,26 +28,13 @@ export function bundleState(
 
 /** Whether two states make the same message. What keys of other kinds do is no change of it. */
 export function sameBundleState(kind: BundleKind, a: BundleState | undefined, b: BundleState): boolean {
-  return (
-    a?.bundles.length === b.bundles.length &&
-    a.bundles.every((left, i) => {
-      const right = b.bundles[i] as SpiffeBundle;
-      if (left === right) return true;
-      return left.trustDomain === right.trustDomain && sameAuthorities(kind, left, right);
-    }) &&
-    sameCrls(a.crls, b.crls)
-  );
-}
-
-function sameAuthorities(kind: BundleKind, a: SpiffeBundle, b: SpiffeBundle): boolean {
-  switch (kind) {
-    case "x509":
-      return sameX509Authorities(a.x509Authorities, b.x509Authorities);
-    case "jwt":
-      return sameKeys(a.jwtAuthorities, b.jwtAuthorities);
-    case "wit":
-      return sameKeys(a.witAuthorities, b.witAuthorities);
-  }
+  if (a === undefined || a.bundles.length !== b.bundles.length) return false;
+  if (kind === "x509") return sameX509Bundles(a.bundles, b.bundles) && sameCrls(a.crls, b.crls);
+  const keys = kind === "jwt" ? "jwtAuthorities" : "witAuthorities";
+  return a.bundles.every((left, i) => {
+    const right = b.bundles[i] as SpiffeBundle;
+    return left === right || (left.trustDomain === right.trustDomain && sameKeys(left[keys], right[keys]));
+  });
 }
 
 function keysOf(kind: BundleKind, bundle: SpiffeBundle): readonly unknown[] {

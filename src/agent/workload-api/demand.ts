@@ -1,13 +1,16 @@
 import type { WorkloadEntry } from "../../issuance/workload/workload-entry.ts";
-import type { X509Cache } from "../cache/x509-cache.ts";
+import type { KeyedSvid, SvidCache } from "../cache/svid-cache.ts";
+
+/** A cache of SVIDs, as far as one can want something of it. */
+export type WantedSvids = Pick<SvidCache<KeyedSvid>, "want" | "isOnDemand">;
 
 /** Keeps SVIDs alive, for as long as one stream wants them, of entries that are not signed in advance. */
 export class Demand implements Disposable {
-  readonly #cache: Pick<X509Cache, "want">;
+  readonly #cache: WantedSvids;
   readonly #wanted = new Map<string, Disposable>();
   #last: readonly WorkloadEntry[] | undefined;
 
-  constructor(cache: Pick<X509Cache, "want">) {
+  constructor(cache: WantedSvids) {
     this.#cache = cache;
   }
 
@@ -15,9 +18,7 @@ export class Demand implements Disposable {
   follow(entries: readonly WorkloadEntry[]): void {
     if (entries === this.#last) return;
     this.#last = entries;
-    const ids = new Set(
-      entries.flatMap(({ id, disableX509SvidPrefetch }) => (disableX509SvidPrefetch ? [id] : [])),
-    );
+    const ids = new Set(entries.flatMap((entry) => (this.#cache.isOnDemand(entry) ? [entry.id] : [])));
     for (const [id, want] of this.#wanted) {
       if (ids.has(id)) continue;
       want[Symbol.dispose]();

@@ -9,6 +9,7 @@ import type {
 import type { CallContext } from "../../rpc/call-context.ts";
 import type { ServiceHandlers } from "../../rpc/handlers.ts";
 import { concatenatedX509Authorities, type SpiffeBundle } from "../../spiffe/bundle.ts";
+import type { Feature } from "../../spiffe/features.ts";
 import { trustDomainUri } from "../../spiffe/trust-domain.ts";
 import type { BundleState } from "./bundle-state.ts";
 import { jwksText } from "./jwks-bytes.ts";
@@ -26,9 +27,10 @@ export function admitWorkloadCall(context: CallContext<PeerProcess, undefined>):
   return undefined;
 }
 
-/** The SPIFFE Workload API over gRPC. */
+/** The SPIFFE Workload API over gRPC; its WIT profile (§7) only where it is switched on. */
 export function workloadApiHandlers(
   service: WorkloadService,
+  features: readonly Feature[],
 ): Required<ServiceHandlers<typeof SpiffeWorkloadAPI, WorkloadContext>> {
   return {
     async *fetchX509SVID(_request, context) {
@@ -64,14 +66,35 @@ export function workloadApiHandlers(
       const { spiffeId, claims } = await service.validateJwtSvid(callOf(context), audience, svid);
       return { spiffeId, claims: claims as WireJsonObject };
     },
-    fetchWITSVID: refuseWit,
-    fetchWITBundles: refuseWit,
+    async *fetchWITSVID({ spiffeId }, context) {
+      requireWit(features);
+      for await (const { identities } of service.watchWitSvids(callOf(context), spiffeId)) {
+        yield {
+          svids: identities.map(({ entry, svid }) => ({
+            spiffeId: svid.spiffeId,
+            witSvid: svid.token,
+            witSvidKey: svid.privateJwk,
+            hint: entry.hint,
+          })),
+        };
+      }
+    },
+    async *fetchWITBundles(_request, context) {
+      requireWit(features);
+      for await (const { bundles } of service.watchBundles(callOf(context), "wit")) {
+        yield {
+          bundles: Object.fromEntries(
+            bundles.map((bundle) => [trustDomainUri(bundle.trustDomain), jwksText(bundle, "wit")]),
+          ),
+        };
+      }
+    },
   };
 }
 
-// Registered so that the security header is asked for first, as with every other method of the service.
-function refuseWit(): never {
-  throw new AssayError("UNIMPLEMENTED", "WIT-SVIDs are not supported");
+// The methods are registered all the same, so that the security header is asked for first as with every other one.
+function requireWit(features: readonly Feature[]): void {
+  if (!features.includes("wit-svid")) throw new AssayError("UNIMPLEMENTED", "WIT-SVIDs are not supported");
 }
 
 function callOf(context: WorkloadContext): WorkloadCall {

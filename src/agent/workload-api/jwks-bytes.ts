@@ -2,13 +2,15 @@ import { spkiToJwk } from "../../crypto/jose/jwk.ts";
 import type { SpiffeBundle } from "../../spiffe/bundle.ts";
 
 /**
- * The JWT keys of a bundle as a JWK Set (RFC 7517) in JSON: each with `kid` and without `use`, the form that every client
- * takes (Workload API §6.2.2). A key that no client could use is left out, as it would spoil the whole set for some.
+ * The keys of one kind of a bundle as a JWK Set (RFC 7517) in JSON: each with `kid` and without `use`, the form that every
+ * client takes (Workload API §6.2.2, §7.2.2). A key that no client could use is left out, as it would spoil the whole set
+ * for some.
  */
-export function jwksText(bundle: SpiffeBundle): string {
-  const known = texts.get(bundle);
+export function jwksText(bundle: SpiffeBundle, kind: "jwt" | "wit" = "jwt"): string {
+  const known = texts[kind].get(bundle);
   if (known !== undefined) return known;
-  const keys = bundle.jwtAuthorities.flatMap(({ keyId, publicKey }) => {
+  const authorities = kind === "jwt" ? bundle.jwtAuthorities : bundle.witAuthorities;
+  const keys = authorities.flatMap(({ keyId, publicKey }) => {
     try {
       return [spkiToJwk(publicKey, { keyId })];
     } catch {
@@ -16,8 +18,8 @@ export function jwksText(bundle: SpiffeBundle): string {
     }
   });
   const text = JSON.stringify({ keys });
-  texts.set(bundle, text);
+  texts[kind].set(bundle, text);
   return text;
 }
 
-const texts = new WeakMap<SpiffeBundle, string>();
+const texts = { jwt: new WeakMap<SpiffeBundle, string>(), wit: new WeakMap<SpiffeBundle, string>() };

@@ -46,6 +46,7 @@ beforeEach(async () => {
     spread: () => 0.5,
     log: silentLog,
     keyType: "ec-p256",
+    agentId: () => undefined,
     maxJwtSvids: 10,
     onError: () => undefined,
   });

@@ -17,12 +17,12 @@ import {
 import type { WorkloadEntry } from "../../issuance/workload/workload-entry.ts";
 import { parseAudiences } from "../../spiffe/audience.ts";
 import { parseSpiffeId, type SpiffeId } from "../../spiffe/id.ts";
-import type { JwtSvid } from "../../spiffe/svid.ts";
+import type { JwtSvid, WitSvid } from "../../spiffe/svid.ts";
 import type { AgentCache } from "../cache/agent-cache.ts";
 import { keyIdOf } from "../cache/jwt-cache.ts";
+import type { KeyedSvid } from "../cache/svid-cache.ts";
 import { type BundleKind, type BundleState, bundleState, sameBundleState } from "./bundle-state.ts";
 import { ChangeWaiter } from "./change-waiter.ts";
-import { Demand } from "./demand.ts";
 import { EarnedMemo } from "./earned-memo.ts";
 import { jtiOf } from "./jti.ts";
 import { type ValidatedJwtSvid, validateJwtSvid } from "./validate-jwt-svid.ts";
@@ -35,7 +35,10 @@ import {
   requireWaiting,
   type WorkloadCall,
 } from "./workload-call.ts";
-import { namedBundles, sameX509State, withdraws, type X509State, x509State } from "./x509-state.ts";
+import { narrowed } from "./narrowed.ts";
+import { namedBundles, sameX509State, type X509Identity, type X509State, x509State } from "./x509-state.ts";
+import { sameIdentities, type SvidIdentity, type SvidState, svidState } from "./svid-state.ts";
+import { type WatchedKind, watchSvids } from "./watch-svids.ts";
 
 /** What answering needs. */
 export interface WorkloadServiceOptions extends EvidenceOptions {
@@ -69,6 +72,9 @@ export interface JwtIdentity {
   readonly svid: JwtSvid;
 }
 
+/** The WIT-SVIDs of an answer. */
+export type WitState = SvidState<WitSvid>;
+
 /** A caller that was looked at once, for a conversation in which it asks for one thing after another. */
 export interface IdentifiedCaller {
   readonly question: WorkloadQuestion;
@@ -96,42 +102,51 @@ export class WorkloadService {
    * @throws AssayError `NO_IDENTITY_ISSUED` as soon as the caller has none, `NOT_READY` and others that pass.
    */
   async *watchX509Svids(call: AnyWorkloadCall): AsyncGenerator<X509State, never, undefined> {
-    const { cache, clock, recorder, signingPatience } = this.#options;
+    const { cache } = this.#options;
     const question = await this.#question(call, "x509_svid.issue");
-    const earned = this.#memo.view(question.evidence.selectors, isReferred(question));
-    using waiter = new ChangeWaiter(cache.bell, call.signal, clock);
-    using demand = new Demand(cache.x509);
-    const mayHaveNone = isReferredCall(call) && call.mayHaveNone === true;
-    const handedOver = new Set<unknown>();
-    let last: X509State | undefined;
-    let missingSince: number | undefined;
-    for (;;) {
-      requireWaiting(call);
-      const now = clock.now();
-      const entries = earned(now);
-      if (entries.length === 0 && !mayHaveNone) throw this.#refusal({ ...question, at: now });
-      demand.follow(entries);
-      const state = x509State(entries, cache);
-      missingSince = state.missing.length === 0 ? undefined : (missingSince ?? now);
-      const patienceEnds = (missingSince ?? now) + signingPatience;
-      const mayWait = now < patienceEnds && (last === undefined || !withdraws(last, entries));
-      if (state.missing.length > 0 && mayWait) {
-        await waiter.next(patienceEnds);
-        continue;
-      }
-      if (!isServable(state, entries, last)) throw this.#notSigned({ ...question, at: now }, state);
-      if (!sameX509State(last, state)) {
-        if (entries.length === 0 && last?.identities.length !== 0) this.#refusal({ ...question, at: now });
-        const fresh = state.identities.filter(({ svid }) => !handedOver.has(svid));
-        recorder.delivered({ ...question, at: now }, fresh.map(deliveredX509));
-        handedOver.clear();
-        for (const { svid } of state.identities) handedOver.add(svid);
-        last = state;
-        yield state;
-        continue;
-      }
-      await waiter.next(Number.POSITIVE_INFINITY);
-    }
+    return yield* this.#watch(call, question, {
+      name: "X509-SVID",
+      svids: cache.x509,
+      stateOf: (entries) => x509State(entries, cache),
+      isSame: sameX509State,
+      hasAuthorities: (state) => state.bundle.x509Authorities.length > 0,
+      delivered: deliveredX509,
+    });
+  }
+
+  /**
+   * The caller's WIT-SVIDs, as `watchX509Svids`: of all its identities, or of the wanted one (empty for none in
+   * particular).
+   * @throws AssayError as `watchX509Svids`, `INVALID_SPIFFE_ID`, and `UNIMPLEMENTED` where the server has none.
+   */
+  async *watchWitSvids(call: WorkloadCall, wanted: string): AsyncGenerator<WitState, never, undefined> {
+    const { cache } = this.#options;
+    const wantedId = wanted === "" ? undefined : parseSpiffeId(wanted);
+    const question = {
+      ...(await this.#question(call, "wit_svid.issue")),
+      ...(wantedId === undefined ? {} : { wanted: wantedId }),
+    };
+    return yield* this.#watch(call, question, {
+      name: "WIT-SVID",
+      svids: cache.wit,
+      stateOf: (entries) => svidState(entries, cache.wit),
+      isSame: (last, state) => last !== undefined && sameIdentities(last, state),
+      hasAuthorities: () => true,
+      delivered: deliveredWit,
+    });
+  }
+
+  #watch<Svid extends KeyedSvid, State extends SvidState<Svid>>(
+    call: AnyWorkloadCall,
+    question: WorkloadQuestion,
+    kind: WatchedKind<Svid, State>,
+  ): AsyncGenerator<State, never, undefined> {
+    const view = this.#memo.view(question.evidence.selectors, isReferred(question));
+    return watchSvids(call, question, kind, {
+      ...this.#options,
+      earned: narrowed(view, question.wanted),
+      refusal: (now) => this.#refusal({ ...question, at: now }),
+    });
   }
 
   /**
@@ -141,7 +156,7 @@ export class WorkloadService {
    */
   async *watchBundles(
     call: AnyWorkloadCall,
-    kind: keyof typeof BUNDLE_EVENTS,
+    kind: BundleKind,
   ): AsyncGenerator<BundleState, never, undefined> {
     const { cache, clock, recorder } = this.#options;
     const question = await this.#question(call, BUNDLE_EVENTS[kind]);
@@ -285,31 +300,15 @@ export class WorkloadService {
     if (!verdict.granted) return this.#options.recorder.refused(question, verdict);
     return new AssayError("NOT_READY", "the caller's entries have just changed");
   }
-
-  #notSigned(question: WorkloadQuestion, state: X509State): AssayError {
-    const reasons = state.missing.map(
-      ({ id }) => `entry ${id}: ${this.#options.cache.x509.failure(id)?.detail ?? "still being signed"}`,
-    );
-    const detail = `X509-SVID could not be signed: ${reasons.join("; ")}`;
-    this.#options.recorder.refused(question, { code: "SERVER_UNAVAILABLE", detail, nearMisses: [] });
-    return new AssayError("SERVER_UNAVAILABLE", "the X509-SVID could not be signed now");
-  }
 }
 
-/** A first answer needs the default identity; a later one may do without what could not be renewed. */
-function isServable(
-  state: X509State,
-  entries: readonly WorkloadEntry[],
-  last: X509State | undefined,
-): boolean {
-  if (entries.length === 0) return true;
-  if (state.bundle.x509Authorities.length === 0) return false;
-  const [first] = state.identities;
-  return first !== undefined && (last !== undefined || first.entry.id === entries[0]?.id);
-}
-
-function deliveredX509({ entry, svid }: X509State["identities"][number]): DeliveredSvid {
+function deliveredX509({ entry, svid }: X509Identity): DeliveredSvid {
   return { entry, authorityId: svid.authorityId, serial: svid.serial, expiresAt: svid.notAfter };
+}
+
+function deliveredWit({ entry, svid }: SvidIdentity<WitSvid>): DeliveredSvid {
+  const { keyId: authorityId, expiresAt, jti } = svid;
+  return { entry, authorityId, expiresAt, ...(jti === undefined ? {} : { jti }) };
 }
 
 function deliveredJwt({ entry, svid }: JwtIdentity): DeliveredSvid {
@@ -327,9 +326,12 @@ const LIMITS: Readonly<Record<WorkloadEvent, keyof WorkloadLimiters>> = {
   "jwt_svid.issue": "jwtSvid",
   "x509_bundles.read": "bundles",
   "jwt_bundles.read": "bundles",
+  "wit_svid.issue": "x509Svid",
+  "wit_bundles.read": "bundles",
 };
 
 const BUNDLE_EVENTS = {
   x509: "x509_bundles.read",
   jwt: "jwt_bundles.read",
-} as const satisfies Partial<Record<BundleKind, WorkloadEvent>>;
+  wit: "wit_bundles.read",
+} as const satisfies Record<BundleKind, WorkloadEvent>;

@@ -12,7 +12,7 @@ export interface DeliveredSvid {
   readonly authorityId: string;
   /** X509-SVID: lower-case hex. */
   readonly serial?: string;
-  /** JWT-SVID that has one. */
+  /** JWT-SVID or WIT-SVID that has one. */
   readonly jti?: string;
   /** Unix seconds. */
   readonly expiresAt: number;
@@ -131,4 +131,6 @@ const DELIVERED: Readonly<Record<WorkloadEvent, AuditEvent>> = {
   "jwt_svid.issue": "svid.jwt.delivered",
   "x509_bundles.read": "bundle.delivered",
   "jwt_bundles.read": "bundle.delivered",
+  "wit_svid.issue": "svid.wit.delivered",
+  "wit_bundles.read": "bundle.delivered",
 };

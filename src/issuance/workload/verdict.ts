@@ -17,7 +17,17 @@ import {
 } from "./workload-entry.ts";
 
 /** What a workload can ask that earns a decision. */
-export type WorkloadEvent = "x509_svid.issue" | "x509_bundles.read" | "jwt_svid.issue" | "jwt_bundles.read";
+export const WORKLOAD_EVENTS = [
+  "x509_svid.issue",
+  "x509_bundles.read",
+  "jwt_svid.issue",
+  "jwt_bundles.read",
+  "wit_svid.issue",
+  "wit_bundles.read",
+] as const;
+
+/** One of them. */
+export type WorkloadEvent = (typeof WORKLOAD_EVENTS)[number];
 
 /** What attestation of one process came to. */
 export interface WorkloadEvidence {

@@ -1,28 +1,51 @@
 import type { Clock } from "../../clock.ts";
-import { readCertificate } from "../../crypto/certificate-reader.ts";
 import { AssayError, toAssayError } from "../../errors/assay-error.ts";
 import type { WorkloadEntry } from "../../issuance/workload/workload-entry.ts";
 import { FIELD } from "../../observe/fields.ts";
 import type { Log } from "../../observe/log.ts";
 import type { SpiffeBundle } from "../../spiffe/bundle.ts";
-import type { ServerApi, X509Outcome } from "../link/server-api.ts";
+import type { SpiffeId } from "../../spiffe/id.ts";
 import { replaceAt, retryDelay, type Spread } from "./rotation.ts";
-import {
-  type KeyAndCsr,
-  newKeyAndCsr,
-  type SignedX509Svid,
-  signedX509Svid,
-  type WorkloadKeyType,
-} from "./x509-signing.ts";
 
-/** What a cache of X509-SVIDs needs. */
-export interface X509CacheOptions {
-  readonly signer: Pick<ServerApi, "signX509">;
+/** An SVID with its key, as the cache needs to know it. */
+export interface KeyedSvid {
+  readonly spiffeId: SpiffeId;
+}
+
+/** What became of one SVID that was asked for. */
+export type SigningOutcome<Svid> = { readonly svid: Svid } | { readonly error: AssayError };
+
+/** A kind of SVID that workloads hold with a key of their own: how it is signed and what it depends on. */
+export interface SvidKind<Svid extends KeyedSvid> {
+  /** As logs call it. */
+  readonly name: string;
+  /** SVIDs asked for at once at most. */
+  readonly maxBatch: number;
+  /** Whether SVIDs of an entry are signed only while somebody wants them. */
+  onDemand(entry: WorkloadEntry): boolean;
+  /** When an SVID ends, Unix seconds. */
+  endOf(svid: Svid): number;
+  /**
+   * Makes keys and has SVIDs signed over them; outcomes in the order of the entries.
+   * @throws AssayError where the server, or the way to it, failed.
+   */
+  sign(
+    entries: readonly WorkloadEntry[],
+    signal: AbortSignal,
+  ): Promise<readonly (SigningOutcome<Svid> | undefined)[]>;
+  /** Ids of the authorities that an SVID depends on. */
+  authoritiesOf(svid: Svid): readonly string[];
+  /** Ids of the tainted authorities of a bundle. */
+  taintedIn(bundle: SpiffeBundle): ReadonlySet<string>;
+}
+
+/** What a cache of SVIDs needs. */
+export interface SvidCacheOptions<Svid extends KeyedSvid> {
+  readonly kind: SvidKind<Svid>;
   /** The entry of this id as it stands now. */
   readonly entry: (id: string) => WorkloadEntry | undefined;
   readonly clock: Clock;
   readonly spread: Spread;
-  readonly keyType: WorkloadKeyType;
   readonly log: Log;
   /** Told after SVIDs came or went. */
   readonly onChange: () => void;
@@ -30,41 +53,41 @@ export interface X509CacheOptions {
   readonly onError: (error: AssayError) => void;
 }
 
-/** An X509-SVID at hand, with the entry's revision it was signed for and when it is to be replaced (Unix ms). */
-export interface HeldX509Svid {
-  readonly svid: SignedX509Svid;
+/** An SVID at hand, with the entry's revision it was signed for and when it is to be replaced (Unix ms). */
+export interface HeldSvid<Svid> {
+  readonly svid: Svid;
   readonly revision: number;
   readonly replaceAt: number;
 }
 
 /**
- * X509-SVIDs by entry. Signs what is missing at once, replaces each at half of its life, and keeps a failing entry from
+ * SVIDs of one kind by entry. Signs what is missing at once, replaces each at half of its life, and keeps a failing entry from
  * holding up the others: each has its own pause before a further attempt, and a server that cannot be reached pauses
  * all.
  */
-export class X509Cache implements Disposable {
-  readonly #options: X509CacheOptions;
-  readonly #held = new Map<string, HeldX509Svid>();
+export class SvidCache<Svid extends KeyedSvid> implements Disposable {
+  readonly #options: SvidCacheOptions<Svid>;
+  readonly #held = new Map<string, HeldSvid<Svid>>();
   readonly #queue = new Set<string>();
   readonly #inFlight = new Set<string>();
   readonly #failures = new Map<string, { count: number; retryAt: number; error: AssayError }>();
   readonly #wanted = new Map<string, number>();
   readonly #stopped = new AbortController();
   #batches = 0;
-  #batchSize = MAX_BATCH;
+  #batchSize: number;
   #outage: { count: number; until: number } | undefined;
   #timer: Disposable | undefined;
   #timerAt = Number.POSITIVE_INFINITY;
 
-  constructor(options: X509CacheOptions) {
+  constructor(options: SvidCacheOptions<Svid>) {
     this.#options = options;
+    this.#batchSize = options.kind.maxBatch;
   }
 
   /** The SVID of an entry, if there is one that has not ended and names what the entry names. */
-  get(entryId: string): SignedX509Svid | undefined {
+  get(entryId: string): Svid | undefined {
     const held = this.#held.get(entryId);
-    if (held === undefined || held.svid.notAfter * 1000 <= this.#options.clock.now()) return undefined;
-    return held.svid;
+    return held === undefined || this.#endOf(held.svid) <= this.#options.clock.now() ? undefined : held.svid;
   }
 
   /** Why the last attempt to sign for an entry failed, if it did. */
@@ -75,6 +98,11 @@ export class X509Cache implements Disposable {
   /** How many SVIDs are at hand. */
   get size(): number {
     return this.#held.size;
+  }
+
+  /** Whether SVIDs of an entry are signed only while somebody wants them. */
+  isOnDemand(entry: WorkloadEntry): boolean {
+    return this.#options.kind.onDemand(entry);
   }
 
   /** Keeps an SVID for an entry that is signed on demand only, until disposed. */
@@ -111,16 +139,11 @@ export class X509Cache implements Disposable {
 
   /** Signs anew what a tainted authority signed; the old SVIDs are served until then. */
   replaceTainted(bundle: SpiffeBundle): void {
-    const tainted = new Set(
-      bundle.x509Authorities
-        .filter((authority) => authority.tainted)
-        .map(({ certificate }) =>
-          Buffer.from(readCertificate(certificate).subjectKeyId ?? []).toString("hex"),
-        ),
-    );
+    const { kind } = this.#options;
+    const tainted = kind.taintedIn(bundle);
     if (tainted.size === 0) return;
     for (const [id, { svid }] of this.#held) {
-      if (issuersOf(svid).some((authority) => tainted.has(authority))) this.#queue.add(id);
+      if (kind.authoritiesOf(svid).some((authority) => tainted.has(authority))) this.#queue.add(id);
     }
     this.#pump();
   }
@@ -132,14 +155,14 @@ export class X509Cache implements Disposable {
   }
 
   /** What is at hand, for keeping on disk. */
-  snapshot(): readonly (readonly [string, HeldX509Svid])[] {
+  snapshot(): readonly (readonly [string, HeldSvid<Svid>])[] {
     return [...this.#held];
   }
 
   /** Takes SVIDs over from an earlier run. */
-  restore(held: Iterable<readonly [string, HeldX509Svid]>): void {
+  restore(held: Iterable<readonly [string, HeldSvid<Svid>]>): void {
     const now = this.#options.clock.now();
-    for (const [id, one] of held) if (one.svid.notAfter * 1000 > now) this.#held.set(id, one);
+    for (const [id, one] of held) if (this.#endOf(one.svid) > now) this.#held.set(id, one);
   }
 
   /** Stops signing. What is at hand can still be read. */
@@ -157,7 +180,7 @@ export class X509Cache implements Disposable {
   #enqueueIfMissing(id: string): void {
     const entry = this.#options.entry(id);
     if (entry === undefined || entry.storeSvid) return;
-    if (entry.disableX509SvidPrefetch && !this.#wanted.has(id)) {
+    if (this.isOnDemand(entry) && !this.#wanted.has(id)) {
       if (this.#held.get(id)?.revision !== entry.revision) this.#held.delete(id);
       return;
     }
@@ -198,14 +221,10 @@ export class X509Cache implements Disposable {
 
   async #sign(batch: readonly WorkloadEntry[]): Promise<void> {
     try {
-      const keys = await freshKeys(batch.length, this.#options.keyType);
-      const requests = batch.map((entry, i) => ({ entryId: entry.id, csr: (keys[i] as KeyAndCsr).csr }));
-      const outcomes = await this.#options.signer.signX509(requests, this.#stopped.signal);
+      const outcomes = await this.#options.kind.sign(batch, this.#stopped.signal);
       this.#outage = undefined;
-      this.#batchSize = Math.min(MAX_BATCH, this.#batchSize * 2);
-      for (const [i, entry] of batch.entries()) {
-        this.#settle(entry, outcomes[i], (keys[i] as KeyAndCsr).key);
-      }
+      this.#batchSize = Math.min(this.#options.kind.maxBatch, this.#batchSize * 2);
+      for (const [i, entry] of batch.entries()) this.#settle(entry, outcomes[i]);
       this.#options.onChange();
     } catch (thrown) {
       const error = toAssayError(thrown);
@@ -217,34 +236,32 @@ export class X509Cache implements Disposable {
     }
   }
 
-  #settle(entry: WorkloadEntry, outcome: X509Outcome | undefined, key: KeyAndCsr["key"]): void {
+  #settle(entry: WorkloadEntry, outcome: SigningOutcome<Svid> | undefined): void {
+    const { clock, kind, log, spread } = this.#options;
     const current = this.#options.entry(entry.id);
     if (current === undefined) return;
-    try {
-      if (outcome === undefined) throw new AssayError("INTERNAL", "the server left the item out");
-      if ("error" in outcome) throw new AssayError("SERVER_UNAVAILABLE", outcome.error.message);
-      const svid = signedX509Svid(outcome.chain, key, entry.spiffeId);
-      const now = this.#options.clock.now();
-      if (current.spiffeId === svid.spiffeId) {
-        this.#held.set(entry.id, {
-          svid,
-          revision: entry.revision,
-          replaceAt: replaceAt(now, svid.notAfter * 1000, this.#options.spread),
-        });
-      }
-      this.#failures.delete(entry.id);
-      // It changed while it was being signed for.
-      if (current.revision !== entry.revision) this.#queue.add(entry.id);
-    } catch (thrown) {
-      const error = toAssayError(thrown);
+    if (outcome === undefined || "error" in outcome) {
+      const error = outcome?.error ?? new AssayError("INTERNAL", "the server left the item out");
       this.#queue.add(entry.id);
       this.#note(entry.id, error);
-      this.#options.log.warn("X509-SVID could not be renewed", {
+      log.warn(`${kind.name} could not be renewed`, {
         [FIELD.entryId]: entry.id,
         [FIELD.spiffeId]: entry.spiffeId,
         [FIELD.error]: error,
       });
+      return;
     }
+    const { svid } = outcome;
+    if (current.spiffeId === svid.spiffeId) {
+      this.#held.set(entry.id, {
+        svid,
+        revision: entry.revision,
+        replaceAt: replaceAt(clock.now(), this.#endOf(svid), spread),
+      });
+    }
+    this.#failures.delete(entry.id);
+    // It changed while it was being signed for.
+    if (current.revision !== entry.revision) this.#queue.add(entry.id);
   }
 
   #failed(batch: readonly WorkloadEntry[], error: AssayError): void {
@@ -287,37 +304,24 @@ export class X509Cache implements Disposable {
     });
   }
 
+  /** Unix milliseconds. */
+  #endOf(svid: Svid): number {
+    return this.#options.kind.endOf(svid) * 1000;
+  }
+
   #replaceDue(): void {
     const now = this.#options.clock.now();
     for (const [id, held] of this.#held) {
       if (held.replaceAt > now || this.#inFlight.has(id)) continue;
       const entry = this.#options.entry(id);
-      const idle = entry === undefined || (entry.disableX509SvidPrefetch && !this.#wanted.has(id));
+      const idle = entry === undefined || (this.isOnDemand(entry) && !this.#wanted.has(id));
       if (idle) this.#held.delete(id);
       else this.#queue.add(id);
     }
   }
 }
 
-/** Key identifiers of the authorities along the chain that a bundle may name. */
-function issuersOf(svid: SignedX509Svid): readonly string[] {
-  return svid.chain.map((der) => Buffer.from(readCertificate(der).authorityKeyId ?? []).toString("hex"));
-}
-
-/** Keys in slices, so that a large batch does not hold up the calls of workloads. */
-async function freshKeys(count: number, type: WorkloadKeyType): Promise<readonly KeyAndCsr[]> {
-  const keys: KeyAndCsr[] = [];
-  for (let i = 0; i < count; i++) {
-    if (i > 0 && i % KEYS_PER_TURN === 0) await new Promise((resolve) => setImmediate(resolve));
-    const made = newKeyAndCsr(type);
-    keys.push(made instanceof Promise ? await made : made);
-  }
-  return keys;
-}
-
-const MAX_BATCH = 500;
 const MAX_BATCHES = 4;
-const KEYS_PER_TURN = 50;
 const FIRST_RETRY = 500;
 const LONGEST_RETRY = 60_000;
 const MIN_WAIT = 100;
