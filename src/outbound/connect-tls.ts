@@ -52,15 +52,15 @@ function connectTo(address: string, { host, port, proof, signal }: TlsConnect): 
       socket.removeListener("error", onError);
       socket.removeListener("close", onClose);
     };
-    const refuse = (error: unknown) => {
+    const refuse = (error: Error) => {
       settle();
       // What the socket still has to say after that interests nobody.
       socket.on("error", () => {});
       socket.destroy();
       reject(error);
     };
-    const stop = () => refuse(signal.reason);
-    const onError = (error: Error) => refuse(error);
+    const stop = () => refuse(signal.reason as Error);
+    const onError = refuse;
     const onClose = () => refuse(new Error("the connection was closed during the handshake"));
     signal.addEventListener("abort", stop, { once: true });
     socket.once("error", onError);
