@@ -271,7 +271,7 @@ function framesOf(stream: number, block: Buffer, options: Request | undefined): 
 /** The header blocks in the frames of a connection that is written as it should be. */
 function blocksOf(octets: Buffer): Buffer[] {
   const blocks: Buffer[] = [];
-  let open: Buffer[] = [];
+  const open: Buffer[] = [];
   for (let at = PREFACE.length; at < octets.length; ) {
     const end = at + 9 + octets.readUIntBE(at, 3);
     const [type = 0, flags = 0] = octets.subarray(at + 3, at + 5);
