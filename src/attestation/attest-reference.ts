@@ -53,9 +53,8 @@ async function attempt(
 ): Promise<AttestorOutcome | undefined> {
   const { reference, broker } = request;
   try {
-    const found = await within(
-      request,
-      async (signal) => await instance.attestReference?.(reference, broker, signal),
+    const found = await within(request, async (signal) =>
+      instance.attestReference?.(reference, broker, signal),
     );
     return found === undefined ? undefined : { selectors: checkedSelectors(found, selectorType) };
   } catch (error) {

@@ -59,6 +59,7 @@ export const programs: Programs = {
         ...rest,
         socketPath: config.socket,
         adminSocketPath: config.adminSocket,
+        adminSocketMode: Number.parseInt(config.adminSocketMode, 8),
         ...(trustBundle === undefined ? {} : { trustBundle: { kind: "file", path: trustBundle } }),
         ...(attestor === undefined ? {} : { nodeAttestor: attestor }),
         workloadAttestors: workloadAttestors.map(pluginEntry),

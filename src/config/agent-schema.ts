@@ -53,9 +53,17 @@ export const agentSchema = z.strictObject({
     may_be_missing: true,
   }),
   admin_socket: kind.path("socket").meta({
-    description: "Unix socket for local administration; mode 0600",
+    description: "Unix socket for local administration, and for delegates",
     derived: "admin.sock",
     may_be_missing: true,
+  }),
+  admin_socket_mode: socketMode("0600").meta({
+    description:
+      "Who may connect to `admin_socket`: delegates may run as another user than the agent, and everything else on it stays the agent's own user's",
+  }),
+  authorized_delegates: z.array(kind.spiffeId()).max(1000).default([]).meta({
+    description:
+      "SPIFFE IDs of workloads that may fetch the identities of all others of this agent by the Delegated Identity API",
   }),
   workload_attestors: z
     .array(pluginSchema)
@@ -90,6 +98,10 @@ export const agentSchema = z.strictObject({
   audit: auditSchema,
   log: logSchema,
 });
+
+function socketMode(mode: "0600" | "0660") {
+  return z.enum(["0600", "0660", "0666"], { error: "expected 0600, 0660 or 0666, in quotes" }).default(mode);
+}
 
 function secretName(name: string, description: string) {
   return z

@@ -20,13 +20,14 @@ describe("a process that is held", () => {
     const child = spawn("sleep", ["60"]);
     await once(child, "spawn");
     const exit = once(child, "exit");
-    using held = pinProcess(child.pid ?? 0);
-    expect(held).toMatchObject({ pid: child.pid, uid: process.geteuid?.(), gid: process.getegid?.() });
+    const pid = child.pid ?? 0;
+    using held = pinProcess(pid);
+    expect(held).toMatchObject({ pid, uid: process.geteuid?.(), gid: process.getegid?.() });
     expect(held.isAlive()).toBe(true);
     child.kill("SIGKILL");
     await exit;
     expect(held.isAlive()).toBe(false);
-    expect(() => pinProcess(child.pid ?? 0)).toThrowCode("NOT_FOUND", `there is no process ${child.pid}`);
+    expect(() => pinProcess(pid)).toThrowCode("NOT_FOUND", `there is no process ${pid}`);
   });
 
   it("is not alive once it is let go", () => {

@@ -213,7 +213,7 @@ async function create<Host, Instance extends AsyncDisposable>(
     throw refused(
       kind,
       plugin.name,
-      `gave an instance without ${missing === undefined ? kind.oneOf?.join(" or ") : String(missing)}`,
+      `gave an instance without ${missing === undefined ? (kind.oneOf ?? []).join(" or ") : String(missing)}`,
     );
   }
   return instance;
