@@ -61,6 +61,11 @@ export async function knock(world: World, { chain, key }: Shown): Promise<Knock>
   return { refused: detail };
 }
 
+/** Why a connection was refused. */
+export function reasonOf(seen: Knock): string {
+  return "refused" in seen ? seen.refused : `answered with status ${seen.grpcStatus}`;
+}
+
 /** A certificate and those above it, as it is shown. */
 export function shown(leaf: FactoryCertificate, ...intermediates: readonly FactoryCertificate[]): Shown {
   return { chain: [leaf, ...intermediates].map(({ der }) => der), key: leaf.key.privateKey };

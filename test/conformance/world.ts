@@ -32,6 +32,8 @@ export interface WorldOptions {
 /** A registration entry for a workload of the world. */
 export interface WorldEntry extends Omit<Partial<EntryInit>, "selectors" | "spiffeId"> {
   readonly path: string;
+  /** Of its SPIFFE ID; the world's unless told. */
+  readonly trustDomain?: string;
   /** Whom it is for; this very process unless told. */
   readonly selectors?: readonly string[];
 }
@@ -105,11 +107,11 @@ export async function makeWorld(options: WorldOptions = {}): Promise<World> {
     workload,
     api: workload.service(SpiffeWorkloadAPI),
     raw: () => new RawGrpc(agentPlace.socket),
-    async createEntry({ path, selectors = OWN_SELECTORS, ...more }) {
+    async createEntry({ path, trustDomain: named = trustDomain, selectors = OWN_SELECTORS, ...more }) {
       const { results } = await entries.batchCreateEntry({
         entries: [
           {
-            spiffeId: { trustDomain, path },
+            spiffeId: { trustDomain: named, path },
             parentId: { trustDomain, path: "/node" },
             selectors: selectors.map(selectorInit),
             ...more,

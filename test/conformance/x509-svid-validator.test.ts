@@ -13,7 +13,15 @@ import {
   withFlippedBit,
   withLongLength,
 } from "../fakes/svid-factory.ts";
-import { FOREIGN_OPERATOR, knock, makeDoorWorld, OPERATOR, shown, trustAuthority } from "./mtls-door.ts";
+import {
+  FOREIGN_OPERATOR,
+  knock,
+  makeDoorWorld,
+  OPERATOR,
+  reasonOf,
+  shown,
+  trustAuthority,
+} from "./mtls-door.ts";
 import { eventually, type World } from "./world.ts";
 
 const root = makeAuthority("example.org");
@@ -127,13 +135,13 @@ describe("leaves that must be refused", () => {
       /digitalSignature/,
     ],
   ])("%s refuses a leaf with %s", async (_line, _what, make, reason) => {
-    expect(await knockWith(make())).toEqual({ refused: expect.stringMatching(reason) });
+    expect(reasonOf(await knockWith(make()))).toMatch(reason);
   });
 
   it("XS-11 does not take an authority for a peer", async () => {
-    expect(await knockWith(root)).toEqual({ refused: expect.stringMatching(/must have a path/) });
+    expect(reasonOf(await knockWith(root))).toMatch(/must have a path/);
     const named = intermediate({ uris: [OPERATOR], keyUsage: ["digitalSignature", "keyCertSign"] });
-    expect(await knockWith(named)).toEqual({ refused: expect.stringMatching(/must not be a CA/) });
+    expect(reasonOf(await knockWith(named))).toMatch(/must not be a CA/);
   });
 });
 
@@ -178,7 +186,7 @@ describe("paths that RFC 5280 does not allow", () => {
       /./,
     ],
   ])("XS-29 refuses %s", async (_what, make, reason) => {
-    expect(await knockWith(...make())).toEqual({ refused: expect.stringMatching(reason) });
+    expect(reasonOf(await knockWith(...make()))).toMatch(reason);
   });
 
   it.each([0.2, 0.5, 0.8, 0.99])(
@@ -201,11 +209,9 @@ describe("paths that RFC 5280 does not allow", () => {
 
   it("XS-15 refuses an ID outside the constraints of its authority", async () => {
     const outside = makeLeaf(OPERATOR, constrainedRoot);
-    expect(await knockWith(outside)).toEqual({ refused: expect.stringMatching(/name constraints/) });
+    expect(reasonOf(await knockWith(outside))).toMatch(/name constraints/);
     const constrained = intermediate({ permittedUriHosts: ["elsewhere.test"] });
-    expect(await knockWith(...below(constrained))).toEqual({
-      refused: expect.stringMatching(/name constraints/),
-    });
+    expect(reasonOf(await knockWith(...below(constrained)))).toMatch(/name constraints/);
   });
 });
 
@@ -223,9 +229,7 @@ describe("trust domains", () => {
 
   it("WA-20 refuses a peer of a trust domain that there is no bundle of", async () => {
     const stranger = makeLeaf("spiffe://unknown.test/operator", root);
-    expect(await knockWith(stranger)).toEqual({
-      refused: expect.stringMatching(/no bundle of trust domain/),
-    });
+    expect(reasonOf(await knockWith(stranger))).toMatch(/no bundle of trust domain/);
   });
 
   it("ID-25 takes no certificate for an SVID that is none", async () => {
