@@ -11,6 +11,14 @@ export interface UnixTarget {
   readonly path: string;
 }
 
+/** A server in the clear, where the network itself says who is at the other end: loopback, or a Workload Endpoint's. */
+export interface TcpTarget {
+  readonly kind: "tcp";
+  /** IP address; an IPv6 address without brackets. */
+  readonly host: string;
+  readonly port: number;
+}
+
 /** A server that proves itself by an X509-SVID. */
 export interface TlsTarget {
   readonly kind: "tls";
@@ -29,7 +37,7 @@ export interface TlsTarget {
 }
 
 /** Where a client connects to. */
-export type RpcTarget = UnixTarget | TlsTarget;
+export type RpcTarget = UnixTarget | TcpTarget | TlsTarget;
 
 /** The target as the gRPC library wants it. Throws INVALID_REQUEST if it cannot be one. */
 export function libraryTarget(target: RpcTarget): LibraryTarget {
@@ -48,15 +56,17 @@ export function libraryTarget(target: RpcTarget): LibraryTarget {
         // Many servers refuse a path as authority, or none at all.
         options: { "grpc.default_authority": "localhost" },
       };
+    case "tcp":
+      return { address: addressOf(target), credentials: credentials.createInsecure(), options: {} };
     case "tls":
       return {
-        address: `dns:${isIP(target.host) === 6 ? `[${target.host}]` : target.host}:${target.port}`,
+        address: addressOf(target),
         credentials: tlsCredentials(target),
         // An address may not stand in the server name extension (RFC 6066 §3).
         options: isIP(target.host) === 0 ? {} : { "grpc.ssl_target_name_override": "localhost" },
       };
     default:
-      throw new AssayError("INTERNAL", "target must be a Unix socket or a TLS address");
+      throw new AssayError("INTERNAL", "target must be a Unix socket, a TCP or a TLS address");
   }
 }
 
@@ -64,6 +74,10 @@ interface LibraryTarget {
   readonly address: string;
   readonly credentials: ChannelCredentials;
   readonly options: Readonly<Record<string, string | number>>;
+}
+
+function addressOf({ host, port }: TcpTarget | TlsTarget): string {
+  return `dns:${isIP(host) === 6 ? `[${host}]` : host}:${port}`;
 }
 
 function tlsCredentials(target: TlsTarget): ChannelCredentials {
