@@ -139,8 +139,8 @@ export const WALLS = [
   },
   {
     library: "fastify",
-    rooms: ["http", "server", "agent"],
-    why: "routes live in the two programs, the words for them in http/",
+    rooms: ["http", "server", "agent", "workload/fastify.ts"],
+    why: "routes live in the two programs, the words for them in http/; the published plugin names Fastify's types",
   },
   {
     library: "@fastify/swagger",

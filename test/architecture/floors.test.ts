@@ -90,6 +90,8 @@ const ALLOWED: readonly (readonly [file: string, imported: string])[] = [
   ["src/attestation/node/x509pop/config.ts", "zod"],
   ["src/server/plant.ts", "../issuance/target.ts"],
   ["src/server/routes.ts", "fastify"],
+  ["src/workload/fastify.ts", "fastify"],
+  ["src/workload/plant.ts", "node:tls"],
   ["src/cli/plant.ts", "../config/target.ts"],
   ["src/signing/plant.test.ts", "@peculiar/x509"],
   ["src/signing/fake.test.ts", "../../test/fakes/target.ts"],
