@@ -43,6 +43,10 @@ function problemsOf(parsed: Parsed): readonly ConfigProblem[] {
   atMost("default_x509_svid_ttl", "max_x509_svid_ttl");
   atMost("default_jwt_svid_ttl", "ca_ttl");
   atMost("default_jwt_svid_ttl", "max_jwt_svid_ttl");
+  if (parsed.features.includes("wit-svid")) {
+    atMost("default_wit_svid_ttl", "ca_ttl");
+    atMost("default_wit_svid_ttl", "max_wit_svid_ttl");
+  }
   atMost("agent_ttl", "ca_ttl");
   const { listen, web_listen: web } = parsed;
   if (listen.port !== 0 && listen.port === web.port && listen.host === web.host) {

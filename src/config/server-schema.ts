@@ -63,12 +63,28 @@ export const serverSchema = z.strictObject({
     .lifetime("10s", "24h")
     .prefault("1h")
     .meta({ description: "Longest lifetime of a JWT-SVID that an entry may name" }),
+  default_wit_svid_ttl: kind
+    .lifetime("10s", "365d")
+    .prefault("1h")
+    .meta({ description: "Lifetime of a WIT-SVID whose entry names none for X509-SVIDs" }),
+  max_wit_svid_ttl: kind
+    .lifetime("10s", "365d")
+    .prefault("24h")
+    .meta({ description: "Longest lifetime of a WIT-SVID" }),
+  wit_proof_of_possession: z.enum(["optional", "required"]).default("optional").meta({
+    description:
+      "`required`: a WIT-SVID is given only to an agent that proves to hold its key, which SPIRE's agents do not. `optional`: a proof is checked where there is one",
+  }),
   agent_ttl: kind
     .lifetime("10s", "365d")
     .prefault("1h")
     .meta({ description: "Lifetime of an agent's X509-SVID" }),
   jwt_issuer: kind.httpsUrl().optional().meta({
     description: "`iss` of JWT-SVIDs and issuer of OIDC discovery; JWT-SVIDs have no `iss` where absent",
+  }),
+  rs256_audiences: z.array(z.string().min(1).max(1024)).max(1000).default([]).meta({
+    description:
+      "Audiences that verify RS256 and nothing else: a JWT-SVID for these alone is signed by an RSA key, made when the first is named here",
   }),
   rate_limit: rateLimitSchema(serverRateLimits),
   key_manager: z

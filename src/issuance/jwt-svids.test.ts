@@ -38,6 +38,19 @@ describe("a JWT-SVID for an entry", () => {
     ]);
   });
 
+  it("is signed by RS256 where all of its audiences know nothing else", async () => {
+    await using both = await IssuanceBench.open({ rs256: true });
+    both.entry("web");
+    const options = both.options({ rs256Audiences: new Set(["cloud", "vault"]) });
+    const header = async (...audience: string[]) => {
+      const { token } = await issueJwtSvid(options, agentCaller(), { entryId: "web", audience });
+      return JSON.parse(Buffer.from(token.split(".")[0] ?? "", "base64url").toString()) as { alg: string };
+    };
+    expect((await header("vault", "cloud")).alg).toBe("RS256");
+    expect((await header("cloud", "db")).alg).toBe("ES256");
+    expect((await header("db")).alg).toBe("ES256");
+  });
+
   it("is refused for an entry that is unknown, another agent's or expired", async () => {
     bench.entry("mine");
     bench.entry("over", { expiresAt: bench.now });

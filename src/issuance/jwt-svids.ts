@@ -1,6 +1,6 @@
 import { unixSeconds } from "../clock.ts";
 import { AssayError } from "../errors/assay-error.ts";
-import { decideJwtSvid } from "../policy/jwt-svid.ts";
+import { decideJwtSvid, jwtSvidAlgorithm } from "../policy/jwt-svid.ts";
 import type { IssuedJwtSvid } from "../signing/signing.ts";
 import { type Audience, parseAudiences } from "../spiffe/audience.ts";
 import type { SpiffeId } from "../spiffe/id.ts";
@@ -76,6 +76,7 @@ async function sign(
 ): Promise<IssuedJwtSvid> {
   const { signing, policy, trustDomain, clock } = options;
   const { includeJti, ...facts } = wanted;
+  const algorithm = jwtSvidAlgorithm(audiences, policy);
   const ttl = allowedTtl(
     decideJwtSvid(
       {
@@ -83,12 +84,18 @@ async function sign(
         trustDomain,
         audiences,
         now: unixSeconds(clock),
-        authorityNotAfter: signing.jwtAuthorityNotAfter(),
+        authorityNotAfter: signing.jwtAuthorityNotAfter(algorithm),
       },
       policy,
     ),
   );
-  return signing.mintJwtSvid({ spiffeId: wanted.spiffeId, audiences, ttl, includeJti });
+  return signing.mintJwtSvid({
+    spiffeId: wanted.spiffeId,
+    audiences,
+    ttl,
+    includeJti,
+    ...(algorithm === undefined ? {} : { algorithm }),
+  });
 }
 
 function jwtFacts(issued: IssuedJwtSvid): DecisionFacts {

@@ -18,6 +18,7 @@ export type PolicyRule =
   | "spiffe-id-path"
   | "spiffe-id-reserved"
   | "key-type"
+  | "key-possession"
   | "dns-name"
   | "dns-name-count"
   | "audience-required"

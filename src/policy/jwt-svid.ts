@@ -27,6 +27,18 @@ export function decideJwtSvid(question: JwtSvidQuestion, options: PolicyOptions)
   );
 }
 
+/**
+ * The algorithm that a JWT-SVID has to have: RS256 where every one of its audiences verifies nothing else, and
+ * otherwise whatever the JWT authority signs by, so that one such audience among others weakens no other's token.
+ */
+export function jwtSvidAlgorithm(
+  audiences: readonly Audience[],
+  { rs256Audiences }: Pick<PolicyOptions, "rs256Audiences">,
+): "RS256" | undefined {
+  const all = audiences.length > 0 && audiences.every((audience) => rs256Audiences.has(audience));
+  return all ? "RS256" : undefined;
+}
+
 function audienceReasons(audiences: readonly Audience[], options: PolicyOptions): readonly PolicyReason[] {
   if (audiences.length === 0) {
     const detail = "a JWT-SVID must name at least one audience";

@@ -4,8 +4,9 @@ import { parseAudiences } from "../spiffe/audience.ts";
 import { parseSpiffeId } from "../spiffe/id.ts";
 import { parseTrustDomain } from "../spiffe/trust-domain.ts";
 import { denials, type PolicyDecision } from "./decision.ts";
-import { decideJwtSvid, type JwtSvidQuestion } from "./jwt-svid.ts";
+import { decideJwtSvid, type JwtSvidQuestion, jwtSvidAlgorithm } from "./jwt-svid.ts";
 import { DEFAULT_POLICY, type PolicyOptions } from "./policy-options.ts";
+import { decideWitSvid, type WitSvidQuestion } from "./wit-svid.ts";
 import { decideAgentSvid, decideX509Svid, type X509SvidQuestion } from "./x509-svid.ts";
 
 const NOW = 1_800_000_000;
@@ -232,5 +233,59 @@ describe("a JWT-SVID", () => {
     expect(denied(jwt({ audiences: parseAudiences(["a", "b"]) }, { maxAudiences: 1 }))).toEqual([
       "audience-count",
     ]);
+  });
+});
+
+describe("the algorithm of a JWT-SVID", () => {
+  const rs256Audiences = new Set(["sts.amazonaws.com", "old.example"]);
+  const algorithm = (...audiences: string[]) =>
+    jwtSvidAlgorithm(parseAudiences(audiences), { rs256Audiences });
+
+  it("is RS256 where every audience knows nothing else, compared exactly", () => {
+    expect(algorithm("sts.amazonaws.com")).toBe("RS256");
+    expect(algorithm("old.example", "sts.amazonaws.com")).toBe("RS256");
+    for (const others of [["db"], ["sts.amazonaws.com", "db"], ["STS.amazonaws.com"], ["old.example "]]) {
+      expect(algorithm(...others)).toBeUndefined();
+    }
+    expect(jwtSvidAlgorithm([], { rs256Audiences })).toBeUndefined();
+    expect(jwtSvidAlgorithm(parseAudiences(["db"]), DEFAULT_POLICY)).toBeUndefined();
+  });
+});
+
+describe("a WIT-SVID", () => {
+  const wit = (change: Partial<WitSvidQuestion> = {}, options: Partial<PolicyOptions> = {}) =>
+    decideWitSvid(
+      {
+        now: NOW,
+        authorityNotAfter: NOW + 86_400,
+        trustDomain,
+        spiffeId: question.spiffeId,
+        keyType: "ec-p256",
+        proved: false,
+        ...change,
+      },
+      { ...DEFAULT_POLICY, ...options },
+    );
+
+  it("lives as long as the entry's X509-SVIDs, or an hour, within its own maximum", () => {
+    expect(wit()).toMatchObject({ allowed: true, ttl: 3600 });
+    expect(wit({ entryTtl: 60 })).toMatchObject({ ttl: 60 });
+    expect(wit({}, { defaultWitSvidTtl: 90 })).toMatchObject({ ttl: 90 });
+    expect(wit({ entryTtl: 6000 }, { maxWitSvidTtl: 600, maxX509SvidTtl: 10 })).toMatchObject({ ttl: 600 });
+    expect(wit({ entryExpiresAt: NOW + 9 })).toMatchObject({ ttl: 9 });
+    expect(wit({ authorityNotAfter: NOW + 7 })).toMatchObject({ ttl: 7 });
+  });
+
+  it("is for workloads of the trust domain, with keys that are allowed", () => {
+    expect(denied(wit({ spiffeId: parseSpiffeId("spiffe://other.org/web") }))).toEqual(["spiffe-id-member"]);
+    expect(denied(wit({ spiffeId: parseSpiffeId("spiffe://example.org") }))).toEqual(["spiffe-id-path"]);
+    expect(denied(wit({}, { keyTypes: ["rsa"] }))).toEqual(["key-type"]);
+  });
+
+  it("asks for a proof of possession where that is required", () => {
+    const required = { witProofOfPossession: "required" } as const;
+    expect(denied(wit({}, required))).toEqual(["key-possession"]);
+    expect(wit({ proved: true }, required).allowed).toBe(true);
+    expect(wit({ proved: true }).allowed).toBe(true);
   });
 });

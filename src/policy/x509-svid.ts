@@ -4,7 +4,7 @@ import type { TrustDomain } from "../spiffe/trust-domain.ts";
 import type { PolicyDecision, PolicyReason } from "./decision.ts";
 import { decideLifetime, type LifetimeFacts } from "./lifetime.ts";
 import type { PolicyOptions } from "./policy-options.ts";
-import { workloadIdReasons } from "./workload-id.ts";
+import { keyTypeReasons, workloadIdReasons } from "./workload-id.ts";
 
 /** What a decision about a workload's X509-SVID follows from. */
 export interface X509SvidQuestion extends LifetimeFacts {
@@ -46,12 +46,6 @@ export function decideAgentSvid(question: AgentSvidQuestion, options: PolicyOpti
     { defaultTtl: options.agentTtl, maxTtl: options.maxX509SvidTtl },
     keyTypeReasons(question.keyType, options),
   );
-}
-
-function keyTypeReasons(keyType: KeyType, options: PolicyOptions): readonly PolicyReason[] {
-  if (options.keyTypes.includes(keyType)) return [];
-  const detail = `keys of type ${keyType} are not allowed, expected ${options.keyTypes.join(" or ")}`;
-  return [{ rule: "key-type", effect: "denies", detail }];
 }
 
 function dnsNameReasons(dnsNames: readonly string[]): readonly PolicyReason[] {

@@ -71,7 +71,8 @@ export async function openFaces(parts: FaceParts): Promise<Faces> {
     maxConnectionIdle: IDLE_MS,
     keepaliveTime: KEEPALIVE_MS,
   });
-  const services = stack.use(registerServices(rpc, { ...parts, trustDomain: options.trustDomain }));
+  const { trustDomain, features } = options;
+  const services = stack.use(registerServices(rpc, { ...parts, trustDomain, features }));
   stack.defer(() => rpc.shutdown(GRACE_MS));
 
   const callers = new WeakMap<Socket, () => Caller>();

@@ -13,6 +13,7 @@ export interface ServerLimits {
   readonly attestation: Allowance;
   readonly x509Signing: Allowance;
   readonly jwtSigning: Allowance;
+  readonly witSigning: Allowance;
   readonly bundle: Allowance;
   readonly status: Allowance;
   /** Refusals that make an audit record. */
@@ -24,13 +25,22 @@ export function createServerLimits(rates: ServerRates | "off", clock: Clock): Se
   const limiter = (perSecond: number, burst: number) => new RateLimiter({ perSecond, burst }, clock);
   const refusals = limiter(1, 20);
   if (rates === "off") {
-    return { attestation: NONE, x509Signing: NONE, jwtSigning: NONE, bundle: NONE, status: NONE, refusals };
+    return {
+      attestation: NONE,
+      x509Signing: NONE,
+      jwtSigning: NONE,
+      witSigning: NONE,
+      bundle: NONE,
+      status: NONE,
+      refusals,
+    };
   }
   return {
     attestation: limiter(rates.attestation, 2 * rates.attestation),
     // A batch counts each of its items, and the largest batch that agents send is 500.
     x509Signing: limiter(rates.signing, Math.max(500, 2 * rates.signing)),
     jwtSigning: limiter(rates.signing, 2 * rates.signing),
+    witSigning: limiter(rates.signing, Math.max(500, 2 * rates.signing)),
     bundle: limiter(rates.bundle, 2 * rates.bundle),
     status: limiter(1, 10),
     refusals,

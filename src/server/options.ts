@@ -36,8 +36,14 @@ export interface ServerOptions {
   readonly maxX509SvidTtl: number;
   readonly defaultJwtSvidTtl: number;
   readonly maxJwtSvidTtl: number;
+  readonly defaultWitSvidTtl: number;
+  readonly maxWitSvidTtl: number;
+  /** Whether a WIT-SVID is given only to who proves to hold its key. */
+  readonly witProofOfPossession: "optional" | "required";
   readonly agentTtl: number;
   readonly jwtIssuer?: string | undefined;
+  /** Audiences that verify RS256 and nothing else. */
+  readonly rs256Audiences: readonly string[];
   /** Requests a second of one caller, or no limits at all. */
   readonly rateLimit: "off" | ServerRates;
   readonly keyManager: PluginChoice;

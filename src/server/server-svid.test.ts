@@ -49,6 +49,22 @@ describe("the server's own SVID", () => {
     expect(svid.credential).not.toBe(first);
   });
 
+  it("is replaced at once where the authority that signed it is tainted, and at nothing else", async () => {
+    using svid = await open();
+    const first = svid.svid.authorityId;
+    await bench.signing.prepareAuthority("x509");
+    await bench.signing.activateAuthority("x509");
+    await bench.clock.advance(0);
+    expect(shown).toEqual([]);
+    await bench.signing.taintAuthority("x509", first);
+    await bench.clock.advance(0);
+    expect(shown).toHaveLength(1);
+    expect(svid.svid.authorityId).toBe(bench.signing.authorityStates("x509").active?.id);
+    await bench.signing.revokeAuthority("x509", first);
+    await bench.clock.advance(0);
+    expect(shown).toHaveLength(1);
+  });
+
   it("is left alone once it is disposed", async () => {
     const svid = await open();
     const pending = bench.clock.pending;

@@ -20,12 +20,14 @@ export interface ServerSvidOptions {
 }
 
 /**
- * The SVID that the server shows on its listeners: made at start, replaced with a fresh key at half of its life.
+ * The SVID that the server shows on its listeners: made at start, replaced with a fresh key at half of its life, and at
+ * once where the authority that signed it is tainted.
  */
 export class ServerSvid implements Disposable {
   readonly #options: ServerSvidOptions;
   #current: { readonly credential: ServerCredential; readonly svid: IssuedX509Svid };
   readonly #listeners = new Set<(credential: ServerCredential) => void>();
+  readonly #bundleChanges: Disposable;
   #wait: Disposable | undefined;
 
   private constructor(
@@ -35,6 +37,7 @@ export class ServerSvid implements Disposable {
     this.#options = options;
     this.#current = current;
     this.#schedule(this.#untilHalfLife());
+    this.#bundleChanges = options.signing.onBundleChange(() => this.#checkAuthority());
   }
 
   /** Makes the first one. @throws AssayError what signing throws. */
@@ -58,12 +61,21 @@ export class ServerSvid implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.#bundleChanges[Symbol.dispose]();
     this.#wait?.[Symbol.dispose]();
     this.#wait = undefined;
   }
 
   #schedule(milliseconds: number): void {
     this.#wait = this.#options.clock.schedule(milliseconds, () => void this.#rotate());
+  }
+
+  #checkAuthority(): void {
+    const { authorityId } = this.#current.svid;
+    const authority = this.#options.signing.authorities().find(({ id }) => id === authorityId);
+    if (authority?.state !== "tainted" || this.#wait === undefined) return;
+    this.#wait[Symbol.dispose]();
+    this.#schedule(0);
   }
 
   async #rotate(): Promise<void> {

@@ -218,18 +218,23 @@ function signingOptions(options: ServerOptions, id: string) {
     jwtKeyType: options.jwtKeyType,
     caSubject: { organization, ...(country !== undefined && { country }) },
     ...(options.jwtIssuer !== undefined && { jwtIssuer: options.jwtIssuer }),
+    rs256: options.rs256Audiences.length > 0,
+    wit: options.features.includes("wit-svid"),
   };
 }
 
 function policyOptions(options: ServerOptions): PolicyOptions {
-  const { defaultX509SvidTtl, maxX509SvidTtl, defaultJwtSvidTtl, maxJwtSvidTtl, agentTtl } = options;
   return {
     ...DEFAULT_POLICY,
-    defaultX509SvidTtl,
-    maxX509SvidTtl,
-    defaultJwtSvidTtl,
-    maxJwtSvidTtl,
-    agentTtl,
+    defaultX509SvidTtl: options.defaultX509SvidTtl,
+    maxX509SvidTtl: options.maxX509SvidTtl,
+    defaultJwtSvidTtl: options.defaultJwtSvidTtl,
+    maxJwtSvidTtl: options.maxJwtSvidTtl,
+    defaultWitSvidTtl: options.defaultWitSvidTtl,
+    maxWitSvidTtl: options.maxWitSvidTtl,
+    agentTtl: options.agentTtl,
+    rs256Audiences: new Set(options.rs256Audiences),
+    witProofOfPossession: options.witProofOfPossession,
   };
 }
 

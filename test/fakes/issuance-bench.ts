@@ -9,7 +9,7 @@ import type { WorkloadIssuanceOptions } from "../../src/issuance/x509-svids.ts";
 import { openMemoryKeyManager } from "../../src/keys/memory/memory.ts";
 import type { AuditRecord } from "../../src/observe/audit-record.ts";
 import { DEFAULT_POLICY, type PolicyOptions } from "../../src/policy/policy-options.ts";
-import { openSigning } from "../../src/signing/open-signing.ts";
+import { openSigning, type SigningOptions } from "../../src/signing/open-signing.ts";
 import type { Signing } from "../../src/signing/signing.ts";
 import { parseSpiffeId, type SpiffeId } from "../../src/spiffe/id.ts";
 import { parseTrustDomain } from "../../src/spiffe/trust-domain.ts";
@@ -53,7 +53,7 @@ export class IssuanceBench implements AsyncDisposable {
     this.#cleanup = cleanup;
   }
 
-  static async open(): Promise<IssuanceBench> {
+  static async open(options: Partial<SigningOptions> = {}): Promise<IssuanceBench> {
     const clock = new FakeClock();
     await using stack = new AsyncDisposableStack();
     const keyManager = stack.use(openMemoryKeyManager());
@@ -64,7 +64,7 @@ export class IssuanceBench implements AsyncDisposable {
         keyManager,
         clock,
         random: randomBytes,
-        options: { serverId: "one" },
+        options: { serverId: "one", ...options },
       }),
     );
     return new IssuanceBench(clock, signing, stack.move());

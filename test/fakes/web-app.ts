@@ -96,6 +96,10 @@ export async function webBench(options: Partial<WebAppOptions> = {}): Promise<We
   const signing = {
     bundle: () => bench.bundle,
     appendToBundle: () => Promise.resolve(bench.bundle),
+    prepareAuthority: () => Promise.reject(new Error("no authority is moved over HTTP")),
+    activateAuthority: () => Promise.reject(new Error("no authority is moved over HTTP")),
+    taintAuthority: () => Promise.reject(new Error("no authority is moved over HTTP")),
+    revokeAuthority: () => Promise.reject(new Error("no authority is moved over HTTP")),
   };
   const app = await buildWebApp({
     face: "web",

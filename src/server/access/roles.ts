@@ -41,8 +41,8 @@ const TABLE: ReadonlyMap<string, readonly Role[]> = new Map([
     "BatchDeleteEntry",
   ]),
   ...methods("spire.api.server.entry.v1.Entry", AGENT, ["GetAuthorizedEntries", "SyncAuthorizedEntries"]),
-  ...methods("spire.api.server.svid.v1.SVID", OPERATORS, ["MintX509SVID", "MintJWTSVID"]),
-  ...methods("spire.api.server.svid.v1.SVID", AGENT, ["BatchNewX509SVID", "NewJWTSVID"]),
+  ...methods("spire.api.server.svid.v1.SVID", OPERATORS, ["MintX509SVID", "MintJWTSVID", "MintWITSVID"]),
+  ...methods("spire.api.server.svid.v1.SVID", AGENT, ["BatchNewX509SVID", "NewJWTSVID", "BatchNewWITSVID"]),
   ...methods("spire.api.server.bundle.v1.Bundle", ANY, ["GetBundle"]),
   ...methods("spire.api.server.bundle.v1.Bundle", ["local", "admin", "agent"], ["GetFederatedBundle"]),
   ...methods("spire.api.server.bundle.v1.Bundle", OPERATORS, [
@@ -55,8 +55,15 @@ const TABLE: ReadonlyMap<string, readonly Role[]> = new Map([
     "BatchDeleteFederatedBundle",
   ]),
   ...methods("spire.api.server.localauthority.v1.LocalAuthority", OPERATORS, [
-    "GetX509AuthorityState",
-    "GetJWTAuthorityState",
+    ...["X509", "JWT", "WIT"].flatMap((kind) => [
+      `Get${kind}AuthorityState`,
+      `Prepare${kind}Authority`,
+      `Activate${kind}Authority`,
+      `Taint${kind}Authority`,
+      `Revoke${kind}Authority`,
+    ]),
+    "TaintX509UpstreamAuthority",
+    "RevokeX509UpstreamAuthority",
   ]),
   ...methods("spire.api.server.debug.v1.Debug", LOCAL, ["GetInfo"]),
   ...methods("spire.api.server.logger.v1.Logger", LOCAL, ["GetLogger", "SetLogLevel", "ResetLogLevel"]),

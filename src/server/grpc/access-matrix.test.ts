@@ -58,6 +58,7 @@ const ALLOWED: Readonly<Record<string, readonly CallerKind[]>> = {
       "Entry/SyncAuthorizedEntries",
       "SVID/BatchNewX509SVID",
       "SVID/NewJWTSVID",
+      "SVID/BatchNewWITSVID",
       "AgentSync/WatchAuthorizedEntries",
     ],
   ),
@@ -89,6 +90,7 @@ const ALLOWED: Readonly<Record<string, readonly CallerKind[]>> = {
     "Entry/BatchDeleteEntry",
     "SVID/MintX509SVID",
     "SVID/MintJWTSVID",
+    "SVID/MintWITSVID",
     "Bundle/CountBundles",
     "Bundle/AppendBundle",
     "Bundle/ListFederatedBundles",
@@ -97,7 +99,22 @@ const ALLOWED: Readonly<Record<string, readonly CallerKind[]>> = {
     "Bundle/BatchSetFederatedBundle",
     "Bundle/BatchDeleteFederatedBundle",
     "LocalAuthority/GetX509AuthorityState",
+    "LocalAuthority/PrepareX509Authority",
+    "LocalAuthority/ActivateX509Authority",
+    "LocalAuthority/TaintX509Authority",
+    "LocalAuthority/RevokeX509Authority",
+    "LocalAuthority/TaintX509UpstreamAuthority",
+    "LocalAuthority/RevokeX509UpstreamAuthority",
     "LocalAuthority/GetJWTAuthorityState",
+    "LocalAuthority/PrepareJWTAuthority",
+    "LocalAuthority/ActivateJWTAuthority",
+    "LocalAuthority/TaintJWTAuthority",
+    "LocalAuthority/RevokeJWTAuthority",
+    "LocalAuthority/GetWITAuthorityState",
+    "LocalAuthority/PrepareWITAuthority",
+    "LocalAuthority/ActivateWITAuthority",
+    "LocalAuthority/TaintWITAuthority",
+    "LocalAuthority/RevokeWITAuthority",
     "Explain/ExplainDecision",
     "Explain/ExplainNode",
   ]),
@@ -106,7 +123,10 @@ const ALLOWED: Readonly<Record<string, readonly CallerKind[]>> = {
 let bench: ServerBench;
 const clients = new Map<CallerKind, RpcClient>();
 beforeAll(async () => {
-  bench = await ServerBench.start({ adminIds: [parseSpiffeId("spiffe://example.org/configured")] });
+  bench = await ServerBench.start({
+    adminIds: [parseSpiffeId("spiffe://example.org/configured")],
+    features: ["wit-svid"],
+  });
   const agent = await TestAgent.attest(bench);
   clients.set("local", bench.admin);
   clients.set("anonymous", await bench.tls());

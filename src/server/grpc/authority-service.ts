@@ -1,33 +1,89 @@
+import { AssayError } from "../../errors/assay-error.ts";
 import { LocalAuthority } from "../../proto/gen/spire/api/server/localauthority/v1/localauthority_pb.ts";
 import type { ServiceHandlers } from "../../rpc/handlers.ts";
 import type { Signing } from "../../signing/signing.ts";
-import type { AuthorityRecord } from "../../store/records.ts";
+import type { AuthorityKind, AuthorityRecord } from "../../store/records.ts";
 import type { ServerCall } from "../call.ts";
+import type { AuthorityOperations } from "../operations/authority-operations.ts";
+import { operatorCall } from "./operator-call.ts";
 
-/** Handlers of `spire.api.server.localauthority.v1.LocalAuthority`: what authorities this server has. */
-export function authorityService(
-  signing: Pick<Signing, "authorities">,
-): ServiceHandlers<typeof LocalAuthority, ServerCall> {
-  const states = (kind: AuthorityRecord["kind"]) => {
-    const records = signing
-      .authorities()
-      .filter((record) => record.kind === kind)
-      .toSorted((a, b) => b.changedAt - a.changedAt);
-    const of = (state: AuthorityRecord["state"]) => {
-      const record = records.find((candidate) => candidate.state === state);
-      return record === undefined
-        ? undefined
-        : { authorityId: record.id, expiresAt: BigInt(record.notAfter) };
-    };
-    const [active, prepared, old] = [of("active"), of("prepared"), of("old")];
+/** What `spire.api.server.localauthority.v1.LocalAuthority` is served with. */
+export interface AuthorityServiceOptions {
+  readonly signing: Pick<Signing, "authorityStates">;
+  readonly operations: AuthorityOperations;
+  /** Whether WIT-SVIDs are issued; the methods for WIT authorities are Unimplemented otherwise. */
+  readonly wit: boolean;
+}
+
+/** Handlers of `spire.api.server.localauthority.v1.LocalAuthority`: this server's authorities, moved by hand. */
+export function authorityService({
+  signing,
+  operations,
+  wit,
+}: AuthorityServiceOptions): ServiceHandlers<typeof LocalAuthority, ServerCall> {
+  const states = (kind: AuthorityKind) => {
+    const { active, prepared, old } = signing.authorityStates(kind);
     return {
-      ...(active === undefined ? {} : { active }),
-      ...(prepared === undefined ? {} : { prepared }),
-      ...(old === undefined ? {} : { old }),
+      ...(active === undefined ? {} : { active: stateToWire(active) }),
+      ...(prepared === undefined ? {} : { prepared: stateToWire(prepared) }),
+      ...(old === undefined ? {} : { old: stateToWire(old) }),
     };
   };
+  const prepare = (kind: AuthorityKind) => async (_: unknown, context: ServerCall) => ({
+    preparedAuthority: stateToWire(await operations.prepareAuthority(operatorCall(context), kind)),
+  });
+  const activate = (kind: AuthorityKind) => async (request: NamesAuthority, context: ServerCall) => ({
+    activatedAuthority: stateToWire(
+      await operations.activateAuthority(operatorCall(context), kind, idOf(request)),
+    ),
+  });
+  const taint = (kind: AuthorityKind) => async (request: NamesAuthority, context: ServerCall) => ({
+    taintedAuthority: stateToWire(
+      await operations.taintAuthority(operatorCall(context), kind, idOf(request)),
+    ),
+  });
+  const revoke = (kind: AuthorityKind) => async (request: NamesAuthority, context: ServerCall) => ({
+    revokedAuthority: stateToWire(
+      await operations.revokeAuthority(operatorCall(context), kind, idOf(request)),
+    ),
+  });
+
   return {
     getX509AuthorityState: () => states("x509"),
+    prepareX509Authority: prepare("x509"),
+    activateX509Authority: activate("x509"),
+    taintX509Authority: taint("x509"),
+    revokeX509Authority: revoke("x509"),
+    taintX509UpstreamAuthority: () => noUpstream(),
+    revokeX509UpstreamAuthority: () => noUpstream(),
     getJWTAuthorityState: () => states("jwt"),
+    prepareJWTAuthority: prepare("jwt"),
+    activateJWTAuthority: activate("jwt"),
+    taintJWTAuthority: taint("jwt"),
+    revokeJWTAuthority: revoke("jwt"),
+    ...(wit && {
+      getWITAuthorityState: () => states("wit"),
+      prepareWITAuthority: prepare("wit"),
+      activateWITAuthority: activate("wit"),
+      taintWITAuthority: taint("wit"),
+      revokeWITAuthority: revoke("wit"),
+    }),
   };
+}
+
+interface NamesAuthority {
+  readonly authorityId: string;
+}
+
+function idOf({ authorityId }: NamesAuthority): string {
+  if (authorityId === "") throw new AssayError("INVALID_REQUEST", "missing authority ID");
+  return authorityId;
+}
+
+function stateToWire({ id, notAfter }: AuthorityRecord) {
+  return { authorityId: id, expiresAt: BigInt(notAfter) };
+}
+
+function noUpstream(): never {
+  throw new AssayError("PRECONDITION_FAILED", "upstream authority is not configured");
 }

@@ -18,6 +18,7 @@ import type { Registry } from "../../registry/registry.ts";
 import { HealthBoard } from "../../rpc/health.ts";
 import type { RpcServer } from "../../rpc/server.ts";
 import type { Signing } from "../../signing/signing.ts";
+import type { Feature } from "../../spiffe/features.ts";
 import type { TrustDomain } from "../../spiffe/trust-domain.ts";
 import type { Store } from "../../store/store.ts";
 import type { Access } from "../access/access.ts";
@@ -54,6 +55,7 @@ export interface ServiceParts {
   readonly health: Health;
   readonly agentIssuance: AgentIssuanceOptions;
   readonly workloadIssuance: WorkloadIssuanceOptions;
+  readonly features: readonly Feature[];
   readonly findDecision: (id: string) => Promise<StoredAuditRecord | undefined>;
 }
 
@@ -74,7 +76,8 @@ export function registerServices(
     agentService({ trustDomain, issuance: parts.agentIssuance, operations, limits, nodes: registry.nodes }),
   );
   rpc.register(Entry, entryService({ operations, entries: registry.entries }));
-  rpc.register(SVID, svidService({ issuance: parts.workloadIssuance, limits }));
+  const wit = parts.features.includes("wit-svid");
+  rpc.register(SVID, svidService({ issuance: parts.workloadIssuance, limits, wit }));
   rpc.register(
     Bundle,
     bundleService({
@@ -85,7 +88,7 @@ export function registerServices(
       log: parts.log,
     }),
   );
-  rpc.register(LocalAuthority, authorityService(signing));
+  rpc.register(LocalAuthority, authorityService({ signing, operations, wit }));
   rpc.register(Logger, loggerService(parts.log));
   rpc.register(
     Debug,

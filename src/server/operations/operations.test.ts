@@ -6,7 +6,7 @@ import { AssayError } from "../../errors/assay-error.ts";
 import type { AuditRecord } from "../../observe/audit-record.ts";
 import { parseSpiffeId } from "../../spiffe/id.ts";
 import { parseTrustDomain } from "../../spiffe/trust-domain.ts";
-import type { EntryRecord, NodeRecord } from "../../store/records.ts";
+import type { AuthorityRecord, EntryRecord, NodeRecord } from "../../store/records.ts";
 import type { OperatorCall } from "./operator-call.ts";
 import { createOperations, type Operations, type OperationsOptions } from "./operations.ts";
 
@@ -118,6 +118,28 @@ describe("operations", () => {
     ]);
   });
 
+  it("write down which authorities were moved", async () => {
+    const operations = makeOperations({});
+    await operations.prepareAuthority(call, "x509");
+    await operations.activateAuthority(call, "jwt", "b");
+    await operations.taintAuthority(call, "wit", "c");
+    await operations.revokeAuthority(call, "x509", "d");
+    expect(audit.flat()).toEqual(
+      [
+        ["prepared", "next", "x509"],
+        ["activated", "b", "jwt"],
+        ["tainted", "c", "wit"],
+        ["revoked", "d", "x509"],
+      ].map(([event, id, kind]) => ({
+        event: `authority.${event ?? ""}`,
+        ...local,
+        authority_id: id,
+        expires_at: 9,
+        reasons: [kind],
+      })),
+    );
+  });
+
   it("leave the own bundle alone where a federated one is meant", async () => {
     const operations = makeOperations({});
     await expect(operations.setFederatedBundle(call, sampleBundle(own), "set")).rejects.toThrowCode(
@@ -154,6 +176,10 @@ describe("operations", () => {
       () => operations.setFederatedBundle(call, theirs, "set"),
       () => operations.deleteFederatedBundle(call, theirs.trustDomain, "restrict"),
       () => operations.appendBundle(call, { x509Authorities: [], jwtAuthorities: [] }),
+      () => operations.prepareAuthority(call, "x509"),
+      () => operations.activateAuthority(call, "jwt", "a"),
+      () => operations.taintAuthority(call, "wit", "a"),
+      () => operations.revokeAuthority(call, "x509", "a"),
     ];
     for (const change of changes) await expect(change()).rejects.toThrowCode("AUDIT_UNAVAILABLE");
   });
@@ -174,7 +200,13 @@ function makeOperations(options: Partial<OperationsOptions>): Operations {
       createJoinToken: () => Promise.reject(new AssayError("INVALID_REQUEST", "ttl: too small")),
     },
     bundles: { put: (bundle) => Promise.resolve(bundle), delete: () => Promise.resolve() },
-    signing: { appendToBundle: () => Promise.resolve(sampleBundle(own)) },
+    signing: {
+      appendToBundle: () => Promise.resolve(sampleBundle(own)),
+      prepareAuthority: (kind) => Promise.resolve(authority(kind, "next")),
+      activateAuthority: (kind, id) => Promise.resolve(authority(kind, id ?? "next")),
+      taintAuthority: (kind, id) => Promise.resolve(authority(kind, id)),
+      revokeAuthority: (kind, id) => Promise.resolve(authority(kind, id)),
+    },
     crls: {
       list: () => Promise.resolve([]),
       put: () => Promise.resolve(),
@@ -190,6 +222,21 @@ function makeOperations(options: Partial<OperationsOptions>): Operations {
     },
     ...options,
   });
+}
+
+function authority(kind: AuthorityRecord["kind"], id: string): AuthorityRecord {
+  return {
+    id,
+    kind,
+    state: "old",
+    serverId: "one",
+    keyId: "key",
+    publicKey: new Uint8Array(),
+    chain: [],
+    notBefore: 0,
+    notAfter: 9,
+    changedAt: 0,
+  };
 }
 
 function entry(id: string): EntryRecord {

@@ -6,6 +6,11 @@
  */
 import { agentOperations, type AgentOperations, type OperatedNodes } from "./agent-operations.ts";
 import {
+  authorityOperations,
+  type AuthorityOperations,
+  type OperatedAuthorities,
+} from "./authority-operations.ts";
+import {
   bundleOperations,
   type BundleOperations,
   type OperatedBundles,
@@ -25,7 +30,7 @@ export interface OperationsOptions {
   readonly entries: OperatedEntries;
   readonly nodes: OperatedNodes;
   readonly bundles: OperatedBundles;
-  readonly signing: OperatedSigning;
+  readonly signing: OperatedSigning & OperatedAuthorities;
   readonly crls: CrlStore;
   /** The bundle of a trust domain, own or foreign, as it stands. */
   readonly bundleOf: (trustDomain: TrustDomain) => SpiffeBundle | undefined;
@@ -39,7 +44,11 @@ export interface OperationsOptions {
  * the records cannot be written it throws `AUDIT_UNAVAILABLE`, and the change stands though it was not acknowledged,
  * as with any answer that is lost. What changed nothing has no record. All may throw `STORE_UNAVAILABLE`.
  */
-export type Operations = EntryOperations & AgentOperations & BundleOperations & RevocationOperations;
+export type Operations = EntryOperations &
+  AgentOperations &
+  BundleOperations &
+  AuthorityOperations &
+  RevocationOperations;
 
 /** Makes the operations of one server. */
 export function createOperations(options: OperationsOptions): Operations {
@@ -47,6 +56,7 @@ export function createOperations(options: OperationsOptions): Operations {
     ...entryOperations(options),
     ...agentOperations(options),
     ...bundleOperations(options),
+    ...authorityOperations(options),
     ...revocationOperations(options),
   };
 }

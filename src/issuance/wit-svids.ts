@@ -1,0 +1,159 @@
+import { unixSeconds } from "../clock.ts";
+import { fitsKeyType, type SvidAlgorithm, svidAlgorithmOf } from "../crypto/jose/svid-algorithms.ts";
+import { checkWitProof } from "../crypto/jose/wit-proof.ts";
+import { importPublicKey, keyTypeOf } from "../crypto/keys.ts";
+import type { KeyType } from "../crypto/spki.ts";
+import { AssayError } from "../errors/assay-error.ts";
+import { decideWitSvid } from "../policy/wit-svid.ts";
+import type { IssuedWitSvid } from "../signing/signing.ts";
+import type { SpiffeId } from "../spiffe/id.ts";
+import { formatSelector } from "../spiffe/selector.ts";
+import type { AgentCaller, Caller } from "./caller.ts";
+import { type Decided, decision, type DecisionFacts, outcomeOf, recorded } from "./decision.ts";
+import { allowedTtl, type WorkloadIssuanceOptions } from "./x509-svids.ts";
+
+/** The key that a WIT-SVID is to be bound to, as the caller names it. */
+export interface WitKeyOrder {
+  /** DER SubjectPublicKeyInfo. */
+  readonly publicKey: Uint8Array;
+  /** The JWS algorithm by which the holder will sign with it. */
+  readonly signingAlgorithm: string;
+  /** Proof that the caller has the private key, where it offers one. */
+  readonly proof?: string;
+}
+
+/** One WIT-SVID that an agent asks for. */
+export interface WitSvidOrder extends WitKeyOrder {
+  readonly entryId: string;
+}
+
+/**
+ * Issues WIT-SVIDs for entries of an agent, each with its own outcome, in order. All records are written, by one call,
+ * before any of them leaves.
+ * @throws AssayError `AUDIT_UNAVAILABLE`, and then for the whole batch.
+ */
+export async function issueWitSvids(
+  options: WorkloadIssuanceOptions,
+  caller: AgentCaller,
+  orders: readonly WitSvidOrder[],
+): Promise<readonly Decided<IssuedWitSvid>[]> {
+  const decided: Decided<IssuedWitSvid>[] = [];
+  for (const [index, order] of orders.entries()) {
+    // As with X509-SVIDs: nobody else is to wait for all of a large batch.
+    if (index > 0 && index % ORDERS_A_TURN === 0) await new Promise(setImmediate);
+    const facts = { agent_id: caller.svid.spiffeId, entry_id: order.entryId };
+    decided.push(
+      await decision(options, WIT_EVENTS, caller, facts, async (draft) => {
+        const entry = options.authorizedEntry(caller.svid.spiffeId, order.entryId);
+        if (entry === undefined) throw new AssayError("ENTRY_NOT_FOUND", "entry not found or not authorized");
+        draft.note({
+          spiffe_id: entry.spiffeId,
+          entry_revision: entry.revision,
+          selectors: entry.selectors.map(formatSelector),
+        });
+        const key = readKey(options, caller, order.entryId, order);
+        const issued = await sign(options, key, {
+          spiffeId: entry.spiffeId,
+          entryTtl: entry.x509SvidTtl,
+          entryExpiresAt: entry.expiresAt,
+        });
+        draft.note(issuedFacts(issued));
+        return issued;
+      }),
+    );
+  }
+  return recorded(options, decided);
+}
+
+/**
+ * Mints a WIT-SVID for an administrator, without an entry.
+ * @throws AssayError `INVALID_REQUEST` for a key, algorithm or proof that is wrong, `POLICY_DENIED`,
+ * `AUDIT_UNAVAILABLE` and signing's.
+ */
+export async function mintWitSvid(
+  options: Omit<WorkloadIssuanceOptions, "authorizedEntry">,
+  caller: Caller,
+  request: WitKeyOrder & { readonly spiffeId: SpiffeId; readonly ttl: number },
+): Promise<IssuedWitSvid> {
+  const { spiffeId } = request;
+  const decided = await decision(options, WIT_EVENTS, caller, { spiffe_id: spiffeId }, async (draft) => {
+    const key = readKey(options, caller, spiffeId, request);
+    const issued = await sign(options, key, { spiffeId, requestedTtl: request.ttl });
+    draft.note(issuedFacts(issued));
+    return issued;
+  });
+  return outcomeOf(recorded(options, [decided])[0] ?? decided);
+}
+
+/** A key that a WIT-SVID can be bound to. */
+interface WitKey {
+  readonly publicKey: Uint8Array;
+  readonly algorithm: SvidAlgorithm;
+  readonly keyType: KeyType;
+  readonly proved: boolean;
+}
+
+function readKey(
+  options: Pick<WorkloadIssuanceOptions, "trustDomain" | "clock">,
+  caller: Caller,
+  subject: string,
+  { publicKey, signingAlgorithm, proof }: WitKeyOrder,
+): WitKey {
+  const keyType = keyTypeOf(publicKey, "INVALID_REQUEST");
+  // A certificate signing request verifies with its key; here nothing else would find a point off its curve.
+  importPublicKey(publicKey, "INVALID_REQUEST");
+  const algorithm = svidAlgorithmOf(signingAlgorithm);
+  if (algorithm === undefined || !fitsKeyType(algorithm, keyType)) {
+    throw new AssayError(
+      "INVALID_REQUEST",
+      `signing_algorithm: expected one that a key of type ${keyType} can sign by`,
+    );
+  }
+  if (proof !== undefined) {
+    const context = {
+      trustDomain: options.trustDomain,
+      caller: caller.svid?.spiffeId ?? "",
+      subject,
+      publicKey,
+      algorithm,
+    };
+    checkWitProof(context, proof, unixSeconds(options.clock));
+  }
+  return { publicKey, algorithm, keyType, proved: proof !== undefined };
+}
+
+async function sign(
+  options: Omit<WorkloadIssuanceOptions, "authorizedEntry">,
+  { publicKey, algorithm, keyType, proved }: WitKey,
+  wanted: {
+    readonly spiffeId: SpiffeId;
+    readonly entryTtl?: number;
+    readonly entryExpiresAt?: number;
+    readonly requestedTtl?: number;
+  },
+): Promise<IssuedWitSvid> {
+  const { signing, policy, trustDomain, clock } = options;
+  const ttl = allowedTtl(
+    decideWitSvid(
+      {
+        ...wanted,
+        trustDomain,
+        keyType,
+        proved,
+        now: unixSeconds(clock),
+        authorityNotAfter: signing.witAuthorityNotAfter(),
+      },
+      policy,
+    ),
+  );
+  return signing.signWitSvid(
+    signing.prepareWitSvid({ spiffeId: wanted.spiffeId, publicKey, keyAlgorithm: algorithm, ttl }),
+  );
+}
+
+function issuedFacts(issued: IssuedWitSvid): DecisionFacts {
+  return { jti: issued.jti, authority_id: issued.keyId, expires_at: issued.expiresAt };
+}
+
+const WIT_EVENTS = { issued: "svid.wit.issued", refused: "svid.denied" } as const;
+const ORDERS_A_TURN = 50;
