@@ -39,6 +39,7 @@ export class RpcServer<Peer, Caller = undefined> {
   readonly #options: RpcServerOptions<Peer, Caller>;
   readonly #server: Server;
   readonly #connections: Connections<Peer>;
+  readonly #services: TypedService[] = [];
   readonly #streams = new Set<StreamAnswer>();
   #closing: Promise<void> | undefined;
 
@@ -59,6 +60,11 @@ export class RpcServer<Peer, Caller = undefined> {
     return this.#streams.size;
   }
 
+  /** What is registered, in this order. */
+  get services(): readonly TypedService[] {
+    return this.#services;
+  }
+
   /** Serves the methods for which there is a handler. A service is registered once. */
   register<Service extends TypedService>(
     service: Service,
@@ -73,6 +79,7 @@ export class RpcServer<Peer, Caller = undefined> {
       implementation[method.localName] = this.#adapt(method, handler);
     }
     this.#server.addService(definition, implementation);
+    this.#services.push(service);
   }
 
   /**
