@@ -57,6 +57,19 @@ export function agentIdentity(
   };
 }
 
+/** Whether the authority that the identity chains to is tainted in the bundle: it is to be replaced before it is revoked. */
+export function isTainted({ chain }: Pick<AgentIdentity, "chain">, bundle: SpiffeBundle): boolean {
+  const last = chain.at(-1);
+  const tainted = bundle.x509Authorities.filter((authority) => authority.tainted);
+  if (last === undefined || tainted.length === 0) return false;
+  const { authorityKeyId } = readCertificate(last);
+  if (authorityKeyId === undefined) return false;
+  return tainted.some(({ certificate }) => {
+    const { subjectKeyId } = readCertificate(certificate);
+    return subjectKeyId !== undefined && Buffer.compare(subjectKeyId, authorityKeyId) === 0;
+  });
+}
+
 function privateKeyOf(pkcs8: Uint8Array): KeyObject {
   try {
     return createPrivateKey({ key: Buffer.from(pkcs8), format: "der", type: "pkcs8" });

@@ -102,6 +102,26 @@ describe("the agent's identity", () => {
     kept[Symbol.dispose]();
   });
 
+  it("is renewed within seconds where its authority is tainted, and once only", async () => {
+    const kept = keeper();
+    const before = await kept.ensure(signal);
+    const next = await FakeAuthority.create(trustDomain, clock);
+    const old = authority.bundle().x509Authorities;
+    const { x509Authorities } = next.bundle();
+    kept.setBundle({ ...authority.bundle(2n), x509Authorities: [...old, ...x509Authorities] });
+    await clock.advance(10_000);
+    expect(server.renewals).toBe(0);
+    const tainted = old.map((one) => ({ ...one, tainted: true }));
+    kept.setBundle({ ...authority.bundle(3n), x509Authorities: [...tainted, ...x509Authorities] });
+    await clock.advance(10_000);
+    await settle();
+    expect(server.renewals).toBe(1);
+    expect(kept.current?.serial).not.toBe(before.serial);
+    await clock.advance(60_000);
+    expect(server.renewals).toBe(1);
+    kept[Symbol.dispose]();
+  });
+
   it("is proven anew instead of renewed where the evidence can be shown again", async () => {
     server.reattestable = true;
     const kept = keeper();

@@ -18,7 +18,7 @@ import type { IdentityFile, StoredIdentity } from "../disk/identity-file.ts";
 import type { ServerApi } from "../link/server-api.ts";
 import { delay } from "../delay.ts";
 import { isDenial } from "../link/denial.ts";
-import { type AgentIdentity, agentIdentity } from "./agent-identity.ts";
+import { type AgentIdentity, agentIdentity, isTainted } from "./agent-identity.ts";
 
 /** The connection as identity needs it. */
 export interface IdentityLink {
@@ -55,7 +55,9 @@ export class IdentityKeeper implements Disposable {
     this.#bundle = options.stored?.bundle ?? options.firstBundle;
     this.#identity = this.#usable(options.stored);
     options.link.use(this.#identity, this.#bundle);
-    if (this.#identity !== undefined) this.#scheduleRenewal(this.#identity);
+    if (this.#identity === undefined) return;
+    if (isTainted(this.#identity, this.#bundle)) this.#renewSoon(this.#identity);
+    else this.#scheduleRenewal(this.#identity);
   }
 
   /** Who the agent is now; `undefined` while it has not attested. */
@@ -126,9 +128,14 @@ export class IdentityKeeper implements Disposable {
   setBundle(bundle: SpiffeBundle): void {
     // Without any authority no server could be believed again.
     if (bundle.x509Authorities.length === 0 || sameBundle(bundle, this.#bundle)) return;
+    const before = this.#bundle;
     this.#bundle = bundle;
     this.#store();
-    this.#options.link.use(this.#identity, bundle);
+    const identity = this.#identity;
+    this.#options.link.use(identity, bundle);
+    if (identity !== undefined && isTainted(identity, bundle) && !isTainted(identity, before)) {
+      this.#renewSoon(identity);
+    }
   }
 
   /** Waits for what is being written. */
@@ -188,7 +195,7 @@ export class IdentityKeeper implements Disposable {
   }
 
   #scheduleRenewal(identity: AgentIdentity, failures = 0): void {
-    const { clock, spread, log } = this.#options;
+    const { clock, spread } = this.#options;
     this.#renewal?.[Symbol.dispose]();
     if (this.#stopped.signal.aborted) return;
     const now = clock.now();
@@ -196,6 +203,17 @@ export class IdentityKeeper implements Disposable {
       failures === 0
         ? Math.max(0, replaceAt(now, identity.notAfter * 1000, spread) - now)
         : retryDelay(failures, FIRST_RETRY, LONGEST_RETRY, spread);
+    this.#renewIn(wait, identity, failures);
+  }
+
+  /** Once a tainted authority is revoked its SVIDs open no door; but not every agent is to come in the same second. */
+  #renewSoon(identity: AgentIdentity): void {
+    this.#renewal?.[Symbol.dispose]();
+    if (!this.#stopped.signal.aborted) this.#renewIn(this.#options.spread() * TAINTED_SPREAD, identity, 0);
+  }
+
+  #renewIn(wait: number, identity: AgentIdentity, failures: number): void {
+    const { clock, log } = this.#options;
     this.#renewal = clock.schedule(wait, () => {
       this.#renew().catch((thrown: unknown) => {
         const error = toAssayError(thrown);
@@ -247,5 +265,6 @@ const TROUBLE: ReadonlySet<ErrorCode> = new Set([
   "CANCELLED",
   "FILE_UNAVAILABLE",
 ]);
+const TAINTED_SPREAD = 10_000;
 const FIRST_RETRY = 500;
 const LONGEST_RETRY = 30_000;
