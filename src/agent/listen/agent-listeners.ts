@@ -14,6 +14,7 @@ import { DelegatedIdentity } from "../../proto/gen/spire/api/agent/delegatediden
 import { Health } from "../../proto/gen/grpc/health/v1/health_pb.ts";
 import { SpiffeWorkloadAPI } from "../../proto/gen/spiffe/workload/workload_pb.ts";
 import { HealthBoard } from "../../rpc/health.ts";
+import { registerReflection } from "../../rpc/reflection.ts";
 import { RpcServer } from "../../rpc/server.ts";
 import type { FinishedCall } from "../../rpc/server-options.ts";
 import { admitAdminCall, isOwnUser } from "../admin/admit-admin-call.ts";
@@ -106,6 +107,7 @@ export async function openListeners(options: AgentListenersOptions): Promise<Age
     ),
   );
   workloadRpc.register(Health, health.handlers());
+  registerReflection(workloadRpc);
   const json = stack.use(
     await createJsonWorkloadApi({ service, clock, log, version, newId: randomUUID, isReady }),
   );
@@ -118,6 +120,7 @@ export async function openListeners(options: AgentListenersOptions): Promise<Age
     statusHandlers({ cache, syncer, keeper, version, servingSince: options.servingSince }),
   );
   adminRpc.register(Health, health.handlers());
+  registerReflection(adminRpc);
   const adminHttp = stack.use(
     await createAdminHttp({ clock, log, metrics, version, newId: randomUUID, isReady }),
   );

@@ -68,6 +68,8 @@ const TABLE: ReadonlyMap<string, readonly Role[]> = new Map([
   ...methods("spire.api.server.debug.v1.Debug", LOCAL, ["GetInfo"]),
   ...methods("spire.api.server.logger.v1.Logger", LOCAL, ["GetLogger", "SetLogLevel", "ResetLogLevel"]),
   ...methods("grpc.health.v1.Health", LOCAL, ["Check", "List", "Watch"]),
+  ...methods("grpc.reflection.v1.ServerReflection", LOCAL, ["ServerReflectionInfo"]),
+  ...methods("grpc.reflection.v1alpha.ServerReflection", LOCAL, ["ServerReflectionInfo"]),
   ...methods("assay.api.server.v1.AgentSync", AGENT, ["WatchAuthorizedEntries"]),
   ...methods("assay.api.server.v1.Revocation", OPERATORS, [
     "ListRevocationLists",

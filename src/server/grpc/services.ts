@@ -16,6 +16,7 @@ import { Logger } from "../../proto/gen/spire/api/server/logger/v1/logger_pb.ts"
 import { SVID } from "../../proto/gen/spire/api/server/svid/v1/svid_pb.ts";
 import type { Registry } from "../../registry/registry.ts";
 import { HealthBoard } from "../../rpc/health.ts";
+import { registerReflection } from "../../rpc/reflection.ts";
 import type { RpcServer } from "../../rpc/server.ts";
 import type { Signing } from "../../signing/signing.ts";
 import type { Feature } from "../../spiffe/features.ts";
@@ -125,6 +126,7 @@ export function registerServices(
   const board = new HealthBoard({ "": () => (health.state().ready ? "serving" : "not_serving") });
   health.onChange(() => board.changed());
   rpc.register(HealthService, board.handlers());
+  registerReflection(rpc);
   return {
     get followingAgents() {
       return sync.watchers;
