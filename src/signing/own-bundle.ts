@@ -31,7 +31,8 @@ export class OwnBundle implements AsyncDisposable {
 
   private constructor(dependencies: OwnBundleDependencies) {
     this.#with = dependencies;
-    this.#bundle = emptyBundle(dependencies.trustDomain);
+    // Whoever fetches the bundle is told how often to (Trust Domain and Bundle §4.1.2).
+    this.#bundle = { ...emptyBundle(dependencies.trustDomain), refreshHint: REFRESH_HINT_SECONDS };
   }
 
   /** Reads the bundle and begins to follow. @throws AssayError `STORE_UNAVAILABLE`. */
@@ -116,5 +117,6 @@ export class OwnBundle implements AsyncDisposable {
   }
 }
 
+const REFRESH_HINT_SECONDS = 300;
 const PAGE = 1000;
 const RETRY_MILLISECONDS = 1000;
