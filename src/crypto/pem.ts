@@ -51,7 +51,7 @@ export function parsePemCertificates(
 
 /** DER as one PEM block (RFC 7468 §3) with a line feed at the end. */
 export function toPem(
-  label: "CERTIFICATE" | "PRIVATE KEY" | "PUBLIC KEY" | "CERTIFICATE REQUEST",
+  label: "CERTIFICATE" | "PRIVATE KEY" | "PUBLIC KEY" | "CERTIFICATE REQUEST" | "X509 CRL",
   der: Uint8Array,
 ): string {
   const base64 = Buffer.from(der.buffer, der.byteOffset, der.length).toString("base64");

@@ -8,6 +8,8 @@ import { formatBundleDocument } from "../../src/crypto/bundle-document.ts";
 import { toPem } from "../../src/crypto/pem.ts";
 import { parseSpiffeId, type SpiffeId } from "../../src/spiffe/id.ts";
 import { parseTrustDomain } from "../../src/spiffe/trust-domain.ts";
+import { placeAgent, placeServer, startAgent, startServer } from "../e2e/harness.ts";
+import { makeScratch } from "../e2e/scratch.ts";
 import { FakeAuthority } from "../fakes/agent-authority.ts";
 import {
   type Answer,
@@ -237,6 +239,62 @@ describeWith(["go", "python", "root"], "Envoy 1.40.0", () => {
       });
     }
   });
+});
+
+describeWith(["python", "root"], "Envoy 1.40.0 without SPIFFE's validator", () => {
+  const protocols: readonly Protocol[] = ["GRPC", "DELTA_GRPC"];
+
+  it.each(protocols)(
+    "gets CA certificates over %s, and lives through a restart of the agent",
+    async (protocol) => {
+      await using scratch = await makeScratch();
+      const binary = await placeForAll(join(await buildPeer("envoy"), "envoy"), scratch);
+      await using server = await startServer(await placeServer(scratch));
+      const entry = await server.createEntry({
+        parentId: NODE_ID,
+        spiffeId: SERVER.id,
+        selectors: [`unix:uid:${SERVER.uid}`],
+      });
+      const wanted = { server: server.place.address, trustBundleFile: await server.trustBundleFile() };
+      const joinTokenFile = await server.joinTokenFile(NODE_ID);
+      const place = placeAgent(scratch);
+      await using agent = await startAgent(place, { ...wanted, joinTokenFile });
+      const { downstream, cluster: ofAgent } = await readSnippets(protocol, place.socket);
+      await using envoy = await Envoy.start(binary, scratch, {
+        name: "plain",
+        uid: SERVER.uid,
+        metadata: { disable_spiffe_cert_validation: "true" },
+        listeners: [httpListener("door", "nowhere", expecting(downstream, [CLIENT.id]))],
+        clusters: [ofAgent, cluster("nowhere", 1)],
+      });
+      await envoy.ready();
+      const { body: secrets } = await envoy.ask("/config_dump?resource=dynamic_active_secrets");
+      expect(secrets).toContain('"trusted_ca"');
+      expect(secrets).not.toContain("envoy.tls.cert_validator.spiffe");
+      expect(await taken(envoy)).toEqual([1, 1]);
+
+      await agent.program.stop();
+      await using again = await startAgent(place, wanted);
+      await eventually("its streams", async () => (await envoy.stat(STREAMS)) === 2);
+      const [before] = await envoy.certificates();
+      await server.ask("entry", "update", `--id=${entry}`, "--x509-svid-ttl=30m");
+      await eventually("another SVID", async () =>
+        (await envoy.certificates()).every(({ serial }) => serial !== before?.serial),
+      );
+      // Whoever says what it has is not sent it again; the other protocol answers each first question.
+      if (protocol === "DELTA_GRPC") expect(await taken(envoy)).toEqual([2, 1]);
+      else expect((await taken(envoy))[1]).toBe(2);
+      expect(again.program.lines.join("\n")).not.toContain("rejected");
+    },
+  );
+
+  /** How many versions of its SVID and of its roots an Envoy has taken over. */
+  async function taken(envoy: Envoy): Promise<readonly number[]> {
+    const of = (name: string) => envoy.stat(new RegExp(`sds\\.${name}\\.update_success$`));
+    return [await of("default"), await of("ROOTCA")];
+  }
+
+  const STREAMS = /^cluster\.assay_agent\.upstream_rq_active$/;
 });
 
 /** A server that answers with what it is told of its caller's certificate. */

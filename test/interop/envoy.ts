@@ -145,6 +145,8 @@ export interface EnvoyWanted {
   readonly uid: number;
   readonly listeners: readonly Piece[];
   readonly clusters: readonly Piece[];
+  /** Of its node. */
+  readonly metadata?: Piece;
 }
 
 /** A running Envoy, whose administration listens on a Unix socket. */
@@ -159,7 +161,7 @@ export class Envoy implements AsyncDisposable {
 
   /** Starts one as a user, and waits until it can be asked; it need not be ready. */
   static async start(binary: string, scratch: Scratch, wanted: EnvoyWanted): Promise<Envoy> {
-    const { name, uid, listeners, clusters } = wanted;
+    const { name, uid, listeners, clusters, metadata = {} } = wanted;
     const folder = scratch.at(`envoy-${name}`);
     await mkdir(folder);
     await chown(folder, uid, uid);
@@ -168,7 +170,7 @@ export class Envoy implements AsyncDisposable {
     await writeFile(
       config,
       JSON.stringify({
-        node: { id: name, cluster: "test" },
+        node: { id: name, cluster: "test", metadata },
         admin: { address: { pipe: { path: socket } } },
         static_resources: { listeners, clusters },
       }),

@@ -57,6 +57,37 @@ describe("secret discovery on the Workload Endpoint", () => {
     ]);
   });
 
+  it("tells identities apart by their IDs, whatever their hints", async () => {
+    harness.server.entries.set("web", fakeEntry(web, uid, { id: "web", createdAt: 1, hint: "same" }));
+    harness.server.entries.set("db", fakeEntry(db, uid, { id: "db", createdAt: 2, hint: "same" }));
+    await harness.startReady();
+    expect(namesIn(await talk({ resourceNames: [web, db] }).next())).toEqual([web, db]);
+  });
+
+  it("records bundles once on a stream, however often they are asked for by turns", async () => {
+    await startWith({ web });
+    const stream = talk({ resourceNames: ["ROOTCA"] });
+    for (const name of ["ALL", "default", "ROOTCA"]) {
+      const { value } = await stream.next();
+      await stream.send({ resourceNames: [name], responseNonce: value?.nonce ?? "" });
+    }
+    await stream.next();
+    expect(harness.audit().map(({ event }) => event)).toEqual(["bundle.delivered", "svid.x509.delivered"]);
+  });
+
+  it("sends a client that comes back to another agent only what it has not (SDS-9)", async () => {
+    const agent = await startWith({ web });
+    const { value } = await talkDelta({ resourceNamesSubscribe: ["default", "ROOTCA"] }).next();
+    const initialResourceVersions = Object.fromEntries(
+      (value?.resources ?? []).map(({ name, version }) => [name, version]),
+    );
+    await agent[Symbol.asyncDispose]();
+    await harness.startReady();
+    const names = ["default", "ROOTCA", web];
+    const again = talkDelta({ resourceNamesSubscribe: names, initialResourceVersions });
+    expect((await again.next()).value?.resources.map(({ name }) => name)).toEqual([web]);
+  });
+
   it("lets an Envoy wait that is there before its entry, and tells the operator why (SDS-6)", async () => {
     await harness.startReady();
     const stream = talk({ resourceNames: ["default", "ROOTCA"] });

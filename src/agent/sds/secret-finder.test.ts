@@ -104,7 +104,7 @@ function finderOf(state: Partial<CallerState>, validation: "spiffe" | "plain" = 
   const svidOf = ({ id }: WorkloadEntry) => svids.get(id);
   return new SecretFinder(
     { entries: [], bundles: [], svidOf, ...state },
-    new SecretWriter(() => undefined),
+    new SecretWriter(() => []),
     DEFAULT_SDS_SETTINGS,
     validation,
   );

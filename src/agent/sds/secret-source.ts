@@ -17,7 +17,7 @@ import { namedBundles } from "../workload-api/x509-state.ts";
 import type { Validation } from "./envoy-node.ts";
 import type { SdsSettings } from "./sds-settings.ts";
 import { SecretFinder } from "./secret-finder.ts";
-import { type CrlSource, type Secret, SecretWriter } from "./secret-writer.ts";
+import { type Secret, SecretWriter } from "./secret-writer.ts";
 
 /** What delivering secrets needs. */
 export interface SecretSourceOptions {
@@ -33,8 +33,6 @@ export interface SecretSourceOptions {
   readonly signingPatience: number;
   /** A nonce that was never there before. */
   readonly newNonce: () => string;
-  /** Where CRLs come from; without it no validation context has one. */
-  readonly crlOf?: CrlSource;
 }
 
 /** Where streams get their callers' secrets from. */
@@ -44,7 +42,8 @@ export class SecretSource {
 
   constructor(options: SecretSourceOptions) {
     this.options = options;
-    this.#writer = new SecretWriter(options.crlOf ?? (() => undefined));
+    const { table } = options.cache;
+    this.#writer = new SecretWriter((trustDomain) => table.crls.get(trustDomain) ?? []);
   }
 
   /** Looks at a caller, once for its stream. @throws AssayError as `WorkloadService.identify`. */
@@ -61,7 +60,7 @@ export class CallerSecrets implements Disposable {
   readonly #options: SecretSourceOptions;
   readonly #demand: Demand;
   readonly #handedOver = new WeakSet();
-  #bundles = "";
+  readonly #trusted = new Set<string>();
   #hadIdentity = false;
   #denial: AssayError | undefined;
 
@@ -118,9 +117,9 @@ export class CallerSecrets implements Disposable {
     }
     recorder.delivered(question, svids);
     const trusted = [...new Set(secrets.flatMap(({ trustDomains }) => trustDomains))];
-    // What is decided is whose bundles the caller may have; that their keys change is no decision about it.
-    if (trusted.length === 0 || trusted.join() === this.#bundles) return;
-    this.#bundles = trusted.join();
+    // What is decided is whose bundles the caller may have, and it could ask for them by turns without end.
+    if (trusted.every((trustDomain) => this.#trusted.has(trustDomain))) return;
+    for (const trustDomain of trusted) this.#trusted.add(trustDomain);
     recorder.bundlesDelivered({ ...question, event: "x509_bundles.read" }, trusted);
   }
 

@@ -26,13 +26,17 @@ export async function* answerSecrets<Request extends AnyDiscoveryRequest, Respon
   using _heard = cache.bell.listen(() => bell.ring());
   using waiter = new ChangeWaiter(bell, call.signal, clock);
   let validation: Validation | undefined;
+  let rejections = 0;
   const input = read(requests, bell, (request) => {
     requireSecrets(request);
     // Only the first message need introduce the client; what later ones say of it is not looked at.
     validation ??= validationFor(request.node, settings.disableSpiffeCertValidation);
     const rejection = session.take(request);
     if (rejection === undefined) return;
-    log.warn("secrets were rejected by the client", {
+    rejections += 1;
+    // A client that rejects everything must not fill the log.
+    const say = rejections <= MAX_WARNINGS ? "warn" : "debug";
+    log[say]("secrets were rejected by the client", {
       [FIELD.pid]: call.caller.pid,
       [FIELD.detail]: rejection,
     });
@@ -97,3 +101,4 @@ function namesOf({ missing }: SecretFinder): string {
 }
 
 const MAX_TOLD = 5;
+const MAX_WARNINGS = 3;

@@ -28,7 +28,7 @@ beforeAll(async () => {
   own = authority.bundle();
   foreign = (await FakeAuthority.create(parseTrustDomain("partner.example"), clock)).bundle();
   svid = await newSvid();
-  writer = new SecretWriter(() => undefined);
+  writer = new SecretWriter(() => []);
 });
 
 describe("a secret with an X509-SVID", () => {
@@ -51,11 +51,9 @@ describe("a secret with an X509-SVID", () => {
   it("has a version that follows the SVID, is the same everywhere and owes nothing to the key", async () => {
     const one = writer.svid("default", { entry, svid });
     expect(writer.svid(web, { entry, svid }).version).toBe(one.version);
-    expect(new SecretWriter(() => undefined).svid("x", { entry, svid: { ...svid } }).version).toBe(
-      one.version,
-    );
+    expect(new SecretWriter(() => []).svid("x", { entry, svid: { ...svid } }).version).toBe(one.version);
     const otherKey = { ...svid, privateKey: new Uint8Array(3) };
-    expect(new SecretWriter(() => undefined).svid("x", { entry, svid: otherKey }).version).toBe(one.version);
+    expect(new SecretWriter(() => []).svid("x", { entry, svid: otherKey }).version).toBe(one.version);
     expect(writer.svid("default", { entry, svid: await newSvid() }).version).not.toBe(one.version);
   });
 });
@@ -99,21 +97,25 @@ describe("a secret with roots", () => {
     expect(new Set([version, ...others.map((one) => one.version)]).size).toBe(5);
   });
 
-  it.each(["spiffe", "plain"] as const)(
-    "has the CRLs of its trust domains, and follows them (%s)",
-    (validation) => {
-      const crls = new Map([["example.org", Buffer.from("crl of ours\n")]]);
-      const withCrls = new SecretWriter((trustDomain) => crls.get(trustDomain));
-      const first = withCrls.roots("ROOTCA", [own, foreign], validation);
-      expect(crlIn(first)).toBe("crl of ours\n");
-      crls.set("partner.example", Buffer.from("crl of theirs\n"));
-      const second = withCrls.roots("ROOTCA", [own, foreign], validation);
-      expect(crlIn(second)).toBe("crl of ours\ncrl of theirs\n");
-      expect(crlIn(withCrls.roots("ROOTCA", [foreign], validation))).toBe("crl of theirs\n");
-      expect(second.version).not.toBe(first.version);
-      expect(withCrls.roots("ROOTCA", [own, foreign], validation).version).toBe(second.version);
-    },
-  );
+  it("has each trust domain's CRLs where Envoy's validator looks for them, and follows them", () => {
+    const crls = new Map<string, readonly Uint8Array[]>([["example.org", [Buffer.from("ours")]]]);
+    const withCrls = new SecretWriter((trustDomain) => crls.get(trustDomain) ?? []);
+    const first = withCrls.roots("ALL", [own, foreign], "spiffe");
+    expect(bundlesIn(first).map(crlsIn)).toEqual([["ours"], []]);
+    const plain = withCrls.roots("ROOTCA", [own], "plain");
+    expect([crlsIn(plainIn(plain).crl), crlsIn(plainIn(plain).trustedCa)]).toEqual([["ours"], []]);
+    expect(plainIn(withCrls.roots("ROOTCA", [foreign], "plain")).crl).toBe("");
+
+    crls.set("partner.example", [Buffer.from("one"), Buffer.from("two")]);
+    const second = withCrls.roots("ALL", [own, foreign], "spiffe");
+    expect(bundlesIn(second).map(crlsIn)).toEqual([["ours"], ["one", "two"]]);
+    expect(second.version).not.toBe(first.version);
+    expect(withCrls.roots("ALL", [own, foreign], "spiffe").version).toBe(second.version);
+    crls.clear();
+    expect(withCrls.roots("ALL", [own, foreign], "spiffe").version).toBe(
+      writer.roots("ALL", [own, foreign], "spiffe").version,
+    );
+  });
 });
 
 async function newSvid(): Promise<SignedX509Svid> {
@@ -129,9 +131,24 @@ function read(secret: Secret) {
   return fromBinary(SecretSchema, secret.encode());
 }
 
-function crlIn(secret: Secret): string {
+function bundlesIn(secret: Secret): readonly string[] {
   const { type } = read(secret);
-  return type.case === "validationContext" ? text(type.value.crl) : "";
+  const config =
+    type.case === "validationContext" ? type.value.customValidatorConfig?.typedConfig : undefined;
+  const { trustDomains } = fromBinary(SPIFFECertValidatorConfigSchema, config?.value ?? new Uint8Array());
+  return trustDomains.map(({ trustBundle }) => text(trustBundle));
+}
+
+function plainIn(secret: Secret): { readonly trustedCa: string; readonly crl: string } {
+  const { type } = read(secret);
+  if (type.case !== "validationContext") throw new Error("is no validation context");
+  return { trustedCa: text(type.value.trustedCa), crl: text(type.value.crl) };
+}
+
+/** What the CRLs in a PEM text say. */
+function crlsIn(pem: string): readonly string[] {
+  const blocks = [...pem.matchAll(/-----BEGIN X509 CRL-----\n([^-]*)-----END X509 CRL-----\n/g)];
+  return blocks.map(([, base64 = ""]) => Buffer.from(base64, "base64").toString());
 }
 
 function text(source: { readonly specifier: { readonly value?: unknown } } | undefined): string {

@@ -25,8 +25,8 @@ export interface Secret {
   encode(): Uint8Array;
 }
 
-/** PEM of a trust domain's CRLs, the same array as long as they are the same; `undefined` where there is none. */
-export type CrlSource = (trustDomain: TrustDomain) => Uint8Array | undefined;
+/** A trust domain's CRLs in DER; each the same array as long as it is the same list. */
+export type CrlSource = (trustDomain: TrustDomain) => readonly Uint8Array[];
 
 /** Type of the resources that are delivered. */
 export const SECRET_TYPE_URL = `type.googleapis.com/${SecretSchema.typeName}`;
@@ -70,15 +70,17 @@ export class SecretWriter {
 
   /** Whom to trust: bundles with at least one X.509 authority each, no trust domain twice. */
   roots(name: string, bundles: readonly SpiffeBundle[], validation: Validation): Secret {
-    const crls = bundles.flatMap(({ trustDomain }) => this.#crlOf(trustDomain) ?? []);
     return {
       name,
       version: digestOf([
         Buffer.from(
           JSON.stringify([
             validation,
-            bundles.map((bundle) => [bundle.trustDomain, this.#digest(bundle, () => authoritiesOf(bundle))]),
-            crls.map((crl) => this.#digest(crl, () => [crl])),
+            bundles.map((bundle) => [
+              bundle.trustDomain,
+              this.#digest(bundle, () => authoritiesOf(bundle)),
+              this.#crlOf(bundle.trustDomain).map((crl) => this.#digest(crl, () => [crl])),
+            ]),
           ]),
         ),
       ]),
@@ -88,7 +90,7 @@ export class SecretWriter {
           SecretSchema,
           create(SecretSchema, {
             name,
-            type: { case: "validationContext", value: this.#context(bundles, validation, crls) },
+            type: { case: "validationContext", value: this.#context(bundles, validation) },
           }),
         ),
     };
@@ -97,20 +99,22 @@ export class SecretWriter {
   #context(
     bundles: readonly SpiffeBundle[],
     validation: Validation,
-    crls: readonly Uint8Array[],
   ): MessageInitShape<typeof CertificateValidationContextSchema> {
-    const crl = crls.length === 0 ? {} : { crl: inline(Buffer.concat(crls)) };
     if (validation === "plain") {
-      return { ...crl, trustedCa: inline(Buffer.concat(bundles.map((bundle) => this.#pemOf(bundle)))) };
+      const crl = Buffer.concat(bundles.map((bundle) => this.#crlPem(bundle)));
+      return {
+        trustedCa: inline(Buffer.concat(bundles.map((bundle) => this.#pemOf(bundle)))),
+        ...(crl.length === 0 ? {} : { crl: inline(crl) }),
+      };
     }
     const config = create(SPIFFECertValidatorConfigSchema, {
       trustDomains: bundles.map((bundle) => ({
         name: bundle.trustDomain,
-        trustBundle: inline(this.#pemOf(bundle)),
+        // The validator takes CRLs from here alone, and asks for one of each authority only where it finds any.
+        trustBundle: inline(Buffer.concat([this.#pemOf(bundle), this.#crlPem(bundle)])),
       })),
     });
     return {
-      ...crl,
       customValidatorConfig: {
         name: "envoy.tls.cert_validator.spiffe",
         typedConfig: {
@@ -125,6 +129,14 @@ export class SecretWriter {
     let pem = this.#pem.get(bundle);
     if (pem === undefined) this.#pem.set(bundle, (pem = pemOf(authoritiesOf(bundle))));
     return pem;
+  }
+
+  #crlPem({ trustDomain }: SpiffeBundle): Buffer {
+    return Buffer.from(
+      this.#crlOf(trustDomain)
+        .map((crl) => toPem("X509 CRL", crl))
+        .join(""),
+    );
   }
 
   #digest(key: object, parts: () => readonly Uint8Array[]): string {

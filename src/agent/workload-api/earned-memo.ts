@@ -16,24 +16,31 @@ export class EarnedMemo {
   }
 
   /**
-   * What these selectors earn, at any time (Unix ms) it is asked: entries in the order of an answer, hints unique; the same
-   * array as before where nothing changed. `referred` where one asks in place of another.
+   * What these selectors earn, at any time (Unix ms) it is asked: entries in the order of an answer, hints unique unless
+   * the answer has none; the same array as before where nothing changed. `referred` where one asks in place of another.
    */
-  view(selectors: readonly Selector[], referred = false): (now: number) => readonly WorkloadEntry[] {
-    const key = JSON.stringify([referred, ...selectors.map(formatSelector)]);
-    return (now) => this.#earned(key, selectors, now, referred);
+  view(
+    selectors: readonly Selector[],
+    referred = false,
+    hints: "unique" | "unused" = "unique",
+  ): (now: number) => readonly WorkloadEntry[] {
+    const key = JSON.stringify([referred, hints, ...selectors.map(formatSelector)]);
+    const decide = (now: number) => {
+      const entries = earnedEntries(selectors, this.#table.index, now, referred);
+      return hints === "unique" ? withUniqueHints(entries) : entries;
+    };
+    return (now) => this.#earned(key, decide, now);
   }
 
   #earned(
     key: string,
-    selectors: readonly Selector[],
+    decide: (now: number) => readonly WorkloadEntry[],
     now: number,
-    referred: boolean,
   ): readonly WorkloadEntry[] {
     const known = this.#known.get(key);
     const { version } = this.#table;
     if (known?.version === version && now < known.until) return known.entries;
-    const found = withUniqueHints(earnedEntries(selectors, this.#table.index, now, referred));
+    const found = decide(now);
     const same =
       known !== undefined &&
       known.entries.length === found.length &&

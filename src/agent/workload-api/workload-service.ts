@@ -78,7 +78,10 @@ export type WitState = SvidState<WitSvid>;
 /** A caller that was looked at once, for a conversation in which it asks for one thing after another. */
 export interface IdentifiedCaller {
   readonly question: WorkloadQuestion;
-  /** What it has earned at a time (Unix ms), in the order of an answer; the same array where nothing changed. */
+  /**
+   * What it has earned at a time (Unix ms), in the order of an answer, whatever the hints; the same array where nothing
+   * changed.
+   */
   earned(now: number): readonly WorkloadEntry[];
   /** @throws AssayError where nobody waits any more, or the process has ended. */
   requireWaiting(): void;
@@ -249,7 +252,7 @@ export class WorkloadService {
     const question = await this.#question(call, event);
     return {
       question,
-      earned: this.#memo.view(question.evidence.selectors),
+      earned: this.#memo.view(question.evidence.selectors, false, "unused"),
       requireWaiting: () => requireWaiting(call),
       refusal: (now) => this.#refusal({ ...question, at: now }),
     };
