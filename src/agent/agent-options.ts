@@ -6,6 +6,7 @@ import type { Metrics } from "../observe/metrics.ts";
 import type { Feature } from "../spiffe/features.ts";
 import type { SpiffeId } from "../spiffe/id.ts";
 import type { TrustDomain } from "../spiffe/trust-domain.ts";
+import type { BrokerSettings } from "./broker/broker-settings.ts";
 import type { WorkloadKeyType } from "./cache/x509-signing.ts";
 import type { TrustBundleSource } from "./disk/trust-bundle.ts";
 import type { SdsSettings } from "./sds/sds-settings.ts";
@@ -40,6 +41,8 @@ export interface AgentOptions {
   /** Incubating profiles that are switched on; none unless told. */
   readonly features?: readonly Feature[];
   readonly allowedForeignJwtClaims?: readonly string[];
+  /** The Broker Endpoint; opened where the profile is among `features`. */
+  readonly broker?: BrokerSettings;
   /** What Envoy asks for secrets by; SPIRE's names unless told. */
   readonly sds?: SdsSettings;
   /** How long one workload attestor may take; 5 s unless told. */

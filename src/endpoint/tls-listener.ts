@@ -45,8 +45,11 @@ export interface TlsListenerOptions {
   readonly address: TlsAddress;
   /** Protocols offered, first preferred: `h2` for gRPC, also `http/1.1` for the web. */
   readonly alpn: readonly string[];
-  /** What is shown; absent while there is nothing to show: handshakes fail then. */
-  readonly credential: ServerCredential | undefined;
+  /**
+   * What is shown, or what says so at each handshake, by the same object while it is the same; handshakes fail while
+   * there is nothing to show.
+   */
+  readonly credential: ServerCredential | (() => ServerCredential | undefined);
   readonly verifier: ClientSvidVerifier;
   /** Whether a client without a certificate is refused; false unless told. */
   readonly requireSvid?: boolean;
@@ -70,13 +73,24 @@ export class TlsListener implements AsyncDisposable {
 
   private constructor(options: TlsListenerOptions) {
     this.#options = options;
+    const { credential } = options;
     this.#server = createServer({
-      ...contextOptions(options.credential),
+      ...contextOptions(typeof credential === "function" ? undefined : credential),
       ALPNProtocols: [...options.alpn],
       requestCert: true,
       rejectUnauthorized: false,
       handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
     });
+    if (typeof credential === "function") {
+      let shown: ServerCredential | undefined;
+      // Heard before the platform begins the handshake.
+      this.#server.prependListener("connection", () => {
+        const next = credential();
+        if (next === shown) return;
+        shown = next;
+        this.setCredential(next);
+      });
+    }
     this.#server.on("secureConnection", (socket) => this.#accept(socket));
     this.#server.on("tlsClientError", (error, socket) => {
       options.onRefused?.(socket.remoteAddress ?? "", error.message);

@@ -22,6 +22,7 @@ import { createAdminHttp } from "../admin/admin-http.ts";
 import { explainHandlers } from "../admin/explain-handlers.ts";
 import { statusHandlers } from "../admin/status-handlers.ts";
 import type { AgentOptions, WorkloadRateLimits } from "../agent-options.ts";
+import { openBrokerEndpoint } from "../broker/broker-endpoint.ts";
 import type { AgentCache } from "../cache/agent-cache.ts";
 import { delegatedIdentityHandlers } from "../delegated/grpc-delegated-identity.ts";
 import type { IdentityKeeper } from "../identity/identity-keeper.ts";
@@ -147,6 +148,11 @@ export async function openListeners(options: AgentListenersOptions): Promise<Age
   );
   await admin.listen();
   await workload.listen();
+  const settings = options.features?.includes("broker") === true ? options.broker : undefined;
+  const broker =
+    settings === undefined
+      ? undefined
+      : stack.use(await openBrokerEndpoint({ ...options, ...evidence, service, settings }));
   const kept = stack.move();
   return {
     healthChanged: () => health.changed(),
@@ -157,6 +163,7 @@ export async function openListeners(options: AgentListenersOptions): Promise<Age
       await Promise.all([
         workloadRpc.shutdown(grace),
         adminRpc.shutdown(grace),
+        broker?.shutdown(grace),
         json[Symbol.asyncDispose](),
         adminHttp[Symbol.asyncDispose](),
       ]);

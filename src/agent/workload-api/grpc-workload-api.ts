@@ -1,22 +1,16 @@
-import type { JsonObject as WireJsonObject, MessageInitShape } from "@bufbuild/protobuf";
+import type { JsonObject as WireJsonObject } from "@bufbuild/protobuf";
 import { AssayError } from "../../errors/assay-error.ts";
 import type { PeerProcess } from "../../peer/identify-peer.ts";
-import type {
-  SpiffeWorkloadAPI,
-  X509BundlesResponseSchema,
-  X509SVIDResponseSchema,
-} from "../../proto/gen/spiffe/workload/workload_pb.ts";
+import type { SpiffeWorkloadAPI } from "../../proto/gen/spiffe/workload/workload_pb.ts";
 import type { CallContext } from "../../rpc/call-context.ts";
 import type { ServiceHandlers } from "../../rpc/handlers.ts";
-import { concatenatedX509Authorities, type SpiffeBundle } from "../../spiffe/bundle.ts";
 import type { Feature } from "../../spiffe/features.ts";
 import { trustDomainUri } from "../../spiffe/trust-domain.ts";
-import type { BundleState } from "./bundle-state.ts";
 import { jwksText } from "./jwks-bytes.ts";
 import { requireSecurityHeader, SECURITY_HEADER } from "./security-header.ts";
 import type { WorkloadCall } from "./workload-call.ts";
 import type { WorkloadService } from "./workload-service.ts";
-import type { X509State } from "./x509-state.ts";
+import { jwtBundlesMessage, x509BundlesMessage, x509SvidsMessage } from "./wire-messages.ts";
 
 /** A call on the Workload Endpoint. */
 export type WorkloadContext = CallContext<PeerProcess, undefined>;
@@ -34,13 +28,13 @@ export function workloadApiHandlers(
 ): Required<ServiceHandlers<typeof SpiffeWorkloadAPI, WorkloadContext>> {
   return {
     async *fetchX509SVID(_request, context) {
-      for await (const state of service.watchX509Svids(callOf(context))) yield x509SvidResponse(state);
+      for await (const state of service.watchX509Svids(callOf(context))) yield x509SvidsMessage(state);
     },
     async *fetchX509Bundles(_request, context) {
       for await (const state of service.watchBundles(callOf(context), "x509")) {
-        const response = x509BundlesResponse(state);
-        // An empty own bundle would break clients for good; it is there as soon as the server was heard.
-        if (response !== undefined) yield response;
+        const message = x509BundlesMessage(state);
+        // It is there as soon as the server was heard.
+        if (message !== undefined) yield message;
       }
     },
     async fetchJWTSVID({ audience, spiffeId }, context) {
@@ -54,13 +48,7 @@ export function workloadApiHandlers(
       };
     },
     async *fetchJWTBundles(_request, context) {
-      for await (const { bundles } of service.watchBundles(callOf(context), "jwt")) {
-        yield {
-          bundles: Object.fromEntries(
-            bundles.map((bundle) => [trustDomainUri(bundle.trustDomain), Buffer.from(jwksText(bundle))]),
-          ),
-        };
-      }
+      for await (const state of service.watchBundles(callOf(context), "jwt")) yield jwtBundlesMessage(state);
     },
     async validateJWTSVID({ audience, svid }, context) {
       const { spiffeId, claims } = await service.validateJwtSvid(callOf(context), audience, svid);
@@ -99,35 +87,6 @@ function requireWit(features: readonly Feature[]): void {
 
 function callOf(context: WorkloadContext): WorkloadCall {
   return { caller: context.peer, method: context.method.slice(1), signal: context.signal };
-}
-
-function x509SvidResponse(state: X509State): MessageInitShape<typeof X509SVIDResponseSchema> {
-  const bundle = concatenatedX509Authorities(state.bundle);
-  return {
-    svids: state.identities.map(({ entry, svid }) => ({
-      spiffeId: svid.spiffeId,
-      x509Svid: Buffer.concat(svid.chain),
-      x509SvidKey: svid.privateKey,
-      bundle,
-      hint: entry.hint,
-    })),
-    federatedBundles: concatenatedByName(state.federated),
-    crl: [...state.crls],
-  };
-}
-
-function x509BundlesResponse({
-  bundles,
-  crls,
-}: BundleState): MessageInitShape<typeof X509BundlesResponseSchema> | undefined {
-  if (bundles[0]?.x509Authorities.length === 0) return undefined;
-  return { bundles: concatenatedByName(bundles), crl: [...crls] };
-}
-
-function concatenatedByName(bundles: readonly SpiffeBundle[]): Record<string, Uint8Array> {
-  return Object.fromEntries(
-    bundles.map((bundle) => [trustDomainUri(bundle.trustDomain), concatenatedX509Authorities(bundle)]),
-  );
 }
 
 const METHOD_PREFIX = "/SpiffeWorkloadAPI/";
