@@ -9,6 +9,7 @@ export default defineConfig({
     projects: [
       project("unit", ["src/**/*.test.ts", "test/unit/**/*.test.ts"], 20_000),
       project("architecture", ["test/architecture/**/*.test.ts"], 60_000),
+      project("fuzz", ["test/fuzz/**/*.test.ts"], 120_000),
       project("e2e", ["test/e2e/**/*.test.ts"], 120_000),
       project("conformance", ["test/conformance/**/*.test.ts"], 120_000),
       project("interop", ["test/interop/**/*.test.ts"], 600_000),

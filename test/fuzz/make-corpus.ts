@@ -1,0 +1,188 @@
+/**
+ * Writes the part of the corpus that is made of good inputs; run once, with what it wrote kept in the repository:
+ * `node test/fuzz/make-corpus.ts`. Inputs that were found by fuzzing are beside them.
+ */
+import { generateKeyPairSync, sign } from "node:crypto";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { create, toBinary } from "@bufbuild/protobuf";
+import { formatBundleDocument } from "../../src/crypto/bundle-document.ts";
+import { formatBundleMap } from "../../src/crypto/bundle-map.ts";
+import { spkiToJwk } from "../../src/crypto/jose/jwk.ts";
+import { assembleJwtSvid, jwtSvidSigningInput } from "../../src/crypto/jose/jwt-svid.ts";
+import { assembleWitSvid, witSvidSigningInput } from "../../src/crypto/jose/wit-svid.ts";
+import { signWorkloadProof } from "../../src/crypto/jose/workload-proof.ts";
+import { toPem } from "../../src/crypto/pem.ts";
+import { createCertificationRequest } from "../../src/crypto/pkcs10-writer.ts";
+import {
+  DeltaDiscoveryRequestSchema,
+  DiscoveryRequestSchema,
+} from "../../src/proto/gen/envoy/service/discovery/v3/discovery_pb.ts";
+import {
+  JWTSVIDRequestSchema,
+  ValidateJWTSVIDRequestSchema,
+  WITSVIDRequestSchema,
+} from "../../src/proto/gen/spiffe/workload/workload_pb.ts";
+import { parseTrustDomain } from "../../src/spiffe/trust-domain.ts";
+import { makeCertificate, makeKey } from "../fakes/certificates.ts";
+import { makeCrl } from "../fakes/crl.ts";
+
+const DOMAIN = parseTrustDomain("fuzz.example");
+const caKey = makeKey();
+const ca = makeCertificate({
+  subject: DOMAIN,
+  key: caKey,
+  ca: true,
+  uris: [`spiffe://${DOMAIN}`],
+  pathLength: 1,
+});
+const leafKey = makeKey("ec-p384");
+const leaf = makeCertificate({
+  subject: "w",
+  key: leafKey,
+  issuer: { certificate: ca, key: caKey },
+  uris: [`spiffe://${DOMAIN}/w`],
+  dnsNames: ["w.example", "*.w.example"],
+  purposes: ["1.3.6.1.5.5.7.3.1", "1.3.6.1.5.5.7.3.2"],
+});
+const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+const rsa = generateKeyPairSync("rsa", { modulusLength: 2048 });
+const spki = publicKey.export({ format: "der", type: "spki" });
+const rsaSpki = rsa.publicKey.export({ format: "der", type: "spki" });
+const jose = (input: Uint8Array) => sign("sha256", input, { key: privateKey, dsaEncoding: "ieee-p1363" });
+const claims = { sub: `spiffe://${DOMAIN}/w`, exp: 4_000_000_000, iat: 1_790_000_000 };
+const jwtInput = jwtSvidSigningInput({ keyId: "k", alg: "ES256", claims: { ...claims, aud: ["a", "b"] } });
+const witInput = witSvidSigningInput({
+  keyId: "k",
+  alg: "ES256",
+  claims: { ...claims, jti: "j", publicKey: spki, keyAlgorithm: "ES256" },
+});
+const wit = assembleWitSvid(witInput, jose(witInput));
+const bundle = {
+  trustDomain: DOMAIN,
+  sequence: 2n ** 63n,
+  refreshHint: 300,
+  x509Authorities: [{ certificate: ca.der, tainted: false }],
+  jwtAuthorities: [
+    { keyId: "k", publicKey: spki, expiresAt: 0, tainted: false },
+    { keyId: "r", publicKey: rsaSpki, expiresAt: 0, tainted: false },
+  ],
+  witAuthorities: [{ keyId: "w", publicKey: spki, expiresAt: 0, tainted: false }],
+};
+const text = (value: string) => Buffer.from(value, "utf8");
+const h2 = (...frames: readonly (readonly [number, number, number, Buffer])[]) =>
+  Buffer.concat([
+    Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "latin1"),
+    ...frames.map(([type, flags, stream, payload]) => {
+      const head = Buffer.alloc(9);
+      head.writeUIntBE(payload.length, 0, 3);
+      head.writeUInt8(type, 3);
+      head.writeUInt8(flags, 4);
+      head.writeUInt32BE(stream, 5);
+      return Buffer.concat([head, payload]);
+    }),
+  ]);
+const literal = (name: string, value: string) =>
+  Buffer.concat([Buffer.of(0x40, name.length), text(name), Buffer.of(value.length), text(value)]);
+const request = Buffer.concat([
+  Buffer.of(0x83, 0x86, 0x04, 0x02),
+  text("/x"),
+  literal(":authority", "/tmp/a b.sock"),
+  literal("workload.spiffe.io", "true"),
+]);
+
+const CORPUS: Readonly<Record<string, readonly Uint8Array[]>> = {
+  pkcs10: [
+    createCertificationRequest({ spki: leafKey.spki }, "ecdsa-sha384", leafKey.sign),
+    createCertificationRequest({ spki: rsaSpki }, "rsa-sha256", (bytes) =>
+      sign("sha256", bytes, rsa.privateKey),
+    ),
+  ],
+  x509: [ca.der, leaf.der],
+  crl: [
+    makeCrl({ issuer: { certificate: ca, key: caKey } }),
+    makeCrl({ issuer: { certificate: ca, key: caKey }, revoked: [Uint8Array.of(1), Uint8Array.of(0xff, 2)] }),
+  ],
+  "certificate-list": [new Uint8Array(), leaf.der, Buffer.concat([leaf.der, ca.der])],
+  json: [
+    text("{}"),
+    text('{"a":[1,2.5,-3e2,"\\u00e9",true,null],"b":{"a":{}}}'),
+    text(formatBundleDocument(bundle)),
+  ],
+  bundle: [text('{"keys":[]}'), text(formatBundleDocument(bundle))],
+  "bundle-map": [text('{"trust_domains":{}}'), text(formatBundleMap([bundle]))],
+  jwks: [
+    text('{"keys":[]}'),
+    text(JSON.stringify({ keys: [spkiToJwk(spki, { keyId: "k" }), spkiToJwk(rsaSpki, { keyId: "r" })] })),
+  ],
+  pem: [
+    text(toPem("CERTIFICATE", ca.der)),
+    text(`comment\n${toPem("CERTIFICATE", leaf.der)}${toPem("CERTIFICATE", ca.der)}`),
+  ],
+  "spiffe-id": ["spiffe://a.example", "spiffe://a.example/b/c-d_e.f/...", "spiffe://1.2.3.4/x"].map(text),
+  "jwt-svid": [text(assembleJwtSvid(jwtInput, jose(jwtInput)))],
+  "wit-svid": [text(wit)],
+  "workload-proof": [
+    text(
+      signWorkloadProof(
+        wit,
+        { privateKey, algorithm: { name: "ES256", kind: "ec" } as never },
+        { audience: "a", expiresAt: 1_790_000_030, id: "j" },
+      ),
+    ),
+  ],
+  "authority-front": [
+    h2(
+      [4, 0, 0, Buffer.alloc(0)],
+      [1, 5, 1, request],
+      [1, 5, 3, Buffer.of(0x83, 0x86, 0x04, 0x01, 0x2f, 0xbf, 0xbe)],
+    ),
+    h2(
+      [1, 0x29, 1, Buffer.concat([Buffer.of(2, 0, 0, 0, 0, 16), request.subarray(0, 9), Buffer.alloc(2)])],
+      [9, 4, 1, request.subarray(9)],
+    ),
+  ],
+  "sds-sotw": [
+    toBinary(
+      DiscoveryRequestSchema,
+      create(DiscoveryRequestSchema, {
+        node: { id: "n", cluster: "c" },
+        resourceNames: ["default", "ROOTCA", `spiffe://${DOMAIN}/w`],
+        responseNonce: "n",
+        errorDetail: { code: 13, message: "no" },
+      }),
+    ),
+    new Uint8Array(),
+  ],
+  "sds-delta": [
+    toBinary(
+      DeltaDiscoveryRequestSchema,
+      create(DeltaDiscoveryRequestSchema, {
+        node: { id: "n", cluster: "c" },
+        resourceNamesSubscribe: ["default", "ALL"],
+        resourceNamesUnsubscribe: ["ROOTCA"],
+        initialResourceVersions: { default: "1" },
+        responseNonce: "n",
+      }),
+    ),
+    new Uint8Array(),
+  ],
+  "workload-api": [
+    toBinary(
+      JWTSVIDRequestSchema,
+      create(JWTSVIDRequestSchema, { audience: ["a", "b"], spiffeId: `spiffe://${DOMAIN}/w` }),
+    ),
+    toBinary(
+      ValidateJWTSVIDRequestSchema,
+      create(ValidateJWTSVIDRequestSchema, { audience: "a", svid: "x.y.z" }),
+    ),
+    toBinary(WITSVIDRequestSchema, create(WITSVIDRequestSchema, { spiffeId: `spiffe://${DOMAIN}/w` })),
+    new Uint8Array(),
+  ],
+};
+
+for (const [name, inputs] of Object.entries(CORPUS)) {
+  const folder = join(import.meta.dirname, "corpus", name);
+  mkdirSync(folder, { recursive: true });
+  for (const [n, input] of inputs.entries()) writeFileSync(join(folder, `good-${n}`), input);
+}
