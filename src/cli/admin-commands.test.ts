@@ -214,6 +214,58 @@ describe("assay authority", () => {
       "STATE   AUTHORITY ID  EXPIRES\nactive  ab12          2027-01-15T08:00:00Z\n",
     );
   });
+
+  it.each(["X509", "JWT", "WIT"] as const)("moves authorities of kind %s", async (kind) => {
+    const expiresAt = 1_800_000_000n;
+    const asked: string[] = [];
+    const move = (step: string) => (request: { readonly authorityId?: string }) => {
+      asked.push(`${step} ${request.authorityId ?? ""}`.trim());
+      return { [`${step}dAuthority`]: { authorityId: request.authorityId ?? "next", expiresAt } };
+    };
+    server.serve(LocalAuthority, {
+      [`prepare${kind}Authority`]: move("prepare"),
+      [`activate${kind}Authority`]: move("activate"),
+      [`taint${kind}Authority`]: (request: { readonly authorityId: string }) => {
+        asked.push(`taint ${request.authorityId}`);
+        return { taintedAuthority: { authorityId: request.authorityId, expiresAt } };
+      },
+      [`revoke${kind}Authority`]: move("revoke"),
+    });
+    const name = kind.toLowerCase();
+    const title = { X509: "X.509", JWT: "JWT", WIT: "WIT" }[kind];
+    const run = (...args: readonly string[]) => server.run(["authority", name, ...args]);
+    expect((await run("prepare")).stdout).toBe(`prepared the ${title} authority next\n`);
+    expect((await run("activate", "--authority-id", "next")).stdout).toBe(
+      `activated the ${title} authority next\n`,
+    );
+    expect((await run("taint", "--authority-id", "old")).stdout).toBe(`tainted the ${title} authority old\n`);
+    const { stdout } = await run("revoke", "--authority-id", "old", "--output", "json");
+    expect(JSON.parse(stdout)).toEqual({ revoked: "old", expires_at: "2027-01-15T08:00:00Z" });
+    expect(asked).toEqual(["prepare", "activate next", "taint old", "revoke old"]);
+  });
+
+  it("asks which authority is meant", async () => {
+    for (const step of ["activate", "taint", "revoke"]) {
+      const { code, stderr } = await server.run(["authority", "jwt", step]);
+      expect({ code, stderr }).toMatchObject({
+        code: 2,
+        stderr: expect.stringContaining("--authority-id") as unknown,
+      });
+    }
+  });
+
+  it("says why an authority cannot be moved", async () => {
+    server.serve(LocalAuthority, {
+      taintJWTAuthority: () => {
+        throw new AssayError("PRECONDITION_FAILED", "jwt authority k is active, expected one that is old");
+      },
+    });
+    const { code, stderr } = await server.run(["authority", "jwt", "taint", "--authority-id", "k"]);
+    expect({ code, stderr }).toEqual({
+      code: 1,
+      stderr: "assay: jwt authority k is active, expected one that is old\n",
+    });
+  });
 });
 
 describe("assay healthcheck", () => {
