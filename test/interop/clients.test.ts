@@ -12,7 +12,7 @@ import {
   type X509Line,
 } from "./clients.ts";
 import { type ForeignBundle, makeForeignBundle } from "./foreign.ts";
-import { type Issuer, type Make, MAKES, NODE_ID, startIssuer } from "./issuers.ts";
+import { type Issuer, MAKES, NODE_ID, SHORT_TTL, startIssuer } from "./issuers.ts";
 import { BUILD_PATIENCE, buildPeer, describeWith } from "./peers.ts";
 
 describeWith(["go", "openssl", "root"], "a program on a SPIFFE library", () => {
@@ -280,6 +280,3 @@ function workloadsOf({ peer, firstUid }: Client) {
 function entryOf({ uid, id }: Workload) {
   return { parentId: NODE_ID, spiffeId: id, selectors: [`unix:uid:${uid}`] };
 }
-
-/** Seconds. SPIRE dates certificates back and renews at half of the whole, which would be at once for a shorter one. */
-const SHORT_TTL: Readonly<Record<Make, number>> = { assay: 6, spire: 16 };

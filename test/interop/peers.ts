@@ -42,7 +42,7 @@ export const BUILD_PATIENCE = 20 * 60_000;
  * who built it.
  */
 export async function placeForAll(program: string, scratch: Scratch): Promise<string> {
-  const copy = scratch.at(basename(program));
+  const copy = scratch.at("programs", basename(program));
   // Python takes what it has compiled for stale where the times differ.
   await cp(program, copy, { recursive: true, preserveTimestamps: true });
   await chmod(copy, 0o755);
