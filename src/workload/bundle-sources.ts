@@ -91,7 +91,7 @@ export class WorkloadWitBundles implements WitBundleSource, AsyncDisposable {
 }
 
 /** Opens a source of X.509 bundles and waits for the first. @throws AssayError as `openX509Source`. */
-export function openX509BundleSource(options: WorkloadOptions = {}): Promise<WorkloadX509Bundles> {
+export async function openX509BundleSource(options: WorkloadOptions = {}): Promise<WorkloadX509Bundles> {
   return openSource(new WorkloadX509Bundles(options), options);
 }
 
@@ -99,6 +99,6 @@ export function openX509BundleSource(options: WorkloadOptions = {}): Promise<Wor
  * Opens a source of WIT bundles and waits for the first.
  * @throws AssayError as `openX509Source`; `UNIMPLEMENTED` at once where the Workload API has no WIT profile (§7).
  */
-export function openWitBundleSource(options: WorkloadOptions = {}): Promise<WorkloadWitBundles> {
+export async function openWitBundleSource(options: WorkloadOptions = {}): Promise<WorkloadWitBundles> {
   return openSource(new WorkloadWitBundles(options), options);
 }

@@ -127,7 +127,7 @@ export class JwtSource implements JwtBundleSource, AsyncDisposable {
 }
 
 /** Opens a source and waits for its first JWT bundles. @throws AssayError as `openX509Source`. */
-export function openJwtSource(options: WorkloadOptions = {}): Promise<JwtSource> {
+export async function openJwtSource(options: WorkloadOptions = {}): Promise<JwtSource> {
   return openSource(new JwtSource(options), options);
 }
 

@@ -102,7 +102,7 @@ export class WitSource implements Updates, AsyncDisposable {
  * Opens a source and waits for its first WIT-SVIDs.
  * @throws AssayError as `openX509Source`; `UNIMPLEMENTED` at once where the Workload API has no WIT profile (§7).
  */
-export function openWitSource(options: WitSourceOptions = {}): Promise<WitSource> {
+export async function openWitSource(options: WitSourceOptions = {}): Promise<WitSource> {
   return openSource(new WitSource(options), options);
 }
 

@@ -83,7 +83,7 @@ export class X509Source implements X509SvidSource, X509BundleSource, AsyncDispos
  * @throws AssayError `CONFIG_INVALID` without a usable address; after `timeout` the last reason: `NO_IDENTITY_ISSUED`,
  * `SERVER_UNAVAILABLE`, what was wrong with the message …; `CANCELLED` by the signal.
  */
-export function openX509Source(options: X509SourceOptions = {}): Promise<X509Source> {
+export async function openX509Source(options: X509SourceOptions = {}): Promise<X509Source> {
   return openSource(new X509Source(options), options);
 }
 
