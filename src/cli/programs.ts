@@ -49,7 +49,7 @@ export const programs: Programs = {
 
   async startAgent(config, { clock, log, version }) {
     const { startAgent } = await import("../agent/agent.ts");
-    const { audit, trustBundle, joinTokenFile, nodeAttestor, workloadAttestors, ...rest } = config;
+    const { audit, trustBundle, joinTokenFile, nodeAttestor, workloadAttestors, broker, ...rest } = config;
     const attestor =
       joinTokenFile === undefined
         ? nodeAttestor && pluginEntry(nodeAttestor)
@@ -59,10 +59,11 @@ export const programs: Programs = {
         ...rest,
         socketPath: config.socket,
         adminSocketPath: config.adminSocket,
-        adminSocketMode: Number.parseInt(config.adminSocketMode, 8),
+        adminSocketMode: modeOf(config.adminSocketMode),
         ...(trustBundle === undefined ? {} : { trustBundle: { kind: "file", path: trustBundle } }),
         ...(attestor === undefined ? {} : { nodeAttestor: attestor }),
         workloadAttestors: workloadAttestors.map(pluginEntry),
+        ...(broker === undefined ? {} : { broker: { ...broker, socketMode: modeOf(broker.socketMode) } }),
         keyType: config.workloadKeyType,
       },
       {
@@ -80,6 +81,10 @@ export const programs: Programs = {
     );
   },
 };
+
+function modeOf(octal: string): number {
+  return Number.parseInt(octal, 8);
+}
 
 function pluginEntry({
   type,

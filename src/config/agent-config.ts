@@ -19,7 +19,7 @@ export type AgentConfig = Omit<CamelKeys<Parsed>, "rateLimit"> & {
  * @throws AssayError `CONFIG_INVALID` with one violation for each thing that is wrong.
  */
 export function loadAgentConfig(source: ConfigSource): LoadedConfig<AgentConfig> {
-  const loaded = loadDocument(agentSchema, source, { problems: problemsOf, warnings: () => [] });
+  const loaded = loadDocument(agentSchema, source, { problems: problemsOf, warnings: warningsOf });
   const rateLimit = rateLimits(agentRateLimits, loaded.config.rate_limit);
   return { ...loaded, config: Object.freeze({ ...camelKeys(loaded.config), rateLimit }) };
 }
@@ -50,6 +50,7 @@ function problemsOf(parsed: Parsed): readonly ConfigProblem[] {
       text: "expected another path than socket (choose another name)",
     });
   }
+  problems.push(...brokerProblems(parsed));
   const names = [
     parsed.sds.default_svid_name,
     parsed.sds.default_bundle_name,
@@ -62,6 +63,44 @@ function problemsOf(parsed: Parsed): readonly ConfigProblem[] {
   if (repeated !== undefined) {
     problems.push({
       path: ["workload_attestors"],
+      text: `expected each type once, got ${repeated} twice (remove one)`,
+    });
+  }
+  return problems;
+}
+
+function warningsOf({ broker, features }: Parsed): readonly string[] {
+  const isOn = features.includes("broker");
+  if (isOn === (broker !== undefined)) return [];
+  return isOn
+    ? ["features has broker, but there is no table broker: no Broker Endpoint is opened"]
+    : ["broker is set, but features has no broker: no Broker Endpoint is opened"];
+}
+
+function brokerProblems({ broker, socket, admin_socket }: Parsed): readonly ConfigProblem[] {
+  if (broker === undefined) return [];
+  const problems: ConfigProblem[] = [];
+  const paths = broker.addresses.flatMap((address) => (address.scheme === "unix" ? [address.path] : []));
+  const taken = [socket, admin_socket, ...paths].find((path, i, all) => all.indexOf(path) < i);
+  if (taken !== undefined) {
+    problems.push({
+      path: ["broker", "addresses"],
+      text: `expected sockets of their own, got ${taken} twice (choose another name)`,
+    });
+  }
+  const ids = broker.brokers.map(({ id }) => id);
+  const repeatedId = ids.find((id, i) => ids.indexOf(id) < i);
+  if (repeatedId !== undefined) {
+    problems.push({
+      path: ["broker", "brokers"],
+      text: `expected each ID once, got ${repeatedId} twice (put its references into one item)`,
+    });
+  }
+  for (const [i, { references }] of broker.brokers.entries()) {
+    const repeated = repeatedType(references);
+    if (repeated === undefined) continue;
+    problems.push({
+      path: ["broker", "brokers", i, "references"],
       text: `expected each type once, got ${repeated} twice (remove one)`,
     });
   }

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { REFERENCE_TYPES } from "../agent/broker/broker-settings.ts";
 import * as kind from "./kinds.ts";
 import {
   auditSchema,
@@ -29,6 +30,40 @@ const sdsSchema = z
     }),
   })
   .prefault({});
+
+/** Who may ask for whom on the Broker Endpoint. */
+const brokerSchema = z.strictObject({
+  addresses: z.array(kind.brokerAddress()).min(1).max(8).meta({
+    description:
+      "Where brokers connect: Unix sockets, ports, or both; each connection is mutual TLS with X509-SVIDs",
+  }),
+  socket_mode: socketMode("0660").meta({ description: "Who may connect to its Unix sockets" }),
+  brokers: z
+    .array(
+      z.strictObject({
+        id: kind
+          .spiffeId()
+          .meta({ description: "SPIFFE ID of the broker; its trust domain may be a foreign one" }),
+        references: z
+          .array(
+            z.strictObject({
+              type: z.enum(REFERENCE_TYPES).meta({
+                description:
+                  "`workload_pid` names a process of this node, `kubernetes_object` an object of the cluster, which needs an attestor for it",
+              }),
+              allow_over_tcp: z.boolean().default(false).meta({
+                description: "Whether it may be used over TCP too, where a broker may be on another machine",
+              }),
+            }),
+          )
+          .min(1)
+          .max(REFERENCE_TYPES.length)
+          .meta({ description: "How this broker may name workloads" }),
+      }),
+    )
+    .max(1000)
+    .meta({ description: "Brokers that may call; nobody else may" }),
+});
 
 /** The configuration file of the agent. Keys are as in the file. */
 export const agentSchema = z.strictObject({
@@ -94,6 +129,9 @@ export const agentSchema = z.strictObject({
     .meta({ description: "Give bundles also to callers without an identity" }),
   sds: sdsSchema,
   features: featuresSchema,
+  broker: brokerSchema.optional().meta({
+    description: "The Broker Endpoint; opened where `broker` is among `features`",
+  }),
   rate_limit: rateLimitSchema(agentRateLimits),
   audit: auditSchema,
   log: logSchema,

@@ -220,6 +220,100 @@ describe("features", () => {
   });
 });
 
+describe("the Broker Endpoint", () => {
+  const flags = { "trust-domain": "example.org", server: "127.0.0.1:8081" };
+  const table = (broker: string) => write(`features: [broker]\nbroker: ${broker}\n`);
+
+  it("has addresses as SPIFFE writes them, and brokers with what they may do", () => {
+    table(`
+  addresses: ["unix:///run/assay/broker.sock", "tcp://broker.example.org:8443", "tcp://[::1]:8444"]
+  brokers:
+    - id: spiffe://other.org/broker
+      references: [{ type: workload_pid }, { type: kubernetes_object, allow_over_tcp: true }]`);
+    const { config, warnings } = loadAgentConfig({ file, flags });
+    expect(warnings).toEqual([]);
+    expect(config.broker).toEqual({
+      addresses: [
+        { scheme: "unix", path: "/run/assay/broker.sock" },
+        { scheme: "tcp", host: "broker.example.org", port: 8443 },
+        { scheme: "tcp", host: "::1", port: 8444 },
+      ],
+      socketMode: "0660",
+      brokers: [
+        {
+          id: "spiffe://other.org/broker",
+          references: [
+            { type: "workload_pid", allowOverTcp: false },
+            { type: "kubernetes_object", allowOverTcp: true },
+          ],
+        },
+      ],
+    });
+  });
+
+  it.each([
+    ["addresses", "{ addresses: [], brokers: [] }", /broker\.addresses/],
+    [
+      "a scheme",
+      '{ addresses: ["https://a:1"], brokers: [] }',
+      /addresses\.0: expected the address of an endpoint/,
+    ],
+    [
+      "a path",
+      '{ addresses: ["unix://host/p"], brokers: [] }',
+      /addresses\.0: expected the address of an endpoint/,
+    ],
+    [
+      "a port",
+      '{ addresses: ["tcp://a.example"], brokers: [] }',
+      /addresses\.0: expected the address of an endpoint/,
+    ],
+    [
+      "a socket of its own",
+      '{ addresses: ["unix:///run/assay/agent.sock"], brokers: [] }',
+      /got \/run\/assay\/agent.sock twice/,
+    ],
+    ["brokers", '{ addresses: ["unix:///b"] }', /broker\.brokers/],
+    [
+      "a way to name workloads",
+      '{ addresses: ["unix:///b"], brokers: [{ id: spiffe://a/b, references: [] }] }',
+      /references/,
+    ],
+    [
+      "a known way",
+      '{ addresses: ["unix:///b"], brokers: [{ id: spiffe://a/b, references: [{ type: pid }] }] }',
+      /references\.0\.type/,
+    ],
+    [
+      "each way once",
+      '{ addresses: ["unix:///b"], brokers: [{ id: spiffe://a/b, references: [{ type: workload_pid }, { type: workload_pid }] }] }',
+      /each type once/,
+    ],
+    [
+      "each broker once",
+      '{ addresses: ["unix:///b"], brokers: [{ id: spiffe://a/b, references: [{ type: workload_pid }] }, { id: spiffe://a/b, references: [{ type: workload_pid }] }] }',
+      /each ID once, got spiffe:\/\/a\/b/,
+    ],
+    [
+      "a mode in quotes",
+      '{ addresses: ["unix:///b"], socket_mode: 0660, brokers: [] }',
+      /socket_mode: expected 0600, 0660 or 0666/,
+    ],
+  ])("must have %s", (_, text, expected) => {
+    table(text);
+    expect(linesOf(() => loadAgentConfig({ file, flags })).join()).toMatch(expected);
+  });
+
+  it("is named where it is half configured", () => {
+    write("features: [broker]\n");
+    expect(loadAgentConfig({ file, flags }).warnings).toEqual([expect.stringContaining("no table broker")]);
+    write('broker: { addresses: ["unix:///b"], brokers: [] }\n');
+    expect(loadAgentConfig({ file, flags }).warnings).toEqual([
+      expect.stringContaining("features has no broker"),
+    ]);
+  });
+});
+
 describe("agent configuration", () => {
   const flags = { "trust-domain": "example.org", server: "127.0.0.1:8081" };
 

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { type EndpointAddress, parseBrokerAddress } from "../spiffe/endpoint-address.ts";
 import { spiffeIdFault, type SpiffeId } from "../spiffe/id.ts";
 import { type TrustDomain, trustDomainFault } from "../spiffe/trust-domain.ts";
 import { formatDuration, parseDuration, parseHostPort, parseSize } from "./units.ts";
@@ -33,6 +34,10 @@ export const KINDS = {
   file: { expected: "the path of a file", remedy: "name a file that this user can read" },
   folder: { expected: "the path of a folder", remedy: "name a folder that this user can write to" },
   socket: { expected: "the path of a Unix socket", remedy: "name a path of at most 107 bytes" },
+  "endpoint address": {
+    expected: "the address of an endpoint, on a Unix socket or over TCP",
+    remedy: "write an address such as unix:///run/assay/broker.sock or tcp://127.0.0.1:8443",
+  },
   URL: {
     expected: "an https URL without query and fragment",
     remedy: "write a URL such as https://oidc.example.org",
@@ -76,6 +81,17 @@ export function size(min: string, max: string) {
 /** An address and a port. */
 export function hostPort() {
   return textOf("host:port", parseHostPort);
+}
+
+/** The address of a Broker Endpoint (Broker Endpoint §4). */
+export function brokerAddress() {
+  return textOf<EndpointAddress>("endpoint address", (text) => {
+    try {
+      return parseBrokerAddress(text);
+    } catch {
+      return undefined;
+    }
+  });
 }
 
 /** A path of a file, a folder or a socket, absolute after loading. */

@@ -239,16 +239,17 @@ describe("whoever is no delegate", () => {
   ])("is denied everything %s", async (_, authorized) => {
     const api = await start(authorized);
     const denied = /^caller not configured as an authorized delegate/;
-    for (const asked of [
+    const asked: readonly Promise<unknown>[] = [
       first(api.subscribeToX509SVIDs({ selectors })),
       first(api.subscribeToX509Bundles({})),
       api.fetchJWTSVIDs({ audience: ["a"], selectors }),
       first(api.subscribeToJWTBundles({})),
       // Nor is it told whether a process exists.
       first(api.subscribeToX509SVIDs({ pid: 2 ** 31 - 1 })),
-    ]) {
-      await expect(asked).rejects.toThrowCode("AUTHORIZATION_DENIED", denied);
-    }
+    ];
+    await Promise.all(
+      asked.map((answer) => expect(answer).rejects.toThrowCode("AUTHORIZATION_DENIED", denied)),
+    );
   });
 
   it("is denied without an identity of its own", async () => {
