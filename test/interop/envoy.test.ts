@@ -1,16 +1,19 @@
+import { writeFile } from "node:fs/promises";
 import { createServer, type Server } from "node:http";
 import { request } from "node:https";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { systemClock } from "../../src/clock.ts";
+import type { Certificate } from "../../src/crypto/certificate-reader.ts";
 import { formatBundleDocument } from "../../src/crypto/bundle-document.ts";
 import { toPem } from "../../src/crypto/pem.ts";
-import { parseSpiffeId, type SpiffeId } from "../../src/spiffe/id.ts";
-import { parseTrustDomain } from "../../src/spiffe/trust-domain.ts";
-import { placeAgent, placeServer, startAgent, startServer } from "../e2e/harness.ts";
+import { emptyBundle } from "../../src/spiffe/bundle.ts";
+import { parseTrustDomain, trustDomainUri } from "../../src/spiffe/trust-domain.ts";
+import { assay, placeAgent, placeServer, startAgent, startServer } from "../e2e/harness.ts";
 import { makeScratch } from "../e2e/scratch.ts";
-import { FakeAuthority } from "../fakes/agent-authority.ts";
+import { makeCertificate, makeKey, type TestKey } from "../fakes/certificates.ts";
+import { makeCrl } from "../fakes/crl.ts";
 import {
   type Answer,
   cluster,
@@ -31,7 +34,7 @@ const SERVER = { uid: 61_502, id: "spiffe://example.org/server" };
 const LATE = { uid: 61_503, id: "spiffe://example.org/late" };
 const OTHER = "spiffe://example.org/other";
 const PARTNER = parseTrustDomain("partner.example");
-const PARTNER_ID = parseSpiffeId("spiffe://partner.example/workload");
+const PARTNER_ID = "spiffe://partner.example/workload";
 /** Seconds; X509-SVIDs are replaced at half of it. */
 const TTL = 16;
 
@@ -48,7 +51,7 @@ describeWith(["go", "python", "root"], "Envoy 1.40.0", () => {
     let issuer: Issuer;
     let binary: string;
     let snippets: Snippets;
-    let partner: FakeAuthority;
+    let partner: ReturnType<typeof makePartner>;
     let client: Envoy;
     let server: Envoy;
     let clientEntry: string;
@@ -58,8 +61,8 @@ describeWith(["go", "python", "root"], "Envoy 1.40.0", () => {
       issuer = stack.use(await startIssuer(make, spire, []));
       binary = await placeForAll(join(envoy, "envoy"), issuer.scratch);
       snippets = await readSnippets(protocol, issuer.endpoint.slice("unix://".length));
-      partner = await FakeAuthority.create(PARTNER, systemClock);
-      await issuer.server.setBundle(PARTNER, formatBundleDocument(partner.bundle()));
+      partner = makePartner();
+      await issuer.server.setBundle(PARTNER, partner.bundleDocument);
       clientEntry = await createEntry(CLIENT, { x509SvidTtl: TTL });
       await createEntry(SERVER, { x509SvidTtl: TTL, federatesWith: PARTNER });
 
@@ -131,24 +134,45 @@ describeWith(["go", "python", "root"], "Envoy 1.40.0", () => {
     });
 
     it("lets a workload of a federated trust domain in by ALL, as long as its bundle is there", async () => {
+      const svid = partner.svid(PARTNER_ID);
       await eventually(
         "the federated bundle",
-        async () => (await asPartner("everyone", PARTNER_ID)).status === 200,
+        async () => (await asPartner("everyone", svid)).status === 200,
       );
-      expect(callerIn((await asPartner("everyone", PARTNER_ID)).body).uri).toBe(PARTNER_ID);
+      expect(callerIn((await asPartner("everyone", svid)).body).uri).toBe(PARTNER_ID);
       // The own trust domain's authorities alone know nothing of it.
-      expect((await asPartner("client_only", PARTNER_ID)).status).toBe(0);
+      expect((await asPartner("client_only", svid)).status).toBe(0);
     });
 
     it("does not let a federated trust domain speak for ours", async () => {
-      expect((await asPartner("everyone", parseSpiffeId(CLIENT.id))).status).toBe(0);
+      expect((await asPartner("everyone", partner.svid(CLIENT.id))).status).toBe(0);
+    });
+
+    it.skipIf(make === "spire")("turns away whom a revocation list names, and nobody else", async () => {
+      const [good, bad] = [partner.svid(PARTNER_ID), partner.svid(PARTNER_ID)];
+      expect([(await asPartner("everyone", good)).status, (await asPartner("everyone", bad)).status]).toEqual(
+        [200, 200],
+      );
+      const file = issuer.scratch.at("partner.crl");
+      await writeFile(file, partner.revoking(bad));
+      const flags = [
+        `--trust-domain=${PARTNER}`,
+        `--file=${file}`,
+        `--admin-socket=${issuer.server.adminSocket}`,
+      ];
+      const { code, stderr } = await assay(["bundle", "crl", "set", ...flags]);
+      expect(code, stderr).toBe(0);
+      await eventually("the revocation", async () => (await asPartner("everyone", bad)).status === 0);
+      expect((await asPartner("everyone", good)).status).toBe(200);
+      // A list of one trust domain asks nothing of another.
+      expect((await through("to_server")).status).toBe(200);
     });
 
     it("shuts a federated trust domain out when its bundle is deleted", async () => {
       await issuer.server.deleteBundle(PARTNER);
       await eventually(
         "the end of trust",
-        async () => (await asPartner("everyone", PARTNER_ID)).status === 0,
+        async () => (await asPartner("everyone", partner.svid(PARTNER_ID))).status === 0,
       );
       expect((await through("to_server")).status).toBe(200);
     });
@@ -212,9 +236,8 @@ describeWith(["go", "python", "root"], "Envoy 1.40.0", () => {
       return httpGet({ port: await client.port(listener) });
     }
 
-    /** One request over TLS with an SVID that the partner's authority has signed, whatever ID it is for. */
-    async function asPartner(listener: string, id: SpiffeId): Promise<Answer> {
-      const { certificate, privateKey } = partner.credential(id);
+    /** One request over TLS with an SVID of the partner. */
+    async function asPartner(listener: string, { certificate, key }: PartnerSvid): Promise<Answer> {
       const port = await server.port(listener);
       return new Promise((resolve) => {
         const call = request(
@@ -224,8 +247,8 @@ describeWith(["go", "python", "root"], "Envoy 1.40.0", () => {
             agent: false,
             // Only the server's judgement is looked at.
             rejectUnauthorized: false,
-            cert: toPem("CERTIFICATE", certificate),
-            key: privateKey.export({ format: "pem", type: "pkcs8" }),
+            cert: toPem("CERTIFICATE", certificate.der),
+            key: toPem("PRIVATE KEY", key.pkcs8),
           },
           (response) => {
             let body = "";
@@ -310,6 +333,36 @@ async function startBackend(): Promise<AsyncDisposable & { readonly port: number
       await new Promise((resolve) => server.close(resolve));
     },
   };
+}
+
+/** A foreign trust domain that signs for whatever ID it likes, and takes it back. */
+function makePartner() {
+  const now = Math.floor(systemClock.now() / 1000);
+  const inForce = { notBefore: now - 60, notAfter: now + 3600 };
+  const uris = [trustDomainUri(PARTNER)];
+  const authorityKey = makeKey();
+  const authority = makeCertificate({ subject: PARTNER, key: authorityKey, ca: true, uris, ...inForce });
+  const issuer = { certificate: authority, key: authorityKey };
+  return {
+    bundleDocument: formatBundleDocument({
+      ...emptyBundle(PARTNER),
+      x509Authorities: [{ certificate: authority.der, tainted: false }],
+    }),
+    svid(id: string): PartnerSvid {
+      const key = makeKey();
+      return {
+        key,
+        certificate: makeCertificate({ subject: "workload", key, issuer, uris: [id], ...inForce }),
+      };
+    },
+    revoking: ({ certificate }: PartnerSvid): Uint8Array =>
+      makeCrl({ issuer, revoked: [certificate.serial], thisUpdate: now - 60, nextUpdate: now + 3600 }),
+  };
+}
+
+interface PartnerSvid {
+  readonly certificate: Certificate;
+  readonly key: TestKey;
 }
 
 /** Who a backend says has called: the SPIFFE ID, and the hash of the certificate. */
