@@ -25,8 +25,10 @@ export interface OidcRoutesOptions {
 }
 
 /**
- * Adds OIDC discovery (`/.well-known/openid-configuration`) and its JWK set (`/keys`), for relying parties that
- * verify JWT-SVIDs as ID tokens (OpenID Connect Discovery 1.0 §4; RFC 7517 §5). Only JWT authorities are in the set.
+ * Adds OIDC discovery and its JWK set (`/keys`), for relying parties that verify JWT-SVIDs as ID tokens (OpenID Connect
+ * Discovery 1.0 §4; RFC 7517 §5). The document is at `/.well-known/openid-configuration` and, for those who look where
+ * RFC 8414 §3 says, at `/.well-known/oauth-authorization-server`; where the issuer has a path, also where each of the
+ * two standards puts it then. Only JWT authorities are in the set.
  */
 export function oidcRoutes(routes: HttpRoutes, options: OidcRoutesOptions): void {
   const { oidc, signing } = options;
@@ -39,50 +41,69 @@ export function oidcRoutes(routes: HttpRoutes, options: OidcRoutesOptions): void
     return oidc;
   }
 
-  routes.get(
-    "/.well-known/openid-configuration",
-    {
-      schema: {
-        tags: ["oidc"],
-        summary: "OpenID Connect discovery document",
-        response: { 200: discoverySchema, ...problemResponses("INVALID_REQUEST", "NOT_FOUND") },
-      },
-    },
-    ({ headers: { host } }, reply) => {
-      const { issuer = `https://${hostName(host)}${portOf(host)}`, jwksUri } = servedOidc(host);
-      openToPages(reply);
-      return {
-        issuer,
-        jwks_uri: jwksUri ?? `${issuer.replace(/\/$/, "")}/keys`,
-        authorization_endpoint: "",
-        response_types_supported: ["id_token"],
-        subject_types_supported: ["public"],
-        id_token_signing_alg_values_supported: ["RS256", "ES256", "ES384"],
-      };
-    },
-  );
-  routes.get(
-    "/keys",
-    {
-      schema: {
-        tags: ["oidc"],
-        summary: "JWK set of the JWT authorities",
-        response: { 200: jwksSchema, ...problemResponses("INVALID_REQUEST", "NOT_FOUND", "NOT_READY") },
-      },
-    },
-    ({ headers: { host } }, reply) => {
-      servedOidc(host);
-      const authorities = signing.bundle().jwtAuthorities;
-      // An empty set would be kept by relying parties as the truth.
-      if (authorities.length === 0) throw new AssayError("NOT_READY", "there is no JWT authority yet");
-      const { keys } = jwkSet(
-        authorities.map(({ keyId, publicKey }) => ({ keyId, spki: publicKey })),
-        "sig",
-      );
-      openToPages(reply);
-      return { keys: keys.map((key) => ({ ...key, alg: algorithmOf(key) })) };
-    },
-  );
+  const path = oidc?.issuer === undefined ? "" : new URL(oidc.issuer).pathname.replace(/\/$/, "");
+  const places = (root: string, below: string) => [...new Set([root, below])];
+
+  for (const [root, below, summary] of [
+    [OPENID, `${path}${OPENID}`, "OpenID Connect discovery document"],
+    [OAUTH, `${OAUTH}${path}`, "The same document, where RFC 8414 looks for it"],
+  ] as const) {
+    for (const url of places(root, below)) {
+      routes.get(url, { schema: documentSchema(summary, url !== root) }, document);
+    }
+  }
+  for (const url of places(KEYS, `${path}${KEYS}`)) {
+    routes.get(url, { schema: keysSchema(url !== KEYS) }, keys);
+  }
+
+  function document({ headers: { host } }: WithHost, reply: FastifyReply) {
+    const { issuer = `https://${hostName(host)}${portOf(host)}`, jwksUri } = servedOidc(host);
+    openToPages(reply);
+    return {
+      issuer,
+      jwks_uri: jwksUri ?? `${issuer.replace(/\/$/, "")}/keys`,
+      authorization_endpoint: "",
+      response_types_supported: ["id_token"],
+      subject_types_supported: ["public"],
+      id_token_signing_alg_values_supported: ["RS256", "ES256", "ES384"],
+    };
+  }
+
+  function keys({ headers: { host } }: WithHost, reply: FastifyReply) {
+    servedOidc(host);
+    const authorities = signing.bundle().jwtAuthorities;
+    // An empty set would be kept by relying parties as the truth.
+    if (authorities.length === 0) throw new AssayError("NOT_READY", "there is no JWT authority yet");
+    const set = jwkSet(
+      authorities.map(({ keyId, publicKey }) => ({ keyId, spki: publicKey })),
+      "sig",
+    );
+    openToPages(reply);
+    return { keys: set.keys.map((key) => ({ ...key, alg: algorithmOf(key) })) };
+  }
+}
+
+interface WithHost {
+  readonly headers: { readonly host?: string | undefined };
+}
+
+// The places below an issuer's path depend on the configuration, so the description of the API leaves them out.
+function documentSchema(summary: string, hide: boolean) {
+  return {
+    tags: ["oidc"],
+    summary,
+    hide,
+    response: { 200: discoverySchema, ...problemResponses("INVALID_REQUEST", "NOT_FOUND") },
+  };
+}
+
+function keysSchema(hide: boolean) {
+  return {
+    tags: ["oidc"],
+    summary: "JWK set of the JWT authorities",
+    hide,
+    response: { 200: jwksSchema, ...problemResponses("INVALID_REQUEST", "NOT_FOUND", "NOT_READY") },
+  };
 }
 
 // Both documents are public and say nothing about the reader, so pages of any origin may read them. They are not
@@ -109,8 +130,19 @@ function portOf(host = ""): string {
 
 function algorithmOf(key: PublicJwk): string {
   if (key.kty === "RSA") return "RS256";
-  return key.crv === "P-256" ? "ES256" : "ES384";
+  switch (key.crv) {
+    case "P-256":
+      return "ES256";
+    case "P-384":
+      return "ES384";
+    case "P-521":
+      return "ES512";
+  }
 }
+
+const OPENID = "/.well-known/openid-configuration";
+const OAUTH = "/.well-known/oauth-authorization-server";
+const KEYS = "/keys";
 
 const discoverySchema = z
   .object({

@@ -30,6 +30,26 @@ describe("OIDC discovery", () => {
     });
   });
 
+  it.each([
+    "/.well-known/openid-configuration",
+    "/path/.well-known/openid-configuration",
+    "/.well-known/oauth-authorization-server",
+    "/.well-known/oauth-authorization-server/path",
+  ])("is at %s, the same everywhere", async (url) => {
+    await using bench = await webBench({ oidc });
+    bench.caller = stranger;
+    const host = { host: "issuer.example" };
+    const first = await bench.send("GET", "/.well-known/openid-configuration", undefined, host);
+    const answer = await bench.send("GET", url, undefined, host);
+    expect(answer).toMatchObject({ status: 200, body: first.body });
+    expect(answer.headers["access-control-allow-origin"]).toBe("*");
+    expect(await bench.send("POST", url, {}, host)).toMatchObject({ status: 405 });
+    expect(first.body).toMatchObject({ jwks_uri: "https://issuer.example/path/keys" });
+    expect((await bench.send("GET", "/path/keys", undefined, host)).body).toEqual(
+      (await bench.send("GET", "/keys", undefined, host)).body,
+    );
+  });
+
   it("is its own issuer under the name that was asked for where none is configured", async () => {
     await using bench = await webBench({
       oidc: { domains: ["a.example"], jwksUri: "https://keys.example/k" },
@@ -79,30 +99,50 @@ describe("OIDC discovery", () => {
     expect(verified.payload.sub).toBe("spiffe://example.org/db");
   });
 
-  it.each(["/.well-known/openid-configuration", "/keys"])("answers %s under no other name", async (url) => {
-    await using bench = await webBench({ oidc });
-    for (const host of [
-      "evil.example",
-      "issuer.example.evil.example",
-      "issuer.example@evil.example",
-      "localhost",
-      "",
-    ]) {
-      const headers = { host, "x-forwarded-host": "issuer.example" };
-      expect(await bench.send("GET", url, undefined, headers)).toMatchObject({
-        status: 400,
-        body: { code: "INVALID_REQUEST" },
-      });
-    }
-  });
+  it.each(["/.well-known/openid-configuration", "/.well-known/oauth-authorization-server", "/keys"])(
+    "answers %s under no other name",
+    async (url) => {
+      await using bench = await webBench({ oidc });
+      for (const host of [
+        "evil.example",
+        "issuer.example.evil.example",
+        "issuer.example@evil.example",
+        "localhost",
+        "",
+      ]) {
+        const headers = { host, "x-forwarded-host": "issuer.example" };
+        expect(await bench.send("GET", url, undefined, headers)).toMatchObject({
+          status: 400,
+          body: { code: "INVALID_REQUEST" },
+        });
+      }
+    },
+  );
 
-  it.each(["/.well-known/openid-configuration", "/keys"])(
+  it.each(["/.well-known/openid-configuration", "/.well-known/oauth-authorization-server", "/keys"])(
     "has no %s where it is not configured",
     async (url) => {
       await using bench = await webBench();
       expect(await bench.send("GET", url)).toMatchObject({ status: 404, body: { code: "NOT_FOUND" } });
     },
   );
+
+  it("serves no key for WIT-SVIDs, and tainted JWT keys until they are revoked", async () => {
+    await using bench = await webBench({ oidc });
+    const keyOf = (keyId: string, tainted = false) => ({
+      keyId,
+      publicKey: makeKey().spki,
+      expiresAt: 0,
+      tainted,
+    });
+    bench.bundle = {
+      ...sampleBundle(),
+      jwtAuthorities: [keyOf("old", true), keyOf("new")],
+      witAuthorities: [keyOf("wit")],
+    };
+    const { body } = await bench.send("GET", "/keys", undefined, { host: "issuer.example" });
+    expect(body.keys.map(({ kid }) => kid)).toEqual(["old", "new"]);
+  });
 
   it("serves no empty key set", async () => {
     await using bench = await webBench({ oidc });
