@@ -240,6 +240,32 @@ describeWith(["go"], "the command line of spire-server 1.15.3", () => {
       const { count } = await cli.json<Count>("agent", "count");
       expect(count).toBe((await cli.json<Agents>("agent", "list")).agents.length);
     });
+
+    it.each(["x509", "jwt"])("moves the %s authorities by hand", async (kind) => {
+      const command = (...args: readonly string[]) => ["localauthority", kind, ...args] as const;
+      const shown = () => cli.json<Authorities>(...command("show"));
+      const published = async () => {
+        const text = await cli.text("bundle", "show", "-format", "spiffe");
+        const { keys } = JSON.parse(text) as BundleDocument;
+        return keys.filter(({ use }) => use === `${kind}-svid`).length;
+      };
+      const first = (await shown()).active.authority_id;
+      await cli.text(...command("prepare"));
+      const second = (await shown()).prepared?.authority_id ?? "";
+      expect(second).not.toBe("");
+      expect(await published()).toBe(2);
+      const wrong = await cli.try(...command("taint", "-authorityID", second));
+      expect(wrong.code).toBe(1);
+
+      await cli.text(...command("activate", "-authorityID", second));
+      expect(await shown()).toMatchObject({ active: { authority_id: second }, old: { authority_id: first } });
+      const early = await cli.try(...command("revoke", "-authorityID", first));
+      expect(early.code).toBe(1);
+      await cli.text(...command("taint", "-authorityID", first));
+      expect(await published()).toBe(2);
+      await cli.text(...command("revoke", "-authorityID", first));
+      expect(await published()).toBe(1);
+    });
   });
 });
 
@@ -269,6 +295,11 @@ interface Results {
 
 interface Shown {
   readonly entries: readonly Entry[];
+}
+
+interface Authorities {
+  readonly active: { readonly authority_id: string };
+  readonly prepared?: { readonly authority_id: string };
 }
 
 interface Agents {
