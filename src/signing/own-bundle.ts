@@ -1,5 +1,5 @@
 import type { Clock } from "../clock.ts";
-import { emptyBundle, type SpiffeBundle } from "../spiffe/bundle.ts";
+import { firstBundle, type SpiffeBundle } from "../spiffe/bundle.ts";
 import type { TrustDomain } from "../spiffe/trust-domain.ts";
 import type { BundleStore, ChangeLog } from "../store/store.ts";
 
@@ -31,8 +31,7 @@ export class OwnBundle implements AsyncDisposable {
 
   private constructor(dependencies: OwnBundleDependencies) {
     this.#with = dependencies;
-    // Whoever fetches the bundle is told how often to (Trust Domain and Bundle §4.1.2).
-    this.#bundle = { ...emptyBundle(dependencies.trustDomain), refreshHint: REFRESH_HINT_SECONDS };
+    this.#bundle = firstBundle(dependencies.trustDomain);
   }
 
   /** Reads the bundle and begins to follow. @throws AssayError `STORE_UNAVAILABLE`. */
@@ -117,6 +116,5 @@ export class OwnBundle implements AsyncDisposable {
   }
 }
 
-const REFRESH_HINT_SECONDS = 300;
 const PAGE = 1000;
 const RETRY_MILLISECONDS = 1000;

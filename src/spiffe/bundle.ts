@@ -55,7 +55,17 @@ export function emptyBundle(trustDomain: TrustDomain): SpiffeBundle {
   };
 }
 
+/**
+ * The bundle of one's own trust domain before its first authority: others are told to fetch it every five minutes
+ * (Trust Domain and Bundle §4.1.2, §6.1).
+ */
+export function firstBundle(trustDomain: TrustDomain): SpiffeBundle {
+  return { ...emptyBundle(trustDomain), refreshHint: REFRESH_HINT_SECONDS };
+}
+
 /** All X.509 authorities as back-to-back DER, the form of the Workload API (Workload API §5.2.1). */
 export function concatenatedX509Authorities(bundle: SpiffeBundle): Uint8Array {
   return Buffer.concat(bundle.x509Authorities.map((authority) => authority.certificate));
 }
+
+const REFRESH_HINT_SECONDS = 300;

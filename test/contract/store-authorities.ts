@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { emptyBundle, type SpiffeBundle } from "../../src/spiffe/bundle.ts";
+import { firstBundle, type SpiffeBundle } from "../../src/spiffe/bundle.ts";
 import { authority, changesAfter, foreignBundle, OWN } from "./store-samples.ts";
 import type { StoreUnderTest } from "./store-suite.ts";
 
@@ -20,9 +20,9 @@ export function authorityContract(subject: StoreUnderTest): void {
           seen.push(bundle);
           return edit(bundle);
         });
-      expect(await commit(keep)).toEqual(emptyBundle(OWN));
+      expect(await commit(keep)).toEqual(firstBundle(OWN));
       const one = await commit(add(1));
-      expect(one).toEqual({ ...emptyBundle(OWN), sequence: 1n, x509Authorities: [certificate(1)] });
+      expect(one).toEqual({ ...firstBundle(OWN), sequence: 1n, x509Authorities: [certificate(1)] });
       expect(await commit((bundle) => ({ ...bundle, sequence: 77n }))).toEqual(one);
       expect((await commit(add(2))).sequence).toBe(2n);
       expect(seen.map((bundle) => bundle.sequence)).toEqual([0n, 0n, 1n, 1n]);
@@ -36,7 +36,7 @@ export function authorityContract(subject: StoreUnderTest): void {
     it("never gives a sequence twice, over restarts and when the content comes back", async () => {
       expect((await subject.store.authorities.commit({}, add(1))).sequence).toBe(1n);
       const again = await subject.reopen();
-      expect((await again.authorities.commit({}, () => emptyBundle(OWN))).sequence).toBe(2n);
+      expect((await again.authorities.commit({}, () => firstBundle(OWN))).sequence).toBe(2n);
       expect((await again.authorities.commit({}, add(1))).sequence).toBe(3n);
     });
 

@@ -1,6 +1,6 @@
 import type { Selectable } from "kysely";
 import { AssayError } from "../../errors/assay-error.ts";
-import { emptyBundle } from "../../spiffe/bundle.ts";
+import { firstBundle } from "../../spiffe/bundle.ts";
 import type { AuthorityRecord, AuthorityState } from "../records.ts";
 import type { AuthorityStore } from "../store.ts";
 import { bundleOfRow, bundleRow, readBytes, sameBundle, writeBytes } from "./bundle-rows.ts";
@@ -34,7 +34,7 @@ export function sqlAuthorityStore(session: SqlSession): AuthorityStore {
         const { trustDomain } = session;
         const query = tx.selectFrom("bundles").selectAll().where("trust_domain", "=", trustDomain);
         const row = await query.executeTakeFirst();
-        const stored = row === undefined ? emptyBundle(trustDomain) : bundleOfRow(row);
+        const stored = row === undefined ? firstBundle(trustDomain) : bundleOfRow(row);
         const edited = edit(stored);
         if (edited.trustDomain !== trustDomain) {
           throw new AssayError(
