@@ -386,6 +386,9 @@ describe("agent configuration", () => {
     ["node_attestor: { type: join_token }", "node_attestor.type: expected another type than join_token"],
     ["admin_socket: /run/assay/agent.sock", "admin_socket: expected another path than socket"],
     ["sync_interval: 100ms", "sync_interval: expected a duration from 500ms to 1h, got 100ms"],
+    ["sds: { default_svid_name: ROOTCA }", "sds: expected three different names"],
+    ['sds: { default_bundle_name: "spiffe://example.org" }', "sds.default_bundle_name: expected"],
+    ['sds: { default_all_bundles_name: "*" }', "sds.default_all_bundles_name: expected"],
     ["workload_attestors: [{ type: unix }, { type: unix }]", "workload_attestors: expected each type once"],
   ])("refuses %j", (text, line) => {
     write(`${text}\n`);

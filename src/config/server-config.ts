@@ -6,6 +6,7 @@
  */
 import type { z } from "zod";
 import { type CamelKeys, camelKeys } from "./camel-keys.ts";
+import { federationProblems } from "./federation-schema.ts";
 import { secondsText } from "./kinds.ts";
 import { type ConfigSource, type LoadedConfig, loadDocument } from "./load.ts";
 import type { ConfigProblem } from "./problems.ts";
@@ -62,7 +63,7 @@ function problemsOf(parsed: Parsed): readonly ConfigProblem[] {
       text: `expected each type once, got ${repeated} twice (remove one)`,
     });
   }
-  return problems;
+  return [...problems, ...federationProblems(parsed)];
 }
 
 function warningsOf(parsed: Parsed): readonly string[] {

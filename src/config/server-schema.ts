@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { federationSchema } from "./federation-schema.ts";
 import * as kind from "./kinds.ts";
 import {
   auditSchema,
@@ -126,6 +127,9 @@ export const serverSchema = z.strictObject({
     description: "Where OIDC discovery says the keys are; `/keys` of the issuer where absent",
   }),
   features: featuresSchema,
+  federation: federationSchema
+    .optional()
+    .meta({ description: "Trust domains that are federated with, and the own bundle endpoint" }),
   audit: auditSchema,
   log: logSchema,
 });

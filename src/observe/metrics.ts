@@ -44,6 +44,8 @@ export interface GaugeMetric<Rules extends LabelRules> {
   set(labels: LabelValues<Rules>, value: number): void;
   /** Adds `by`, which may be negative. */
   add(labels: LabelValues<Rules>, by: number): void;
+  /** Forgets one time series: what it told about is gone. */
+  remove(labels: LabelValues<Rules>): void;
 }
 
 /** A histogram at work. */
@@ -77,6 +79,7 @@ export function createMetrics(options: { readonly process?: boolean } = {}): Met
       return {
         set: (labels, value) => metric.set(bounded(labels), value),
         add: (labels, by) => metric.inc(bounded(labels), by),
+        remove: (labels) => metric.remove(bounded(labels)),
       };
     },
     observedGauge: (spec, read) => {

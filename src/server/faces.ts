@@ -17,6 +17,7 @@ import type { Store } from "../store/store.ts";
 import type { Access } from "./access/access.ts";
 import type { AdmittedCaller, ServerPeer } from "./call.ts";
 import { registerServices, type ServiceParts } from "./grpc/services.ts";
+import type { Federation } from "./federation/federation.ts";
 import type { Health } from "./health.ts";
 import type { ServerLimits } from "./limits.ts";
 import type { ClientSvidVerifier } from "../endpoint/client-svid.ts";
@@ -30,7 +31,10 @@ import { buildWebApp } from "./web/web-app.ts";
 
 /** Everything the faces of a server are made of. */
 export interface FaceParts
-  extends Pick<ServiceParts, "agentIssuance" | "workloadIssuance" | "startedAt" | "findDecision"> {
+  extends Pick<
+    ServiceParts,
+    "federationOperations" | "agentIssuance" | "workloadIssuance" | "startedAt" | "findDecision"
+  > {
   readonly options: ServerOptions;
   readonly clock: Clock;
   readonly log: RootLog;
@@ -42,6 +46,7 @@ export interface FaceParts
   readonly access: Access;
   readonly operations: Operations;
   readonly audit: { append(records: readonly AuditRecord[]): void };
+  readonly federation: Federation;
   readonly svid: ServerSvid;
   readonly limits: ServerLimits;
   readonly verifier: ClientSvidVerifier;
@@ -194,6 +199,9 @@ function webApp(
     registry,
     operations,
     bundles: store.bundles,
+    federation: parts.federation,
+    federationOperations: parts.federationOperations,
+    bundleOf: (name) => (name === options.trustDomain ? signing.bundle() : registry.bundle(name)),
     decisions: { find: parts.findDecision },
   });
 }

@@ -1,6 +1,7 @@
 import type { KeyType } from "../plugin/key-manager.ts";
 import type { Feature } from "../spiffe/features.ts";
 import type { SpiffeId } from "../spiffe/id.ts";
+import type { FederationOptions } from "./federation/federation-options.ts";
 import type { TrustDomain } from "../spiffe/trust-domain.ts";
 
 /** A plugin that the operator chose. */
@@ -57,6 +58,8 @@ export interface ServerOptions {
   readonly jwksUri?: string | undefined;
   /** Incubating profiles that are switched on. */
   readonly features: readonly Feature[];
+  /** Nothing but stored relationships where absent. */
+  readonly federation?: FederationOptions | undefined;
   readonly audit: {
     readonly path: string;
     readonly fsync: "never" | "always";

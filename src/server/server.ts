@@ -4,7 +4,7 @@
  * Must never know a command line or a configuration file, nor anything of the agent but the wire between them.
  * Called by the commands.
  */
-import { randomBytes, randomUUID } from "node:crypto";
+import { randomBytes, randomInt, randomUUID } from "node:crypto";
 import type { Clock } from "../clock.ts";
 import { join } from "node:path";
 import { atomicWrite } from "../files/atomic-write.ts";
@@ -25,11 +25,14 @@ import { openSqliteStore } from "../store/sqlite/open.ts";
 import { createAccess } from "./access/access.ts";
 import { orderedUuid } from "./entry-id.ts";
 import { openFaces } from "./faces.ts";
+import { NO_FEDERATION } from "./federation/federation-options.ts";
+import { openFederation } from "./federation/federation.ts";
 import { createHealth } from "./health.ts";
 import { startHousekeeping } from "./housekeeping.ts";
 import { createServerLimits } from "./limits.ts";
 import { createClientSvidVerifier } from "../endpoint/client-svid.ts";
 import { requireFreePort } from "../endpoint/tls-listener.ts";
+import { federationOperations } from "./operations/federation-operations.ts";
 import { createOperations } from "./operations/operations.ts";
 import type { ServerOptions } from "./options.ts";
 import type { RunningServer } from "./running-server.ts";
@@ -137,6 +140,19 @@ export async function startServer(
     clock,
     audit,
   });
+  const federation = stack.use(
+    await openFederation({
+      options: options.federation ?? NO_FEDERATION,
+      clock,
+      log,
+      metrics,
+      random: () => randomInt(RANDOM_STEPS) / RANDOM_STEPS,
+      store,
+      registry,
+      bundleOf,
+      audit,
+    }),
+  );
   const decisions = { audit, newDecisionId: randomUUID };
   const policy = policyOptions(options);
   const svid = stack.use(await openServerSvid(options, signing, clock, log));
@@ -154,6 +170,13 @@ export async function startServer(
       signing,
       access,
       operations,
+      federation,
+      federationOperations: federationOperations({
+        relationships: store.federation,
+        federation,
+        catchUp: () => registry.catchUp(),
+        audit,
+      }),
       audit,
       svid,
       limits: createServerLimits(options.rateLimit, clock),
@@ -254,3 +277,4 @@ function pooledRandom(): (count: number) => Uint8Array {
 }
 
 const POOL_BYTES = 4096;
+const RANDOM_STEPS = 2 ** 32;

@@ -2,18 +2,20 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { AssayError } from "../../src/errors/assay-error.ts";
+import type { FederationEvent, FederationStatus } from "../../src/federation/bundle-poller.ts";
 import type { HttpApp } from "../../src/http/http-app.ts";
 import type { Caller } from "../../src/issuance/caller.ts";
 import { RateLimiter } from "../../src/issuance/rate-limiter.ts";
 import type { AuditRecord, StoredAuditRecord } from "../../src/observe/audit-record.ts";
 import { openRegistry, type Registry } from "../../src/registry/registry.ts";
 import { createAccess } from "../../src/server/access/access.ts";
+import { federationOperations } from "../../src/server/operations/federation-operations.ts";
 import { createOperations } from "../../src/server/operations/operations.ts";
 import { operatedEntries, operatedNodes } from "../../src/server/registry-port.ts";
 import { buildWebApp, type WebAppOptions } from "../../src/server/web/web-app.ts";
 import type { SpiffeBundle } from "../../src/spiffe/bundle.ts";
 import { parseSpiffeId } from "../../src/spiffe/id.ts";
-import { parseTrustDomain } from "../../src/spiffe/trust-domain.ts";
+import { parseTrustDomain, type TrustDomain } from "../../src/spiffe/trust-domain.ts";
 import type { NodeRecord } from "../../src/store/records.ts";
 import { openSqliteStore } from "../../src/store/sqlite/open.ts";
 import type { Store } from "../../src/store/store.ts";
@@ -40,6 +42,10 @@ export interface WebBench extends AsyncDisposable {
   /** Who sends the next request. */
   caller: Caller | AssayError;
   bundle: SpiffeBundle;
+  /** How relationships fare. */
+  federations: readonly FederationStatus[];
+  /** What comes of fetching a foreign bundle out of turn. */
+  readonly refreshed: Map<TrustDomain, FederationEvent>;
   health: ReturnType<WebAppOptions["health"]>;
   readonly decisions: Map<string, StoredAuditRecord>;
   attest(change?: Partial<NodeRecord>): Promise<NodeRecord>;
@@ -130,6 +136,20 @@ export async function webBench(options: Partial<WebAppOptions> = {}): Promise<We
     bundles: store.bundles,
     registry,
     decisions: { find: (id) => Promise.resolve(decisions.get(id)) },
+    federation: { configured: [], statuses: () => bench.federations },
+    bundleOf: (name) => registry.bundle(name),
+    federationOperations: federationOperations({
+      relationships: store.federation,
+      federation: {
+        reload: async () => {
+          const stored = await store.federation.list("", 1000);
+          bench.federations = stored.map((relationship) => ({ relationship }));
+        },
+        refresh: async (trustDomain) => bench.refreshed.get(trustDomain),
+      },
+      catchUp: () => registry.catchUp(),
+      audit: auditLog,
+    }),
     operations: createOperations({
       trustDomain: WEB_DOMAIN,
       entries: operatedEntries(registry),
@@ -152,6 +172,8 @@ export async function webBench(options: Partial<WebAppOptions> = {}): Promise<We
     auditBroken: false,
     caller: withSvid(),
     bundle: sampleBundle(),
+    federations: [],
+    refreshed: new Map(),
     health: { live: true, ready: true, checks: [{ name: "store", ok: true }] },
     decisions,
     attest: (change = {}) =>

@@ -13,6 +13,7 @@ import { Debug } from "../../proto/gen/spire/api/server/debug/v1/debug_pb.ts";
 import { Entry } from "../../proto/gen/spire/api/server/entry/v1/entry_pb.ts";
 import { LocalAuthority } from "../../proto/gen/spire/api/server/localauthority/v1/localauthority_pb.ts";
 import { Logger } from "../../proto/gen/spire/api/server/logger/v1/logger_pb.ts";
+import { TrustDomain as TrustDomainService } from "../../proto/gen/spire/api/server/trustdomain/v1/trustdomain_pb.ts";
 import { SVID } from "../../proto/gen/spire/api/server/svid/v1/svid_pb.ts";
 import type { Registry } from "../../registry/registry.ts";
 import { HealthBoard } from "../../rpc/health.ts";
@@ -26,6 +27,7 @@ import type { Access } from "../access/access.ts";
 import type { AdmittedCaller, ServerPeer } from "../call.ts";
 import type { Health } from "../health.ts";
 import type { ServerLimits } from "../limits.ts";
+import type { FederationOperations } from "../operations/federation-operations.ts";
 import type { Operations } from "../operations/operations.ts";
 import type { ServerSvid } from "../server-svid.ts";
 import { agentService } from "./agent-service.ts";
@@ -38,6 +40,7 @@ import { explainService } from "./explain-service.ts";
 import { loggerService } from "./logger-service.ts";
 import { revocationService } from "./revocation-service.ts";
 import { svidService } from "./svid-service.ts";
+import { trustDomainService } from "./trust-domain-service.ts";
 
 /** What the gRPC services are made of. */
 export interface ServiceParts {
@@ -46,7 +49,8 @@ export interface ServiceParts {
   readonly log: RootLog;
   /** Unix milliseconds. */
   readonly startedAt: number;
-  readonly store: Pick<Store, "bundles" | "crls">;
+  readonly store: Pick<Store, "bundles" | "crls" | "federation">;
+  readonly federationOperations: FederationOperations;
   readonly registry: Registry;
   readonly signing: Signing;
   readonly access: Access;
@@ -90,6 +94,10 @@ export function registerServices(
     }),
   );
   rpc.register(LocalAuthority, authorityService({ signing, operations, wit }));
+  rpc.register(
+    TrustDomainService,
+    trustDomainService({ trustDomain, store, operations: parts.federationOperations, log: parts.log }),
+  );
   rpc.register(Logger, loggerService(parts.log));
   rpc.register(
     Debug,

@@ -32,6 +32,12 @@ const guarded = [
   ["GET", "/v1/bundles/b"],
   ["PUT", "/v1/bundles/b"],
   ["DELETE", "/v1/bundles/b"],
+  ["GET", "/v1/federation-relationships"],
+  ["POST", "/v1/federation-relationships"],
+  ["GET", "/v1/federation-relationships/b"],
+  ["PATCH", "/v1/federation-relationships/b"],
+  ["DELETE", "/v1/federation-relationships/b"],
+  ["POST", "/v1/federation-relationships/b/refresh"],
 ] as const;
 
 describe("the operator API's guard", () => {
@@ -64,7 +70,7 @@ describe("the operator API's guard", () => {
       ),
     );
     const expected = guarded.map(([method, url]) =>
-      `${method} ${url}`.replace(/\/(e|a|d)(?=\/|$)/, "/{id}").replace(/\/b$/, "/{trust_domain}"),
+      `${method} ${url}`.replace(/\/(e|a|d)(?=\/|$)/, "/{id}").replace(/\/b(?=\/|$)/, "/{trust_domain}"),
     );
     expect(secured.toSorted()).toEqual(expected.toSorted());
   });

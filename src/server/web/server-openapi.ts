@@ -25,6 +25,14 @@ export async function buildServerOpenApi(): Promise<object> {
     bundles: { get: unserved, list: unserved },
     registry: { entries: { get: unserved, list: unserved }, nodes: { get: unserved, list: unserved } },
     decisions: { find: unserved },
+    federation: { configured: [], statuses: unserved },
+    bundleOf: unserved,
+    federationOperations: {
+      createRelationship: unserved,
+      updateRelationship: unserved,
+      deleteRelationship: unserved,
+      refreshBundle: unserved,
+    },
     operations: {
       createEntries: unserved,
       updateEntries: unserved,

@@ -11,6 +11,7 @@ import { type AgentRoutesOptions, agentRoutes } from "./agent-routes.ts";
 import { type BundleRoutesOptions, bundleRoutes, trustBundleRoutes } from "./bundle-routes.ts";
 import { type DecisionRoutesOptions, decisionRoutes } from "./decision-routes.ts";
 import { type EntryRoutesOptions, entryRoutes } from "./entry-routes.ts";
+import { type FederationRoutesOptions, federationRoutes } from "./federation-routes.ts";
 import { type HealthRoutesOptions, healthRoutes } from "./health-routes.ts";
 import { requireHost } from "./host-check.ts";
 import { type JoinTokenRoutesOptions, joinTokenRoutes } from "./join-token-routes.ts";
@@ -29,6 +30,7 @@ export interface WebAppOptions
     EntryRoutesOptions,
     AgentRoutesOptions,
     BundleRoutesOptions,
+    FederationRoutesOptions,
     JoinTokenRoutesOptions,
     DecisionRoutesOptions {
   /**
@@ -79,6 +81,7 @@ export async function buildWebApp(options: WebAppOptions): Promise<HttpApp> {
     agentRoutes(operator, options, guard);
     joinTokenRoutes(operator, options, guard);
     decisionRoutes(operator, options);
+    federationRoutes(operator, options, guard);
     // In a scope of its own, since it reads bodies as bytes.
     await operator.register(async (scope) => bundleRoutes(scope.withTypeProvider(), options, guard));
   });
