@@ -139,6 +139,14 @@ node_attestors:
       "default_x509_svid_ttl: expected at most ca_ttl, 24h, got 30h (lower it or raise ca_ttl)",
     ],
     ["web_listen: 127.0.0.1:8081", "web_listen: expected another address than listen (choose another port)"],
+    [
+      "admin_socket: tcp://0.0.0.0:8099",
+      "admin_socket: expected the path of a Unix socket, got tcp://0.0.0.0:8099",
+    ],
+    [
+      "admin_socket: unix:///run/a.sock",
+      "admin_socket: expected the path of a Unix socket, got unix:///run/a.sock",
+    ],
     [`admin_socket: /${"x".repeat(108)}`, "admin_socket: expected the path of a Unix socket, got /xxx"],
     [
       "data_dir: ''",

@@ -33,7 +33,10 @@ export const KINDS = {
   },
   file: { expected: "the path of a file", remedy: "name a file that this user can read" },
   folder: { expected: "the path of a folder", remedy: "name a folder that this user can write to" },
-  socket: { expected: "the path of a Unix socket", remedy: "name a path of at most 107 bytes" },
+  socket: {
+    expected: "the path of a Unix socket",
+    remedy: "name a path of at most 107 bytes, without unix:",
+  },
   "endpoint address": {
     expected: "the address of an endpoint, on a Unix socket or over TCP",
     remedy: "write an address such as unix:///run/assay/broker.sock or tcp://127.0.0.1:8443",
@@ -100,7 +103,7 @@ export function path(kind: "file" | "folder" | "socket") {
     const fits =
       text !== "" &&
       !text.includes("\0") &&
-      (kind !== "socket" || Buffer.byteLength(text) <= MAX_SOCKET_PATH);
+      (kind !== "socket" || (Buffer.byteLength(text) <= MAX_SOCKET_PATH && !SCHEME.test(text)));
     return fits ? text : undefined;
   });
 }
@@ -145,5 +148,7 @@ export function secondsText(seconds: number): string {
   return formatDuration(seconds * 1000);
 }
 
+// An address where a path belongs: taken for a path, it would become a file of that name, and no TCP port as somebody hoped.
+const SCHEME = /^[A-Za-z][A-Za-z0-9+.-]*:/;
 // The kernel's sun_path has 108 bytes, the last one for the terminating zero.
 const MAX_SOCKET_PATH = 107;
