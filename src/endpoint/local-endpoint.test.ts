@@ -32,6 +32,7 @@ beforeEach(async () => {
   endpoint = new LocalEndpoint({
     path,
     mode: 0o777,
+    maxConnectionsPerUser: 2,
     clock,
     log: silentLog,
     onGrpc: take("grpc"),
@@ -45,6 +46,8 @@ afterEach(async () => {
   await endpoint[Symbol.asyncDispose]();
   rmSync(folder, { recursive: true, force: true });
 });
+
+const fakePeer = { pid: 1, uid: 1, gid: 1, [Symbol.dispose]: () => undefined };
 
 async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await new Promise((resolve) => setTimeout(resolve, 2));
@@ -76,6 +79,29 @@ describe("the agent's sockets", () => {
     client.write("GET / HTTP/1.1\r\n\r\n");
     await closed;
     expect(taken).toEqual([]);
+  });
+
+  it("close what a user opens beyond the limit, and take more once others are closed", async () => {
+    const uids = [7, 7, 8, 7, 7, 7];
+    identify = (socket) => ({ ...fakePeer, uid: uids.shift() ?? 0, isAlive: () => !socket.destroyed });
+    const open = () => {
+      const client = createConnection(path);
+      client.on("error", () => undefined);
+      return client.resume();
+    };
+    const first = open();
+    await until(() => endpoint.connections === 1);
+    open();
+    await until(() => endpoint.connections === 2);
+    open();
+    await until(() => endpoint.connections === 3);
+    await once(open(), "close");
+    await once(open(), "close");
+    expect(endpoint.connections).toBe(3);
+    first.destroy();
+    await until(() => endpoint.connections === 2);
+    open();
+    await until(() => endpoint.connections === 3);
   });
 
   it("let go of a connection that stays silent", async () => {

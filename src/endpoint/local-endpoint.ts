@@ -25,6 +25,8 @@ export interface LocalEndpointOptions {
   readonly onGrpc: (socket: FrontedSocket, peer: PeerProcess) => void;
   /** Takes a connection that speaks HTTP/1.1. */
   readonly onHttp: (socket: Socket, peer: PeerProcess) => void;
+  /** Connections that one user may have open; further ones are closed. 4096 unless told. */
+  readonly maxConnectionsPerUser?: number;
   /** Asks the kernel; tests put their own in place. */
   readonly identify?: (socket: Socket) => PeerProcess;
 }
@@ -37,6 +39,10 @@ export class LocalEndpoint implements AsyncDisposable {
   readonly #options: LocalEndpointOptions;
   readonly #server: Server;
   readonly #open = new Map<Socket, PeerProcess>();
+  /** How many connections are open, by the user's id. */
+  readonly #byUser = new Map<number, number>();
+  /** Users of whom it was said that they are over the limit. */
+  readonly #overLimit = new Set<number>();
   #sweep: Disposable | undefined;
 
   constructor(options: LocalEndpointOptions) {
@@ -78,15 +84,45 @@ export class LocalEndpoint implements AsyncDisposable {
       socket.destroy();
       return;
     }
+    if (!this.#admits(peer)) {
+      socket.destroy();
+      peer[Symbol.dispose]();
+      return;
+    }
     this.#open.set(socket, peer);
     socket.once("close", () => {
       this.#open.delete(socket);
+      this.#count(peer.uid, -1);
       peer[Symbol.dispose]();
     });
     const protocol = await sniffProtocol(socket, { clock, timeout: FIRST_BYTES_TIMEOUT });
     if (protocol === undefined || socket.destroyed) return;
     if (protocol === "h2") this.#options.onGrpc(new FrontedSocket(socket), peer);
     else this.#options.onHttp(socket, peer);
+  }
+
+  /** One user may not take the descriptors and the memory that all others need. */
+  #admits({ uid }: PeerProcess): boolean {
+    const { log, maxConnectionsPerUser = MAX_CONNECTIONS_PER_USER } = this.#options;
+    const open = this.#count(uid, 1);
+    if (open <= maxConnectionsPerUser) {
+      if (open < maxConnectionsPerUser) this.#overLimit.delete(uid);
+      return true;
+    }
+    this.#count(uid, -1);
+    // Once for each time that the limit is reached: whoever is over it can go on for long.
+    if (!this.#overLimit.has(uid)) {
+      this.#overLimit.add(uid);
+      log.warn("connection refused, its user has too many", { [FIELD.uid]: uid });
+    }
+    return false;
+  }
+
+  #count(uid: number, change: number): number {
+    const open = (this.#byUser.get(uid) ?? 0) + change;
+    if (open === 0) this.#byUser.delete(uid);
+    else this.#byUser.set(uid, open);
+    return open;
   }
 
   #scheduleSweep(): void {
@@ -101,5 +137,10 @@ function ignore(): void {
   // The close that follows is all that matters.
 }
 
+/**
+ * Far above what a user's workloads have on one machine (a connection or two each), and with a descriptor for the
+ * socket and one for the process below what a service may open.
+ */
+const MAX_CONNECTIONS_PER_USER = 4096;
 const FIRST_BYTES_TIMEOUT = 10_000;
 const SWEEP_INTERVAL = 1000;

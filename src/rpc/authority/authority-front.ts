@@ -28,6 +28,8 @@ export class AuthorityFront {
   /** The stream whose header block goes on in the next frame; 0 where none does. */
   #unfinished = 0;
   #stream = 0;
+  /** What the frames of this turn cost. */
+  #work = 0;
 
   /** Whether the client has broken the protocol, so that nothing is looked at any more. */
   get isBlind(): boolean {
@@ -36,9 +38,22 @@ export class AuthorityFront {
 
   /** Takes the next octets, rewrites in place what must be rewritten, and returns the same buffer. Never throws. */
   push<Chunk extends Uint8Array>(chunk: Chunk): Chunk {
-    let at = 0;
-    while (at < chunk.length && this.#state !== "blind") at = this.#step(chunk, at);
+    for (let at = 0; at < chunk.length; ) at = this.take(chunk, at);
     return chunk;
+  }
+
+  /**
+   * The same for no more octets than are one turn's work for whoever reads them: 16 calls, 128 PINGs or
+   * 512 frames that cost nothing but being read. Returns where to go on; everything before it may be passed on. It is always further than `start`.
+   */
+  take(chunk: Uint8Array, start: number): number {
+    let at = start;
+    this.#work = 0;
+    while (at < chunk.length && this.#work < TURN) {
+      if (this.#state === "blind") return chunk.length;
+      at = this.#step(chunk, at);
+    }
+    return at;
   }
 
   #step(chunk: Uint8Array, at: number): number {
@@ -103,6 +118,7 @@ export class AuthorityFront {
   }
 
   #frameBegun(): void {
+    this.#work += WORK[this.#type] ?? 1;
     const continues = this.#unfinished !== 0;
     const isContinuation = this.#type === CONTINUATION;
     if (continues !== isContinuation || (continues && this.#stream !== this.#unfinished))
@@ -159,7 +175,14 @@ const PRIORITY_LENGTH = 5;
 const MAX_FRAME_SIZE = 16_384;
 
 const HEADERS = 1;
+const RST_STREAM = 3;
+const SETTINGS = 4;
+const PING = 6;
 const CONTINUATION = 9;
 const END_HEADERS = 0x4;
 const PADDED = 0x8;
 const PRIORITY = 0x20;
+
+/** About what a frame costs whoever reads it, by its type; 1 where it is not named. */
+const WORK: Readonly<Record<number, number>> = { [HEADERS]: 32, [RST_STREAM]: 4, [SETTINGS]: 4, [PING]: 4 };
+const TURN = 512;

@@ -10,20 +10,30 @@ import { AuthorityFront } from "./authority-front.ts";
  * cut, by which a socket's octets never pass through JavaScript: `test/bench/authority-front.bench.ts` says how much.
  * So that it costs no more than that, this is no stream of its own with its own buffers but the little of one that the
  * platform uses: it hands each chunk and each call straight on. The socket's backpressure is the caller's.
+ *
+ * In return every connection gets its turn: the platform reads from a socket as long as there is something, up to 2 MiB
+ * and tens of thousands of calls, before it looks at another. Here a connection that has had one turn's work waits
+ * until the others have had theirs.
  */
 export class FrontedSocket extends EventEmitter {
   readonly readable = true;
   readonly writable = true;
   readonly readableObjectMode = false;
   readonly #socket: Socket;
+  readonly #front = new AuthorityFront();
+  /** Whether the reader wants more. */
+  #wanted = false;
+  /** Whether the others have their turn. */
+  #waits = false;
+  /** What was read and is for a later turn. */
+  #rest: Buffer | undefined;
 
   /** The socket must have no other reader. */
   constructor(socket: Socket) {
     super();
     this.#socket = socket;
-    const front = new AuthorityFront();
     socket.pause();
-    socket.on("data", (chunk: Buffer) => this.emit("data", front.push(chunk)));
+    socket.on("data", (chunk: Buffer) => this.#take(chunk));
     socket.once("end", () => this.emit("end"));
     socket.once("error", (error) => {
       // Where nobody listens any more it would be an unhandled error of the process.
@@ -37,12 +47,14 @@ export class FrontedSocket extends EventEmitter {
   }
 
   pause(): this {
+    this.#wanted = false;
     this.#socket.pause();
     return this;
   }
 
   resume(): this {
-    this.#socket.resume();
+    this.#wanted = true;
+    this.#goOn();
     return this;
   }
 
@@ -67,4 +79,31 @@ export class FrontedSocket extends EventEmitter {
     this.#socket.destroy(error);
     return this;
   }
+
+  #take(chunk: Buffer): void {
+    const end = this.#front.take(chunk, 0);
+    const isWhole = end === chunk.length;
+    this.#rest = isWhole ? undefined : chunk.subarray(end);
+    // A chunk that fills the platform's buffer is not the last one.
+    if (!isWhole || chunk.length >= FULL_CHUNK) this.#letOthers();
+    this.emit("data", isWhole ? chunk : chunk.subarray(0, end));
+  }
+
+  #letOthers(): void {
+    this.#waits = true;
+    this.#socket.pause();
+    setImmediate(() => {
+      this.#waits = false;
+      this.#goOn();
+    });
+  }
+
+  #goOn(): void {
+    if (this.#waits || !this.#wanted || this.#socket.destroyed) return;
+    if (this.#rest !== undefined) this.#take(this.#rest);
+    // The reader may have had enough of it, or it was more than a turn's work.
+    if (!this.#waits && this.#wanted) this.#socket.resume();
+  }
 }
+
+const FULL_CHUNK = 65_536;
