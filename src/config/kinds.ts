@@ -103,9 +103,14 @@ export function path(kind: "file" | "folder" | "socket") {
     const fits =
       text !== "" &&
       !text.includes("\0") &&
-      (kind !== "socket" || (Buffer.byteLength(text) <= MAX_SOCKET_PATH && !SCHEME.test(text)));
+      (kind !== "socket" || (Buffer.byteLength(text) <= MAX_SOCKET_PATH && !isAddress(text)));
     return fits ? text : undefined;
   });
+}
+
+/** Whether a text is an address with a scheme: taken for a path, it would become a file of that name. */
+export function isAddress(text: string): boolean {
+  return /^[A-Za-z][A-Za-z0-9+.-]*:/.test(text);
 }
 
 /** An https URL that others will append paths to. */
@@ -148,7 +153,5 @@ export function secondsText(seconds: number): string {
   return formatDuration(seconds * 1000);
 }
 
-// An address where a path belongs: taken for a path, it would become a file of that name, and no TCP port as somebody hoped.
-const SCHEME = /^[A-Za-z][A-Za-z0-9+.-]*:/;
 // The kernel's sun_path has 108 bytes, the last one for the terminating zero.
 const MAX_SOCKET_PATH = 107;

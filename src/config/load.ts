@@ -1,6 +1,7 @@
 import { closeSync, openSync, statSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import type { z } from "zod";
+import { isAddress } from "./kinds.ts";
 import { type ConfigOrigin, type ConfigProblem, configError, schemaProblems } from "./problems.ts";
 import { isFilledTable, type JsonSchema, jsonSchemaOf, type Setting, settingsOf } from "./settings.ts";
 import { readYamlTable } from "./yaml-file.ts";
@@ -64,7 +65,7 @@ function applyFlags(
     if (flag === undefined || value === undefined) continue;
     applied.set(key, flag);
     if (typeof value !== "string") set(document, path, [...value]);
-    else set(document, path, isPath(kind) ? resolved(value, process.cwd()) : typed(value, type));
+    else set(document, path, isPath(kind) ? resolved(value, process.cwd(), kind) : typed(value, type));
   }
   return applied;
 }
@@ -79,12 +80,13 @@ function typed(text: string, type: string): unknown {
 function resolvePaths(document: Table, settings: readonly Setting[], folder: string): void {
   for (const { kind, path } of settings) {
     const value = isPath(kind) ? get(document, path) : undefined;
-    if (typeof value === "string") set(document, path, resolved(value, folder));
+    if (typeof value === "string") set(document, path, resolved(value, folder, kind));
   }
 }
 
-function resolved(path: string, folder: string): string {
-  return path === "" ? path : resolve(folder, path);
+function resolved(path: string, folder: string, kind: Setting["kind"]): string {
+  // What cannot be a path is left for the schema to refuse by its own words.
+  return path === "" || (kind === "socket" && isAddress(path)) ? path : resolve(folder, path);
 }
 
 function fillDefaults(document: Table, schema: JsonSchema): void {
