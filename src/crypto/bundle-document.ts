@@ -10,6 +10,7 @@ import type { TrustDomain } from "../spiffe/trust-domain.ts";
 import { type Certificate, readCertificate } from "./certificate-reader.ts";
 import { jwkToSpki, spkiToJwk } from "./jose/jwk.ts";
 import { type JsonObject, parseJsonObject } from "./jose/strict-json.ts";
+import { readVerificationSpki } from "./spki.ts";
 
 /**
  * Writes a bundle as the JSON document of Trust Domain and Bundle §4: every X.509 authority as a JWK with one
@@ -134,6 +135,8 @@ function firstCertificate(key: JsonObject, where: string): Uint8Array | undefine
 function holdsKey({ spki }: Certificate, key: JsonObject): boolean {
   let own: object;
   try {
+    // OpenSSL reads keys that are not DER, and two readers of one certificate could then see two keys.
+    readVerificationSpki(spki, "INVALID_BUNDLE");
     own = createPublicKey({ key: Buffer.from(spki), format: "der", type: "spki" }).export({ format: "jwk" });
   } catch {
     return false;
