@@ -1,21 +1,13 @@
-import { create } from "@bufbuild/protobuf";
 import type { Command } from "commander";
-import { formatBundleDocument, parseBundleDocument } from "../crypto/bundle-document.ts";
-import { parsePemCertificates, toPem } from "../crypto/pem.ts";
+import { formatBundleDocument } from "../crypto/bundle-document.ts";
+import { toPem } from "../crypto/pem.ts";
 import { AssayError } from "../errors/assay-error.ts";
-import {
-  Bundle as BundleService,
-  BatchDeleteFederatedBundleRequest_Mode as DeleteMode,
-} from "../proto/gen/spire/api/server/bundle/v1/bundle_pb.ts";
-import {
-  type Bundle,
-  BundleSchema,
-  type JWTKey,
-  type WITKey,
-} from "../proto/gen/spire/api/types/bundle_pb.ts";
+import { Bundle as BundleService } from "../proto/gen/spire/api/server/bundle/v1/bundle_pb.ts";
+import type { Bundle, JWTKey, WITKey } from "../proto/gen/spire/api/types/bundle_pb.ts";
 import type { JwtAuthorityKey, SpiffeBundle } from "../spiffe/bundle.ts";
-import { parseTrustDomain, type TrustDomain } from "../spiffe/trust-domain.ts";
+import { parseTrustDomain } from "../spiffe/trust-domain.ts";
 import { withAdminClient } from "./admin-client.ts";
+import { bundleInput, type BundleFormat, DELETE_MODES, wireBundle } from "./bundle-input.ts";
 import { addCrlCommands } from "./crl-commands.ts";
 import { type CliIo, writeResult } from "./io.ts";
 import { adminOptions, type AdminOptions, oneOf } from "./options.ts";
@@ -66,19 +58,11 @@ export function addBundleCommands(program: Command, io: CliIo): void {
     .action((flags: AdminOptions & FormatFlag & { trustDomain: string; file: string }) =>
       withAdminClient(io, flags.adminSocket, async (client) => {
         const content = await readInput(io, flags.file);
-        const wanted = bundleOf(flags.trustDomain, content, flags.format);
-        const { results } = await client.service(BundleService).batchSetFederatedBundle({
-          bundle: [
-            {
-              trustDomain: wanted.trustDomain,
-              sequenceNumber: wanted.sequence,
-              refreshHint: BigInt(wanted.refreshHint),
-              x509Authorities: wanted.x509Authorities.map(({ certificate }) => ({ asn1: certificate })),
-              jwtAuthorities: wanted.jwtAuthorities.map(({ keyId, publicKey }) => ({ keyId, publicKey })),
-              witAuthorities: wanted.witAuthorities.map(({ keyId, publicKey }) => ({ keyId, publicKey })),
-            },
-          ],
-        });
+        const trustDomain = typedTrustDomain(flags.trustDomain, "--trust-domain");
+        const wanted = bundleInput(trustDomain, content, flags.format, "--file");
+        const { results } = await client
+          .service(BundleService)
+          .batchSetFederatedBundle({ bundle: [wireBundle(wanted)] });
         const fault = itemFault(results[0]?.status);
         if (fault !== undefined) throw new AssayError("INVALID_BUNDLE", `cannot set the bundle: ${fault}`);
         writeResult(
@@ -115,7 +99,7 @@ export function addBundleCommands(program: Command, io: CliIo): void {
 }
 
 interface FormatFlag {
-  readonly format: "pem" | "spiffe";
+  readonly format: BundleFormat;
 }
 
 function withFormat(command: Command): Command {
@@ -158,32 +142,4 @@ function keyFromWire({ keyId, publicKey, expiresAt, tainted }: JWTKey | WITKey):
   return { keyId, publicKey, expiresAt: Number(expiresAt), tainted };
 }
 
-function bundleOf(name: string, content: Uint8Array, format: FormatFlag["format"]): SpiffeBundle {
-  const trustDomain = typedTrustDomain(name, "--trust-domain");
-  try {
-    return format === "spiffe"
-      ? parseBundleDocument(trustDomain, content, { broken: "refuse" })
-      : pemBundle(trustDomain, content);
-  } catch (error) {
-    if (!(error instanceof AssayError)) throw error;
-    throw new AssayError("USAGE", `--file: expected a bundle in the format ${format}: ${error.detail}`, {
-      cause: error,
-    });
-  }
-}
-
-function pemBundle(trustDomain: TrustDomain, content: Uint8Array): SpiffeBundle {
-  const certificates = parsePemCertificates(Buffer.from(content).toString("utf8"));
-  if (certificates.length === 0) throw new AssayError("INVALID_BUNDLE", "it holds no PEM certificate");
-  return {
-    ...fromWire(create(BundleSchema, { trustDomain })),
-    x509Authorities: certificates.map(({ der }) => ({ certificate: der, tainted: false })),
-  };
-}
-
-const DELETE_MODES = {
-  restrict: DeleteMode.RESTRICT,
-  dissociate: DeleteMode.DISSOCIATE,
-  delete: DeleteMode.DELETE,
-} as const;
 const PAGE_SIZE = 100;

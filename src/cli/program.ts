@@ -6,6 +6,7 @@ import { addConfigCommands } from "./config-commands.ts";
 import { addDevCommand } from "./dev-command.ts";
 import { addEntryCommands } from "./entry-commands.ts";
 import { addExplainCommands } from "./explain-commands.ts";
+import { addFederationCommands } from "./federation-commands.ts";
 import { addFetchCommands } from "./fetch-commands.ts";
 import { addHealthCommand } from "./health-command.ts";
 import type { CliIo } from "./io.ts";
@@ -34,6 +35,7 @@ export function buildProgram(io: CliIo, programs: Programs): Command {
   addTokenCommands(program, io);
   addAgentsCommands(program, io);
   addBundleCommands(program, io);
+  addFederationCommands(program, io);
   addAuthorityCommands(program, io);
   program.commandsGroup("As a workload:");
   addFetchCommands(program, io);
