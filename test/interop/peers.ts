@@ -16,6 +16,9 @@ export type Peer =
   | "java-client"
   | "rust-client"
   | "spiffe-helper"
+  | "oidc-python"
+  | "oidc-go"
+  | "oidc-java"
   | "envoy";
 
 /**

