@@ -6,6 +6,7 @@ import { joinToken } from "../node/join-token/server.ts";
 import { joinTokenAgent } from "../node/join-token/agent.ts";
 import { x509pop } from "../node/x509pop/server.ts";
 import { x509popAgent } from "../node/x509pop/agent.ts";
+import { kubernetesObject } from "../workload/kubernetes-object/kubernetes-object.ts";
 import { unix } from "../workload/unix/unix.ts";
 import type { LoadablePlugin, PluginKind } from "./load-plugin.ts";
 
@@ -31,7 +32,7 @@ export const agentNodeAttestors: PluginKind<PluginHost, AgentNodeAttestor> = {
 export const workloadAttestors: PluginKind<PluginHost, WorkloadAttestor> = {
   kind: "workloadAttestor",
   label: "workload attestor",
-  builtIns: table<PluginHost, WorkloadAttestor>(unix),
+  builtIns: table<PluginHost, WorkloadAttestor>(unix, kubernetesObject),
   sealed: new Set(),
   methods: [],
   oneOf: ["attest", "attestReference"],

@@ -223,7 +223,7 @@ describe("the built-ins", () => {
   it.each([
     [nodeAttestors, ["join_token", "x509pop"], ["join_token"]],
     [agentNodeAttestors, ["join_token", "x509pop"], ["join_token"]],
-    [workloadAttestors, ["unix"], []],
+    [workloadAttestors, ["unix", "kubernetes_object"], []],
   ])("are listed under their names ($kind)", (kind, names, sealed) => {
     expect([...kind.builtIns.keys()]).toEqual(names);
     expect([...kind.sealed]).toEqual(sealed);
