@@ -9,7 +9,8 @@ import type { CliIo } from "./io.ts";
  * server says for other refusals.
  */
 export async function readAdminJson<Value>(io: CliIo, socket: string, path: string): Promise<Value> {
-  const { status, body } = await answered(io, socket, path);
+  const { status, text } = await answered(io, socket, path);
+  const body = parsed(socket, text);
   if (status === 200) return body as Value;
   const { detail, title } = body as { readonly detail?: string; readonly title?: string };
   throw new AssayError(
@@ -18,34 +19,35 @@ export async function readAdminJson<Value>(io: CliIo, socket: string, path: stri
   );
 }
 
-function answered(io: CliIo, socket: string, path: string): Promise<{ status: number; body: unknown }> {
+function answered(io: CliIo, socket: string, path: string): Promise<{ status: number; text: string }> {
   return new Promise((resolve, reject) => {
     const asking = request({ socketPath: socket, path, headers: { host: "localhost" }, signal: io.signal });
-    asking.once("error", (error) => {
-      const fault = new AssayError("SERVER_UNAVAILABLE", error.message, { cause: error });
-      reject(
-        new AssayError(
-          "SERVER_UNAVAILABLE",
-          `${connectFault(socket, fault)}; is the program running, and is --admin-socket the same?`,
-          { cause: error },
-        ),
-      );
-    });
+    asking.once("error", (error) => reject(unavailable(socket, error)));
     asking.once("response", (response) => {
       const chunks: Buffer[] = [];
       response.on("data", (chunk: Buffer) => chunks.push(chunk));
-      response.once("error", reject);
-      response.once("end", () => {
-        try {
-          resolve({
-            status: response.statusCode ?? 0,
-            body: JSON.parse(Buffer.concat(chunks).toString("utf8")),
-          });
-        } catch (cause) {
-          reject(new AssayError("SERVER_UNAVAILABLE", `${socket}: the answer is not JSON`, { cause }));
-        }
-      });
+      response.once("error", (error) => reject(unavailable(socket, error)));
+      response.once("end", () =>
+        resolve({ status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString("utf8") }),
+      );
     });
     asking.end();
   });
+}
+
+function parsed(socket: string, text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new AssayError("SERVER_UNAVAILABLE", `${socket}: the answer is not JSON`, { cause });
+  }
+}
+
+function unavailable(socket: string, cause: Error): AssayError {
+  const fault = connectFault(socket, new AssayError("SERVER_UNAVAILABLE", cause.message));
+  return new AssayError(
+    "SERVER_UNAVAILABLE",
+    `${fault}; is the program running, and is --admin-socket the same?`,
+    { cause },
+  );
 }

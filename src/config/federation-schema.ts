@@ -164,9 +164,9 @@ function endpointUrl() {
   return z
     .string()
     .max(2048)
-    .transform((text, context) => {
+    .transform((text, context): string => {
       try {
-        return parseHttpsUrl(text) as string;
+        return parseHttpsUrl(text);
       } catch (error) {
         const reason = error instanceof AssayError ? error.detail : "URL is malformed";
         context.addIssue({ code: "custom", message: `expected an https URL (${reason})` });

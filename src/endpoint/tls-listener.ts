@@ -195,7 +195,8 @@ function contextOptions(credential: ServerCredential | undefined) {
   };
 }
 
-function listenError(
+/** Why a listener cannot be opened, in words for the operator. */
+export function listenError(
   { host, port }: { readonly host: string; readonly port: number },
   code: string | undefined,
   cause?: Error,

@@ -5,5 +5,7 @@ export interface RunningServer extends AsyncDisposable {
     readonly api: { readonly host: string; readonly port: number };
     readonly web: { readonly host: string; readonly port: number };
     readonly adminSocket: string;
+    /** Where there is one. */
+    readonly bundleEndpoint?: { readonly host: string; readonly port: number };
   };
 }

@@ -25,6 +25,7 @@ import { openSqliteStore } from "../store/sqlite/open.ts";
 import { createAccess } from "./access/access.ts";
 import { orderedUuid } from "./entry-id.ts";
 import { openFaces } from "./faces.ts";
+import { openBundleEndpoint } from "./federation/bundle-endpoint.ts";
 import { NO_FEDERATION } from "./federation/federation-options.ts";
 import { openFederation } from "./federation/federation.ts";
 import { createHealth } from "./health.ts";
@@ -74,6 +75,8 @@ export async function startServer(
   await prepareSocketPath(options.adminSocket);
   await requireFreePort(options.listen);
   await requireFreePort(options.webListen);
+  const endpoint = options.federation?.bundleEndpoint;
+  if (endpoint !== undefined) await requireFreePort(endpoint.listen);
   const auditFile = stack.use(
     openAuditLog({
       ...options.audit,
@@ -146,7 +149,7 @@ export async function startServer(
       clock,
       log,
       metrics,
-      random: () => randomInt(RANDOM_STEPS) / RANDOM_STEPS,
+      random: randomFraction,
       store,
       registry,
       bundleOf,
@@ -198,8 +201,27 @@ export async function startServer(
       },
     }),
   );
+  const bundleEndpoint =
+    endpoint === undefined
+      ? undefined
+      : stack.use(
+          await openBundleEndpoint({
+            options: endpoint,
+            dataDir,
+            clock,
+            log,
+            metrics,
+            random: randomFraction,
+            bundle: () => signing.bundle(),
+            svid,
+          }),
+        );
   const kept = stack.move();
-  return { addresses: faces.addresses, [Symbol.asyncDispose]: () => kept.disposeAsync() };
+  const addresses = {
+    ...faces.addresses,
+    ...(bundleEndpoint !== undefined && { bundleEndpoint: bundleEndpoint.address }),
+  };
+  return { addresses, [Symbol.asyncDispose]: () => kept.disposeAsync() };
 }
 
 async function openServerSvid(
@@ -274,6 +296,11 @@ function pooledRandom(): (count: number) => Uint8Array {
     at += count;
     return pool.subarray(at - count, at);
   };
+}
+
+/** From 0 up to but without 1. */
+function randomFraction(): number {
+  return randomInt(RANDOM_STEPS) / RANDOM_STEPS;
 }
 
 const POOL_BYTES = 4096;

@@ -89,7 +89,7 @@ export async function openFederation(parts: FederationParts): Promise<Federation
       audit.append([fetchedBundleRecord(bundle)]);
       await registry.catchUp();
     },
-    report: report.event,
+    report: (event) => report.event(event),
   });
 
   let known: ReadonlySet<TrustDomain> = new Set();
