@@ -400,7 +400,7 @@ function rebound(token: string): string {
 }
 
 function withPayload(token: string, members: object): string {
-  const [header, , signature] = token.split(".");
+  const [header = "", , signature = ""] = token.split(".");
   const payload = Buffer.from(JSON.stringify({ ...payloadOf(token), ...members })).toString("base64url");
   return `${header}.${payload}.${signature}`;
 }
