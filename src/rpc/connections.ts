@@ -1,9 +1,15 @@
-import { type Http2Server, performServerHandshake, type ServerHttp2Session } from "node:http2";
+import {
+  constants,
+  type Http2Server,
+  performServerHandshake,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+} from "node:http2";
 import type { Duplex } from "node:stream";
 import type { Server } from "@grpc/grpc-js";
 import type { Clock } from "../clock.ts";
 import { AssayError } from "../errors/assay-error.ts";
-import { guardSession } from "./session-guard.ts";
+import { calmDown, guardSession } from "./session-guard.ts";
 import { type SessionOptions, sessionOptions } from "./session-options.ts";
 
 /** The part of a socket that a connection's owner needs; the platform's HTTP/2 needs more and finds it. */
@@ -17,14 +23,20 @@ export interface RpcSocket {
  * The connections a server holds, with what their acceptor knew about each. The HTTP/2 sessions are opened here rather
  * than by the gRPC library, which lets nobody set the limits that a session needs and tells a handler nothing about
  * its session; the library serves the streams.
+ *
+ * What all connections together take is bounded, at the cost of those that take most: octets of requests that are not
+ * complete, and open streams.
  */
 export class Connections<Peer> {
-  readonly #byKey = new Map<string, Connection<Peer>>();
+  readonly #open = new Set<Connection<Peer>>();
+  readonly #calls = new Map<string, Call<Peer>>();
   readonly #waiting: (() => void)[] = [];
   readonly #library: Http2Server;
   readonly #options: SessionOptions;
   readonly #clock: Clock;
   #next = 0;
+  /** Octets of requests that are not complete. */
+  #unfinished = 0;
 
   /** @throws AssayError `INTERNAL` if the library is not built as this needs it. */
   constructor(library: Server, options: SessionOptions, clock: Clock) {
@@ -35,54 +47,141 @@ export class Connections<Peer> {
 
   /** How many connections are open. */
   get size(): number {
-    return this.#byKey.size;
+    return this.#open.size;
+  }
+
+  /** How many octets of incomplete requests are held. */
+  get unfinished(): number {
+    return this.#unfinished;
   }
 
   /** Speaks HTTP/2 on a connection, and remembers it until it closes. */
   open(socket: RpcSocket, peer: Peer): void {
-    const key = `connection-${++this.#next}`;
-    this.#byKey.set(key, { socket, peer });
+    const session = performServerHandshake(socket as Duplex, sessionOptions(this.#options));
+    const connection: Connection<Peer> = { socket, session, peer, calls: 0, unfinished: 0, ended: false };
+    this.#open.add(connection);
     socket.once("close", () => {
-      this.#byKey.delete(key);
-      if (this.#byKey.size > 0) return;
+      this.#forget(connection);
+      this.#open.delete(connection);
+      if (this.#open.size > 0) return;
       for (const resolve of this.#waiting.splice(0)) resolve();
     });
-    const session = performServerHandshake(socket as Duplex, sessionOptions(this.#options));
     // The closing of the socket that follows is all that matters.
     session.on("error", ignore);
-    this.#serve(session, key);
+    session.on("stream", (stream, headers, flags, rawHeaders) => {
+      const key = this.#callBegun(connection, stream);
+      if (key === undefined) return;
+      // The one thing about a stream that the library hands to a handler and nobody else needs.
+      headers[":authority"] = key;
+      this.#library.emit("stream", stream, headers, flags, rawHeaders);
+      this.#countOctets(stream, key);
+    });
+    this.#library.emit("session", session);
     guardSession(session, this.#options, this.#clock);
   }
 
-  /** What is known of the connection that a call names as its host; undefined once it is closed. */
+  /**
+   * What is known of the connection of a call, by what the library says is its host; undefined once the call is over.
+   * A message of it has been read to the end.
+   */
   peer(key: string): { readonly peer: Peer } | undefined {
-    return this.#byKey.get(key);
+    const call = this.#calls.get(key);
+    if (call === undefined) return undefined;
+    this.#messageRead(call);
+    return call.connection;
+  }
+
+  /** Another message of a conversation has been read to the end. */
+  messageRead(key: string): void {
+    const call = this.#calls.get(key);
+    if (call !== undefined) this.#messageRead(call);
   }
 
   /** Resolves when no connection is open. */
   drained(): Promise<void> {
-    if (this.#byKey.size === 0) return Promise.resolve();
+    if (this.#open.size === 0) return Promise.resolve();
     return new Promise((resolve) => this.#waiting.push(resolve));
   }
 
   /** Ends all connections at once. */
   destroy(): void {
-    for (const { socket } of this.#byKey.values()) socket.destroy();
+    for (const { socket } of this.#open) socket.destroy();
   }
 
-  #serve(session: ServerHttp2Session, key: string): void {
-    session.on("stream", (stream, headers, flags, rawHeaders) => {
-      // The one thing about a stream that the library hands to a handler and nobody else needs.
-      headers[":authority"] = key;
-      this.#library.emit("stream", stream, headers, flags, rawHeaders);
+  /** The key of a new call, or undefined if it is refused. */
+  #callBegun(connection: Connection<Peer>, stream: ServerHttp2Stream): string | undefined {
+    if (this.#calls.size >= this.#options.maxStreams && connection.calls >= FEW_CALLS) {
+      stream.on("error", ignore);
+      stream.close(constants.NGHTTP2_REFUSED_STREAM);
+      return undefined;
+    }
+    const key = String(++this.#next);
+    const call: Call<Peer> = { connection, octets: 0 };
+    this.#calls.set(key, call);
+    connection.calls++;
+    stream.once("close", () => {
+      this.#messageRead(call);
+      this.#calls.delete(key);
+      connection.calls--;
     });
-    this.#library.emit("session", session);
+    return key;
+  }
+
+  /** The library reads the stream already, so this neither starts it nor takes anything away. */
+  #countOctets(stream: ServerHttp2Stream, key: string): void {
+    const call = this.#calls.get(key);
+    if (call === undefined) return;
+    const { connection } = call;
+    stream.on("data", ({ length }: Buffer) => {
+      if (connection.ended) return;
+      call.octets += length;
+      connection.unfinished += length;
+      this.#unfinished += length;
+      if (this.#unfinished > this.#options.maxUnfinished) this.#endGreediest();
+    });
+    stream.once("end", () => this.#messageRead(call));
+  }
+
+  #messageRead(call: Call<Peer>): void {
+    if (call.connection.ended) return;
+    call.connection.unfinished -= call.octets;
+    this.#unfinished -= call.octets;
+    call.octets = 0;
+  }
+
+  /** Nothing of a connection counts any more. */
+  #forget(connection: Connection<Peer>): void {
+    if (!connection.ended) this.#unfinished -= connection.unfinished;
+    connection.ended = true;
+  }
+
+  #endGreediest(): void {
+    let greediest: Connection<Peer> | undefined;
+    for (const connection of this.#open) {
+      if (connection.ended) continue;
+      if (connection.unfinished > (greediest?.unfinished ?? 0)) greediest = connection;
+    }
+    if (greediest === undefined) return;
+    // Its streams close some ticks later; until then others would have to pay for what it sent.
+    this.#forget(greediest);
+    calmDown(greediest.session);
   }
 }
 
 interface Connection<Peer> {
   readonly socket: RpcSocket;
+  readonly session: ServerHttp2Session;
   readonly peer: Peer;
+  calls: number;
+  unfinished: number;
+  /** Whether its octets have been taken off for good. */
+  ended: boolean;
+}
+
+interface Call<Peer> {
+  readonly connection: Connection<Peer>;
+  /** Of the message that is being received. */
+  octets: number;
 }
 
 /**
@@ -101,5 +200,8 @@ function streamHandlerOf(library: Server): Http2Server {
 }
 
 function ignore(): void {
-  // Told by the closing of the connection.
+  // Told by the closing of the connection or the stream.
 }
+
+/** Calls that a connection may have even when there are too many. */
+const FEW_CALLS = 16;

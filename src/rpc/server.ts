@@ -144,7 +144,7 @@ export class RpcServer<Peer, Caller = undefined> {
       case "bidi_streaming": {
         const bidi = handler as BidiHandler<typeof method.input, typeof method.output, Context<Peer, Caller>>;
         return (call: DuplexCall) => {
-          this.#stream(path, method, call, (context) => bidi(requestsOf(call, context), context));
+          this.#stream(path, method, call, (context) => bidi(this.#requestsOf(call, context), context));
         };
       }
       default:
@@ -231,6 +231,26 @@ export class RpcServer<Peer, Caller = undefined> {
     }
   }
 
+  async *#requestsOf(
+    call: DuplexCall,
+    context: ServerCallContext<Peer, Caller>,
+  ): AsyncGenerator<Message, void, undefined> {
+    try {
+      // The answer goes on when the handler has read enough.
+      for await (const request of call.iterator({ destroyOnReturn: false })) {
+        if (request instanceof Malformed) throw request.error;
+        this.#connections.messageRead(call.getHost());
+        yield request as Message;
+      }
+      // The platform shows a cancelled stream first as one that ended well, and as cancelled some ticks later.
+      await new Promise((resolve) => setImmediate(resolve));
+      if (call.cancelled) throw context.cancelled();
+    } catch (error) {
+      if (call.cancelled) throw context.cancelled();
+      throw context.reason ?? error;
+    }
+  }
+
   #open(
     path: string,
     call: UnaryCall | WritableCall | DuplexCall,
@@ -253,25 +273,6 @@ export class RpcServer<Peer, Caller = undefined> {
       error,
       duration: this.#options.clock.now() - startedAt,
     });
-  }
-}
-
-async function* requestsOf(
-  call: DuplexCall,
-  context: ServerCallContext<unknown, unknown>,
-): AsyncGenerator<Message, void, undefined> {
-  try {
-    // The answer goes on when the handler has read enough.
-    for await (const request of call.iterator({ destroyOnReturn: false })) {
-      if (request instanceof Malformed) throw request.error;
-      yield request as Message;
-    }
-    // The platform shows a cancelled stream first as one that ended well, and as cancelled some ticks later.
-    await new Promise((resolve) => setImmediate(resolve));
-    if (call.cancelled) throw context.cancelled();
-  } catch (error) {
-    if (call.cancelled) throw context.cancelled();
-    throw context.reason ?? error;
   }
 }
 

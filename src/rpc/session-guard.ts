@@ -1,5 +1,6 @@
 import { constants, type ServerHttp2Session } from "node:http2";
 import type { Clock } from "../clock.ts";
+import { AssayError } from "../errors/assay-error.ts";
 import type { SessionOptions } from "./session-options.ts";
 
 /**
@@ -10,15 +11,20 @@ import type { SessionOptions } from "./session-options.ts";
  */
 export function guardSession(session: ServerHttp2Session, options: SessionOptions, clock: Clock): void {
   const calm = (allowed: () => boolean) => (): void => {
-    if (!allowed()) session.destroy(undefined, constants.NGHTTP2_ENHANCE_YOUR_CALM);
+    if (!allowed()) calmDown(session);
   };
   session.on("ping", calm(allowance(PINGS, clock)));
   session.on("remoteSettings", calm(allowance(SETTINGS, clock)));
 
-  const timer = clock.schedule(options.firstCallTimeout, () => session.close());
+  const timer = clock.schedule(options.firstCallTimeout, () => session.destroy());
   const begun = (): void => timer[Symbol.dispose]();
   session.once("stream", begun);
   session.once("close", begun);
+}
+
+/** Ends a session at once and tells its client to go easy, which it may not live to read. */
+export function calmDown(session: ServerHttp2Session): void {
+  session.destroy(new AssayError("RATE_LIMITED", "calm down"), constants.NGHTTP2_ENHANCE_YOUR_CALM);
 }
 
 /** Says whether one more is within a limit. Nothing is kept but two numbers, and no timer runs. */

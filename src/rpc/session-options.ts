@@ -1,9 +1,15 @@
 import type { ServerOptions } from "node:http2";
 
-/** What of a server's limits concerns one HTTP/2 session. */
+/** What of a server's limits concerns the HTTP/2 sessions. */
 export interface SessionOptions {
   /** Calls at once on one connection; further ones wait at the client. */
   readonly maxConcurrentStreams: number;
+  /** Calls at once on all connections; beyond it a connection may have few. */
+  readonly maxStreams: number;
+  /** Octets of incomplete requests on all connections; beyond it the connection with the most is ended. */
+  readonly maxUnfinished: number;
+  /** How often a client may take back a call on one connection. */
+  readonly resets: { readonly burst: number; readonly perSecond: number };
   /** Milliseconds until a connection on which no call was ever begun is closed. */
   readonly firstCallTimeout: number;
 }
@@ -14,13 +20,13 @@ export interface SessionOptions {
  * SETTINGS) that wait for a client which does not read, 100 refused streams, and 10,000 oddities with 330 a second
  * after that (nghttp2's glitches).
  */
-export function sessionOptions({ maxConcurrentStreams }: SessionOptions): ServerOptions {
+export function sessionOptions({ maxConcurrentStreams, resets }: SessionOptions): ServerOptions {
   return {
     settings: { maxConcurrentStreams },
     maxSessionMemory: MAX_SESSION_MEGABYTES,
     maxSessionInvalidFrames: MAX_INVALID_FRAMES,
-    streamResetBurst: RESET_BURST,
-    streamResetRate: RESETS_PER_SECOND,
+    streamResetBurst: resets.burst,
+    streamResetRate: resets.perSecond,
   };
 }
 
@@ -32,10 +38,3 @@ export function sessionOptions({ maxConcurrentStreams }: SessionOptions): Server
 const MAX_SESSION_MEGABYTES = 64;
 /** Streams of one connection that break HTTP's rules before the connection ends; no client in its senses has one. */
 const MAX_INVALID_FRAMES = 100;
-/**
- * How often a client may take back a call. The platform's own limits, 1000 and 33 a second, are met by honest clients:
- * each one-shot fetch over a stream of the Workload API ends with a reset by the client. A call that is taken back
- * costs about as much as one that is answered, so this is no more than a limit on what one connection gets done.
- */
-const RESET_BURST = 10_000;
-const RESETS_PER_SECOND = 1000;

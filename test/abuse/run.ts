@@ -49,7 +49,7 @@ for (const [i, abuse] of ABUSES.filter(({ name }) => name.includes(wanted)).entr
   );
   bystander.disconnect();
   server.disconnect();
-  await Promise.all([server, bystander].map((child) => child.exitCode ?? once(child, "exit")));
+  await Promise.all([gone(server), gone(bystander)]);
 }
 rmSync(folder, { recursive: true });
 
@@ -63,6 +63,10 @@ async function asked(child: ChildProcess): Promise<unknown> {
   child.send(0);
   const [answer] = (await once(child, "message")) as [unknown];
   return answer;
+}
+
+async function gone(child: ChildProcess): Promise<void> {
+  if (child.exitCode === null) await once(child, "exit");
 }
 
 function pause(milliseconds: number): Promise<void> {

@@ -27,6 +27,9 @@ export class FrontedSocket extends EventEmitter {
   #waits = false;
   /** What was read and is for a later turn. */
   #rest: Buffer | undefined;
+  /** Whether the client has nothing more to say; it may have been read before the last turn. */
+  #ended = false;
+  #toldEnd = false;
 
   /** The socket must have no other reader. */
   constructor(socket: Socket) {
@@ -34,7 +37,10 @@ export class FrontedSocket extends EventEmitter {
     this.#socket = socket;
     socket.pause();
     socket.on("data", (chunk: Buffer) => this.#take(chunk));
-    socket.once("end", () => this.emit("end"));
+    socket.once("end", () => {
+      this.#ended = true;
+      this.#goOn();
+    });
     socket.once("error", (error) => {
       // Where nobody listens any more it would be an unhandled error of the process.
       if (this.listenerCount("error") > 0) this.emit("error", error);
@@ -98,11 +104,20 @@ export class FrontedSocket extends EventEmitter {
     });
   }
 
+  #isWaiting(): boolean {
+    return this.#waits || !this.#wanted;
+  }
+
   #goOn(): void {
-    if (this.#waits || !this.#wanted || this.#socket.destroyed) return;
+    if (this.#isWaiting() || this.#socket.destroyed) return;
     if (this.#rest !== undefined) this.#take(this.#rest);
     // The reader may have had enough of it, or it was more than a turn's work.
-    if (!this.#waits && this.#wanted) this.#socket.resume();
+    if (this.#isWaiting()) return;
+    if (!this.#ended) this.#socket.resume();
+    else if (!this.#toldEnd) {
+      this.#toldEnd = true;
+      this.emit("end");
+    }
   }
 }
 
