@@ -84,17 +84,29 @@ export class BrokerClient implements Disposable {
     headers: OutgoingHttpHeaders = SECURED,
   ): BrokerCall<Answer<Name>> {
     const { input, output, name: rpc } = API.method[name];
-    return new BrokerCall(
-      this.#session.request({
-        ":method": "POST",
-        ":path": `/${API.typeName}/${rpc}`,
-        "content-type": "application/grpc",
-        te: "trailers",
-        ...headers,
-      }),
+    return this.openAny(
+      `/${API.typeName}/${rpc}`,
       toBinary(input as DescMessage, create(input as DescMessage, request as Record<string, unknown>)),
       (bytes) => fromBinary(output as DescMessage, bytes) as Answer<Name>,
+      headers,
     );
+  }
+
+  /** Makes a call of any method, with any bytes as its message. */
+  openAny<Answer>(
+    path: string,
+    message: Uint8Array,
+    decode: (bytes: Uint8Array) => Answer,
+    headers: OutgoingHttpHeaders = SECURED,
+  ): BrokerCall<Answer> {
+    const stream = this.#session.request({
+      ":method": "POST",
+      ":path": path,
+      "content-type": "application/grpc",
+      te: "trailers",
+      ...headers,
+    });
+    return new BrokerCall(stream, message, decode);
   }
 
   /** Makes a call, takes its first message and leaves; gives how it ended where there is none. */

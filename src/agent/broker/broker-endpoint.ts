@@ -15,6 +15,7 @@ import {
 import { FIELD } from "../../observe/fields.ts";
 import type { Log } from "../../observe/log.ts";
 import { API } from "../../proto/gen/spiffe/broker/api_pb.ts";
+import { registerReflection } from "../../rpc/reflection.ts";
 import type { FinishedCall } from "../../rpc/server-options.ts";
 import { RpcServer } from "../../rpc/server.ts";
 import type { EndpointAddress } from "../../spiffe/endpoint-address.ts";
@@ -62,6 +63,7 @@ export async function openBrokerEndpoint(options: BrokerEndpointOptions): Promis
     keepaliveTime: KEEPALIVE_TIME,
   });
   rpc.register(API, brokerApiHandlers(options));
+  registerReflection(rpc);
   const verifier = createClientSvidVerifier({
     clock,
     bundleOf: (name) => (name === trustDomain ? keeper.bundle : cache.table.federated.get(name)),
