@@ -14,7 +14,80 @@ export interface Reason {
 export const reasons: readonly Reason[] = [
   {
     kind: "not ours",
-    lines: ["TB-16", "TB-17"],
-    why: "for whoever writes a standard of a further kind of SVID",
+    lines: ["TB-16", "TB-17", "FE-17"],
+    why: "for whoever writes a standard",
+  },
+  {
+    kind: "not ours",
+    lines: ["FE-02", "JS-13", "JS-29"],
+    why: "for the operator, or whoever writes the services that tokens are shown to",
+  },
+  {
+    kind: "not ours",
+    lines: ["JS-20", "JS-21"],
+    why: "for the program that shows a token; Assay hands tokens out and shows none",
+  },
+  {
+    kind: "documented",
+    lines: ["WE-02"],
+    why: "for whoever deploys agents: one on each node ([running](operations/running.md)); the endpoint opens no port that another host could reach (WE-06)",
+  },
+  {
+    kind: "documented",
+    lines: ["TB-31"],
+    why: "a server is the authority of one trust domain and makes its own keys; a second server gets a data folder of its own ([running](operations/running.md))",
+  },
+  {
+    kind: "not used",
+    lines: ["WA-02"],
+    why: "neither profile can be switched off",
+  },
+  {
+    kind: "not used",
+    lines: ["WS-24"],
+    why: "a WIT-SVID is valid from when it is made, and has no nbf",
+  },
+  {
+    kind: "not used",
+    lines: ["WS-29"],
+    why: "a WIT-SVID has no iss, as it must lead to no discovery document (WS-30)",
+  },
+  {
+    kind: "not ours",
+    lines: ["WS-42"],
+    why: "for the program that shows a WIT-SVID; Assay hands them out and shows none",
+  },
+  {
+    kind: "not ours",
+    lines: [
+      ...ids("BE", "03 04 07 09 16 19 23"),
+      ...ids("BA", "08 09 11 17 20 32 33 34 35 40 43 44 45 49 50 53 54 55 60 62 63 64 65 66"),
+      ...ids("BA", "69 70 71 72 74 78 80 81 82 83 87 88 89"),
+    ],
+    why: "for brokers; Assay serves them and is none",
+  },
+  {
+    kind: "not ours",
+    lines: ["BA-73"],
+    why: "for what a broker passes on, and whom to",
+  },
+  {
+    kind: "not used",
+    lines: ["BA-02"],
+    why: "neither profile can be switched off",
+  },
+  {
+    kind: "not used",
+    lines: ["BA-04"],
+    why: "there are no reference types but the standard's",
+  },
+  {
+    kind: "documented",
+    lines: ["BA-28"],
+    why: "there are no reference types but the standard's, as the [configuration](configuration.md) lists them",
   },
 ];
+
+function ids(prefix: string, numbers: string): readonly string[] {
+  return numbers.split(" ").map((number) => `${prefix}-${number}`);
+}

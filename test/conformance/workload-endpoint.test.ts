@@ -1,7 +1,7 @@
 import { readdir, readFile, readlink, stat } from "node:fs/promises";
 import type { OutgoingHttpHeaders } from "node:http2";
 import { join } from "node:path";
-import { fromBinary, type DescService } from "@bufbuild/protobuf";
+import { fromBinary } from "@bufbuild/protobuf";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import {
   SpiffeWorkloadAPI,
@@ -221,43 +221,6 @@ describe("statuses", () => {
     }
   });
 });
-
-describe("services", () => {
-  it.each(["WE-27", "WA-04", "WA-05"])(
-    "%s are as the standard has them: SpiffeWorkloadAPI and its seven calls",
-    () => {
-      const service: DescService = SpiffeWorkloadAPI;
-      expect(service.typeName).toBe("SpiffeWorkloadAPI");
-      expect(service.file.proto.package).toBe("");
-      expect(Object.fromEntries(service.methods.map((method) => [method.name, shapeOf(method)]))).toEqual({
-        FetchX509SVID:
-          "server_streaming {} -> {1 svids {1 spiffe_id, 2 x509_svid, 3 x509_svid_key, 4 bundle, 5 hint}, 2 crl, 3 federated_bundles}",
-        FetchX509Bundles: "server_streaming {} -> {1 crl, 2 bundles}",
-        FetchJWTSVID: "unary {1 audience, 2 spiffe_id} -> {1 svids {1 spiffe_id, 2 svid, 3 hint}}",
-        FetchJWTBundles: "server_streaming {} -> {1 bundles}",
-        ValidateJWTSVID: "unary {1 audience, 2 svid} -> {1 spiffe_id, 2 claims}",
-        FetchWITSVID:
-          "server_streaming {1 spiffe_id} -> {1 svids {1 spiffe_id, 2 wit_svid, 3 wit_svid_key, 4 hint}}",
-        FetchWITBundles: "server_streaming {} -> {1 bundles}",
-      });
-    },
-  );
-});
-
-type Method = DescService["methods"][number];
-
-function shapeOf({ methodKind, input, output }: Method): string {
-  return `${methodKind} ${fieldsOf(input)} -> ${fieldsOf(output)}`;
-}
-
-function fieldsOf(message: Method["input"]): string {
-  const fields = message.fields.map((field) => {
-    const inner =
-      field.fieldKind === "list" && field.listKind === "message" ? ` ${fieldsOf(field.message)}` : "";
-    return `${field.number} ${field.name}${inner}`;
-  });
-  return `{${fields.join(", ")}}`;
-}
 
 /** TCP ports that a program listens on, as the kernel tells. */
 async function listeningPorts({ pid }: Program): Promise<readonly number[]> {
