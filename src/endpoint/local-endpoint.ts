@@ -11,7 +11,7 @@ import { listenOnSocket } from "../files/socket-path.ts";
 import { FIELD } from "../observe/fields.ts";
 import type { Log } from "../observe/log.ts";
 import { identifyPeer, type PeerProcess } from "../peer/identify-peer.ts";
-import { FrontedSocket } from "../rpc/authority/fronted-socket.ts";
+import { FrontedSocket, type Turns } from "../rpc/authority/fronted-socket.ts";
 import { sniffProtocol } from "../rpc/sniff.ts";
 
 /** What a local endpoint needs. */
@@ -41,6 +41,7 @@ export class LocalEndpoint implements AsyncDisposable {
   readonly #open = new Map<Socket, PeerProcess>();
   /** How many connections are open, by the user's id. */
   readonly #byUser = new Map<number, number>();
+  readonly #turns: Turns = { waiting: 0 };
   /** Users of whom it was said that they are over the limit. */
   readonly #overLimit = new Set<number>();
   #sweep: Disposable | undefined;
@@ -97,7 +98,7 @@ export class LocalEndpoint implements AsyncDisposable {
     });
     const protocol = await sniffProtocol(socket, { clock, timeout: FIRST_BYTES_TIMEOUT });
     if (protocol === undefined || socket.destroyed) return;
-    if (protocol === "h2") this.#options.onGrpc(new FrontedSocket(socket), peer);
+    if (protocol === "h2") this.#options.onGrpc(new FrontedSocket(socket, this.#turns), peer);
     else this.#options.onHttp(socket, peer);
   }
 

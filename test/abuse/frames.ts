@@ -75,6 +75,8 @@ export class RawConnection implements Disposable {
   private constructor(socket: Socket, keep: boolean) {
     this.socket = socket;
     this.#keep = keep;
+    // Several may wait for one and the same connection.
+    socket.setMaxListeners(0);
     socket.on("error", () => undefined);
     socket.on("data", (chunk: Buffer) => this.#take(chunk));
     socket.once("close", () => {

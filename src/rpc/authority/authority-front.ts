@@ -38,18 +38,18 @@ export class AuthorityFront {
 
   /** Takes the next octets, rewrites in place what must be rewritten, and returns the same buffer. Never throws. */
   push<Chunk extends Uint8Array>(chunk: Chunk): Chunk {
-    for (let at = 0; at < chunk.length; ) at = this.take(chunk, at);
+    for (let at = 0; at < chunk.length; ) at = this.take(chunk, at, Number.POSITIVE_INFINITY);
     return chunk;
   }
 
   /**
-   * The same for no more octets than are one turn's work for whoever reads them: 16 calls, 128 PINGs or
-   * 512 frames that cost nothing but being read. Returns where to go on; everything before it may be passed on. It is always further than `start`.
+   * The same for no more octets than are so much work for whoever reads them: a call is 32, RST_STREAM, SETTINGS and
+   * PING are 4, any other frame is 1. Returns where to go on; everything before it may be passed on. It is always further than `start`.
    */
-  take(chunk: Uint8Array, start: number): number {
+  take(chunk: Uint8Array, start: number, work: number): number {
     let at = start;
     this.#work = 0;
-    while (at < chunk.length && this.#work < TURN) {
+    while (at < chunk.length && this.#work < work) {
       if (this.#state === "blind") return chunk.length;
       at = this.#step(chunk, at);
     }
@@ -185,4 +185,3 @@ const PRIORITY = 0x20;
 
 /** About what a frame costs whoever reads it, by its type; 1 where it is not named. */
 const WORK: Readonly<Record<number, number>> = { [HEADERS]: 32, [RST_STREAM]: 4, [SETTINGS]: 4, [PING]: 4 };
-const TURN = 512;

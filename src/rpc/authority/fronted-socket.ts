@@ -13,13 +13,14 @@ import { AuthorityFront } from "./authority-front.ts";
  *
  * In return every connection gets its turn: the platform reads from a socket as long as there is something, up to 2 MiB
  * and tens of thousands of calls, before it looks at another. Here a connection that has had one turn's work waits
- * until the others have had theirs.
+ * until the others have had theirs, and the more of them wait, the shorter a turn.
  */
 export class FrontedSocket extends EventEmitter {
   readonly readable = true;
   readonly writable = true;
   readonly readableObjectMode = false;
   readonly #socket: Socket;
+  readonly #turns: Turns;
   readonly #front = new AuthorityFront();
   /** Whether the reader wants more. */
   #wanted = false;
@@ -32,9 +33,10 @@ export class FrontedSocket extends EventEmitter {
   #toldEnd = false;
 
   /** The socket must have no other reader. */
-  constructor(socket: Socket) {
+  constructor(socket: Socket, turns: Turns = { waiting: 0 }) {
     super();
     this.#socket = socket;
+    this.#turns = turns;
     socket.pause();
     socket.on("data", (chunk: Buffer) => this.#take(chunk));
     socket.once("end", () => {
@@ -87,7 +89,7 @@ export class FrontedSocket extends EventEmitter {
   }
 
   #take(chunk: Buffer): void {
-    const end = this.#front.take(chunk, 0);
+    const end = this.#front.take(chunk, 0, TURN / (1 + this.#turns.waiting));
     const isWhole = end === chunk.length;
     this.#rest = isWhole ? undefined : chunk.subarray(end);
     // A chunk that fills the platform's buffer is not the last one.
@@ -97,9 +99,11 @@ export class FrontedSocket extends EventEmitter {
 
   #letOthers(): void {
     this.#waits = true;
+    this.#turns.waiting++;
     this.#socket.pause();
     setImmediate(() => {
       this.#waits = false;
+      this.#turns.waiting--;
       this.#goOn();
     });
   }
@@ -121,4 +125,12 @@ export class FrontedSocket extends EventEmitter {
   }
 }
 
+/** What the connections of one endpoint know of each other. */
+export interface Turns {
+  /** How many have had their turn and want another. */
+  waiting: number;
+}
+
 const FULL_CHUNK = 65_536;
+/** 16 calls, 128 PINGs or 512 frames that cost nothing but being read, where nobody else waits; one call at least. */
+const TURN = 512;
