@@ -57,7 +57,11 @@ export function createTlsServer(
   listener?: (socket: TLSSocket) => void,
 ): TlsServer {
   const { authorize: _a, bundles: _b, clock: _c, onRefused: _d, ...rest } = options;
-  return guardServer(createTls({ ...rest, ...tlsServerOptions() }, listener), source, options);
+  return guardServer(
+    createTls({ handshakeTimeout: HANDSHAKE_TIMEOUT_MS, ...rest, ...tlsServerOptions() }, listener),
+    source,
+    options,
+  );
 }
 
 /**
@@ -70,7 +74,11 @@ export function createHttpsServer(
   listener?: (request: IncomingMessage, response: ServerResponse) => void,
 ): HttpsServer {
   const { authorize: _a, bundles: _b, clock: _c, onRefused: _d, ...rest } = options;
-  return guardServer(createHttps({ ...rest, ...tlsServerOptions() }, listener), source, options);
+  return guardServer(
+    createHttps({ handshakeTimeout: HANDSHAKE_TIMEOUT_MS, ...rest, ...tlsServerOptions() }, listener),
+    source,
+    options,
+  );
 }
 
 /**
@@ -133,3 +141,6 @@ function presentCredential(source: X509SvidSource) {
     return {};
   }
 }
+
+// Node's own two minutes are long for somebody who has proved nothing yet.
+const HANDSHAKE_TIMEOUT_MS = 10_000;
