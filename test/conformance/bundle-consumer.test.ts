@@ -1,4 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { refreshInterval } from "../../src/federation/judge-bundle.ts";
+import { emptyBundle } from "../../src/spiffe/bundle.ts";
+import { parseTrustDomain } from "../../src/spiffe/trust-domain.ts";
 import { makeBundleDocument, makeJwk, makeJwtSvid, makeX509Jwk } from "../fakes/jose-factory.ts";
 import { makeAuthority, makeFactoryKey, makeLeaf } from "../fakes/svid-factory.ts";
 import { viewCertificates } from "./certificate-view.ts";
@@ -123,6 +126,16 @@ describe("the X.509 keys of a bundle", () => {
     await eventually(() => trusted(0));
     expect(await judge(world, makeJwtSvid(jwtKey))).toHaveProperty("spiffeId");
     expect(await knock(world, shown(makeLeaf(FOREIGN_OPERATOR, authority)))).toHaveProperty("refused");
+  });
+});
+
+describe("how often a bundle is fetched", () => {
+  const interval = (refreshHint: number) =>
+    refreshInterval({ ...emptyBundle(parseTrustDomain(FOREIGN)), refreshHint });
+
+  it("TB-30 is every five minutes where the bundle says nothing, and else what it says", () => {
+    expect(interval(0)).toBe(5 * 60_000);
+    expect(interval(600)).toBe(600_000);
   });
 });
 

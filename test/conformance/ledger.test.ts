@@ -86,6 +86,7 @@ describe("the ledger", () => {
 
   it("reads the line that a title begins with", () => {
     expect(lineOf("WA-34 has the own trust domain")).toBe("WA-34");
+    expect(lineOf("WA-34: the own trust domain is there")).toBe("WA-34");
     expect(lineOf("see WA-34")).toBeUndefined();
     expect(lineOf("WA-340 x")).toBeUndefined();
   });

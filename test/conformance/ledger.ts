@@ -57,7 +57,7 @@ export function makeLedger(tests: readonly RanTest[]): Ledger {
 
 /** The id that a title begins with. */
 export function lineOf(title: string): string | undefined {
-  return /^([A-Z]{2}-\d{2})(?= )/.exec(title)?.[1];
+  return /^([A-Z]{2}-\d{2})(?=:? )/.exec(title)?.[1];
 }
 
 function rowOf(
