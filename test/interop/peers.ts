@@ -19,7 +19,8 @@ export type Peer =
   | "oidc-python"
   | "oidc-go"
   | "oidc-java"
-  | "envoy";
+  | "envoy"
+  | "pebble";
 
 /**
  * `describe` for tests that need foreign tools: where one is missing they are skipped, and the title says which, so

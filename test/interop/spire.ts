@@ -26,7 +26,14 @@ export interface SpireServer extends AsyncDisposable {
 export async function startSpireServer(
   programs: string,
   scratch: Scratch,
-  options: { readonly name?: string; readonly x509popCaFile?: string } = {},
+  options: {
+    readonly name?: string;
+    readonly x509popCaFile?: string;
+    readonly trustDomain?: string;
+    /** As in its configuration file. */
+    readonly federation?: object;
+    readonly env?: Readonly<Record<string, string>>;
+  } = {},
 ): Promise<SpireServer> {
   const name = options.name ?? "spire-server";
   const [port = 0] = await freePorts(1);
@@ -39,8 +46,9 @@ export async function startSpireServer(
         bind_address: "127.0.0.1",
         bind_port: String(port),
         socket_path: adminSocket,
-        trust_domain: TRUST_DOMAIN,
+        trust_domain: options.trustDomain ?? TRUST_DOMAIN,
         data_dir: scratch.at(name),
+        ...(options.federation === undefined ? {} : { federation: options.federation }),
         ratelimit: { attestation: false, signing: false },
         // How soon it takes notice of changed entries: five seconds unless told.
         experimental: { cache_reload_interval: "1s" },
@@ -60,7 +68,9 @@ export async function startSpireServer(
     }),
   );
   const binary = join(programs, "spire-server");
-  const program = Program.start(name, binary, ["run", "-config", config]);
+  const program = Program.start(name, binary, ["run", "-config", config], {
+    env: options.env ?? {},
+  });
   await healthy(program, binary, adminSocket);
   const cli = spireCli(programs, adminSocket);
   return {
@@ -147,6 +157,7 @@ export interface SpireAgentWanted {
   /** `host:port` of the server API. */
   readonly server: string;
   readonly trustBundleFile: string;
+  readonly trustDomain?: string;
   readonly evidence: SpireAgentEvidence;
 }
 
@@ -185,7 +196,7 @@ export async function launchSpireAgent(
         server_port: port,
         socket_path: socketOf(scratch, wanted),
         trust_bundle_path: wanted.trustBundleFile,
-        trust_domain: TRUST_DOMAIN,
+        trust_domain: wanted.trustDomain ?? TRUST_DOMAIN,
         // It asks its server for news each five seconds unless told.
         experimental: { sync_interval: "1s" },
         ...("joinToken" in evidence ? { join_token: evidence.joinToken } : {}),

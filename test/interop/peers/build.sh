@@ -17,7 +17,7 @@ if [ ! -d "$done" ]; then
   making=$(mktemp -d "$cache/.making-XXXXXX")
   trap 'rm -rf "$making"' EXIT
   case $peer in
-    spire | spiffe-helper) go build -trimpath -buildvcs=false -ldflags '-s -w' -o "$making/" tool >&2 ;;
+    spire | spiffe-helper | pebble) go build -trimpath -buildvcs=false -ldflags '-s -w' -o "$making/" tool >&2 ;;
     go-client) go build -trimpath -buildvcs=false -ldflags '-s -w' -o "$making/spiffe-probe" . >&2 ;;
     oidc-go) go build -trimpath -buildvcs=false -ldflags '-s -w' -o "$making/oidc-probe" . >&2 ;;
     py-client | oidc-python)
