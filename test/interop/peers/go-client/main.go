@@ -14,7 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-const usage = `usage: spiffe-probe x509 | jwt AUDIENCE | watch | mtls-server ADDRESS PEER_ID | mtls-client ADDRESS PEER_ID`
+const usage = `usage: spiffe-probe x509 | jwt AUDIENCE | watch | mtls-server ADDRESS PEER_ID | mtls-client ADDRESS PEER_ID | delegate SOCKET (pid PID | SELECTOR...) | broker TARGET PID`
 
 // How long a command that answers once may take, connecting included.
 const patience = 15 * time.Second
@@ -38,6 +38,10 @@ func run(ctx context.Context, args []string) error {
 		return showJWT(once, args[1])
 	case len(args) == 1 && args[0] == "watch":
 		return watch(ctx)
+	case len(args) >= 3 && args[0] == "delegate":
+		return delegate(once, args[1], args[2:])
+	case len(args) == 3 && args[0] == "broker":
+		return askBroker(once, args[1], args[2])
 	case len(args) == 3 && args[0] == "mtls-server":
 		return serveMTLS(ctx, args[1], args[2])
 	case len(args) == 3 && args[0] == "mtls-client":
