@@ -5,9 +5,6 @@ import { INTEGER, NULL, openDer, SEQUENCE } from "./der/reader.ts";
 /** Kinds of key that an SVID or an authority may have. */
 export type KeyType = "ec-p256" | "ec-p384" | "rsa";
 
-/** Kinds of key that somebody else's authority may have: to verify with, never to issue. */
-export type VerificationKeyType = KeyType | "ec-p521";
-
 /** What a SubjectPublicKeyInfo (RFC 5280 §4.1.2.7) says. Byte arrays are views of the bytes it was read from. */
 export type SpkiFacts = EcSpkiFacts<"ec-p256" | "ec-p384"> | RsaSpkiFacts;
 

@@ -67,13 +67,15 @@ export class StreamFollower<Message, State> implements AsyncDisposable {
     const { promise, resolve } = Promise.withResolvers<void>();
     using _update = this.onUpdate(resolve);
     using _timer = timeout === Number.POSITIVE_INFINITY ? undefined : clock.schedule(timeout, resolve);
-    signal?.addEventListener("abort", () => resolve(), { once: true });
+    const giveUp = (): void => resolve();
+    signal?.addEventListener("abort", giveUp, { once: true });
     // Pauses between attempts do not keep a program alive; somebody who waits for their end does.
     const alive = setInterval(() => undefined, KEEP_ALIVE_MS);
     try {
       if (this.#state === undefined && !this.#isFinal && signal?.aborted !== true) await promise;
     } finally {
       clearInterval(alive);
+      signal?.removeEventListener("abort", giveUp);
     }
     if (this.#state !== undefined) return;
     if (signal?.aborted === true)

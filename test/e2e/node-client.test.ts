@@ -2,7 +2,6 @@ import { readFile, writeFile } from "node:fs/promises";
 import { Agent, get } from "node:https";
 import type { IncomingMessage } from "node:http";
 import { join } from "node:path";
-import { pathToFileURL } from "node:url";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { authorizeId, authorizeMemberOf } from "../../src/workload/authorize.ts";
 import { openX509BundleSource } from "../../src/workload/bundle-sources.ts";
@@ -27,7 +26,7 @@ import { OWN_SELECTORS } from "./workload.ts";
 const NODE = "spiffe://example.org/node";
 const SERVER = "spiffe://example.org/server";
 const CLIENT = "spiffe://example.org/client";
-const HOOK = pathToFileURL(join(import.meta.dirname, "source-package.ts")).href;
+const HOOK = import.meta.resolve("./source-package.ts");
 
 let scratch: Scratch;
 let server: AssayServer;

@@ -61,6 +61,19 @@ describe("the package", () => {
     expect(shown.trim()).toBe("function");
   });
 
+  it("offers the client to Node programs, without loading the store that only servers need", async () => {
+    const program = [
+      'import * as workload from "@assay/assay/workload";',
+      "console.log(typeof workload.openX509Source, typeof workload.createHttpsAgent);",
+      'await workload.openX509Source({ address: "http://x" }).catch(({ code }) => console.log(code));',
+      "console.log(process.moduleLoadList.some((name) => /sqlite/.test(name)));",
+    ].join("\n");
+    const shown = await output(process.execPath, ["--input-type=module", "--eval", program], {
+      cwd: scratch.at("app"),
+    });
+    expect(shown.trim().split("\n")).toEqual(["function function", "CONFIG_INVALID", "false"]);
+  });
+
   it("carries no test", async () => {
     const root = join("node_modules", "@assay", "assay");
     const { stdout } = await run(

@@ -1,5 +1,4 @@
 import type { CertificateRevocationList } from "../../src/crypto/crl.ts";
-import { readCertificate } from "../../src/crypto/certificate-reader.ts";
 import { AssayError } from "../../src/errors/assay-error.ts";
 import { parseSpiffeId } from "../../src/spiffe/id.ts";
 import { parseTrustDomain, type TrustDomain } from "../../src/spiffe/trust-domain.ts";
@@ -71,9 +70,4 @@ export class TestX509Source implements X509SvidSource, X509BundleSource {
   get listeners(): number {
     return this.#listeners.size;
   }
-}
-
-/** Serial number of a certificate, as revocation lists have it. */
-export function serialOf({ der }: FactoryCertificate): Uint8Array {
-  return readCertificate(der).serial;
 }

@@ -325,10 +325,10 @@ describe("WIT-SVIDs", () => {
     const twice = (text: string) => `${text}, ${text}`;
     await expect(
       receive({ ...headers, "workload-proof-token": twice(headers["workload-proof-token"]) }),
-    ).rejects.toThrowCode("INVALID_PROOF");
+    ).rejects.toThrowCode("INVALID_PROOF", "there once");
     await expect(
       receive({ ...headers, "workload-identity-token": twice(headers["workload-identity-token"]) }),
-    ).rejects.toThrowCode("INVALID_WIT_SVID");
+    ).rejects.toThrowCode("INVALID_WIT_SVID", "there once");
   });
 
   it.each(["WS-46", "WS-47", "WA-72"])("%s believes keys for WIT-SVIDs only", async () => {
