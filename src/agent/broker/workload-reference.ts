@@ -47,16 +47,16 @@ export function referenceText(reference: ParsedReference): string {
 
 function kubernetesObject({ type, key, uid }: KubernetesObjectReference): KubernetesObject {
   const { plural = "", group = "" } = type ?? {};
-  require("type.plural", plural, /^[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?$/, "the plural name of a kind");
-  require("type.group", group, SUBDOMAIN, "the name of an API group, core for the core group");
+  requireForm("type.plural", plural, /^[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?$/, "the plural name of a kind");
+  requireForm("type.group", group, SUBDOMAIN, "the name of an API group, core for the core group");
   if (key === undefined && uid === "") throw refused("key or uid must be given");
   if (key !== undefined) {
-    require("key.name", key.name, /^(?!\.\.?$)[^/%\p{Cc}\p{Cs}]{1,253}$/u, "the name of an object");
+    requireForm("key.name", key.name, /^(?!\.\.?$)[^/%\p{Cc}\p{Cs}]{1,253}$/u, "the name of an object");
     if (key.namespace !== "") {
-      require("key.namespace", key.namespace, /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/, "a namespace");
+      requireForm("key.namespace", key.namespace, /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/, "a namespace");
     }
   }
-  if (uid !== "") require("uid", uid, /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/, "the uid of an object");
+  if (uid !== "") requireForm("uid", uid, /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/, "the uid of an object");
   return {
     type: "kubernetes_object",
     plural,
@@ -66,7 +66,7 @@ function kubernetesObject({ type, key, uid }: KubernetesObjectReference): Kubern
   };
 }
 
-function require(field: string, value: string, pattern: RegExp, expected: string): void {
+function requireForm(field: string, value: string, pattern: RegExp, expected: string): void {
   if (value.length <= MAX_NAME && pattern.test(value)) return;
   throw refused(`${field} must be ${expected}`);
 }
