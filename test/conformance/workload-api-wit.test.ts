@@ -64,6 +64,13 @@ describe("FetchWITSVID, where the WIT profile is switched on", () => {
   });
 });
 
+describe("the WIT profile", () => {
+  it("WA-03 is there where it is switched on", async () => {
+    expect((await svidsNow()).length).toBeGreaterThan(0);
+    expect(Object.keys(await bundlesNow())).toEqual([OWN]);
+  });
+});
+
 describe("FetchWITBundles, where the WIT profile is switched on", () => {
   it("WA-73 has the own trust domain's from the first message on", async () => {
     expect(Object.keys(await bundlesNow())).toEqual([OWN]);
