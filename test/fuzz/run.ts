@@ -4,7 +4,7 @@
  */
 import { randomInt } from "node:crypto";
 import { fuzz } from "./fuzzer.ts";
-import { TARGETS } from "./targets/index.ts";
+import { TARGETS } from "./targets/all.ts";
 
 const [count = "1000000", ...names] = process.argv.slice(2);
 const inputs = Number(count);
