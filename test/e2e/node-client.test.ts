@@ -4,11 +4,13 @@ import type { IncomingMessage } from "node:http";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { authorizeId, authorizeMemberOf } from "../../src/workload/authorize.ts";
-import { openX509BundleSource } from "../../src/workload/bundle-sources.ts";
+import { openWitBundleSource, openX509BundleSource } from "../../src/workload/bundle-sources.ts";
 import { openJwtSource } from "../../src/workload/jwt-source.ts";
 import { createHttpsAgent } from "../../src/workload/tls-client.ts";
 import { peerOf } from "../../src/workload/tls-peer.ts";
 import { createHttpsServer } from "../../src/workload/tls-server.ts";
+import { validateWitRequest } from "../../src/workload/validate-wit-request.ts";
+import { openWitSource } from "../../src/workload/wit-source.ts";
 import { openX509Source, type X509Source } from "../../src/workload/x509-source.ts";
 import { listen } from "../fakes/tls-pair.ts";
 import {
@@ -34,7 +36,10 @@ let agent: AssayAgent;
 
 beforeAll(async () => {
   scratch = await makeScratch();
-  server = await startServer(await placeServer(scratch), ["--default-x509-svid-ttl=10s"]);
+  server = await startServer(await placeServer(scratch), [
+    "--default-x509-svid-ttl=10s",
+    "--feature=wit-svid",
+  ]);
   for (const name of ["server", "client"]) {
     await server.createEntry({
       parentId: NODE,
@@ -47,6 +52,7 @@ beforeAll(async () => {
     server: server.place.address,
     trustBundleFile: await server.trustBundleFile(),
     joinTokenFile: await server.joinTokenFile(NODE),
+    flags: ["--feature=wit-svid"],
   });
 });
 
@@ -186,6 +192,23 @@ describe("JWT-SVIDs and bundles", () => {
     await expect(source.validateRemotely(token, "other")).rejects.toThrowCode("INVALID_JWT_SVID");
     await using bundles = await openX509BundleSource({ address: agent.endpoint });
     expect([...bundles.x509Bundles().keys()]).toEqual(["example.org"]);
+  });
+});
+
+describe("WIT-SVIDs", () => {
+  it("are presented with a proof that the other end takes, and are worth nothing without it", async () => {
+    const url = "https://api.example.org/orders";
+    await using source = await openWitSource({ address: agent.endpoint, hint: "client" });
+    await using bundles = await openWitBundleSource({ address: agent.endpoint });
+    const headers = { ...source.present({ url: `${url}?page=2` }) };
+    expect((await validateWitRequest(headers, bundles, { audiences: [url] })).spiffeId).toBe(CLIENT);
+    const bare = { "workload-identity-token": headers["workload-identity-token"] };
+    await expect(validateWitRequest(bare, bundles, { audiences: [url] })).rejects.toThrowCode(
+      "INVALID_PROOF",
+    );
+    await expect(validateWitRequest(headers, bundles, { audiences: [`${url}/1`] })).rejects.toThrowCode(
+      "INVALID_PROOF",
+    );
   });
 });
 
