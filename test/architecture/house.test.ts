@@ -25,7 +25,9 @@ describe("the top level", () => {
   });
 
   it("has no room whose name says nothing", () => {
-    expect(paths.filter((path) => /\/(common|utils?|helpers?|core|misc|lib)(\/|\.ts$)/.test(path))).toEqual(
+    // The names of published protocols' packages are not ours to choose.
+    const ours = paths.filter((path) => !path.startsWith("src/proto/"));
+    expect(ours.filter((path) => /\/(common|utils?|helpers?|core|misc|lib)(\/|\.ts$)/.test(path))).toEqual(
       [],
     );
   });

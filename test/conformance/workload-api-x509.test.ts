@@ -1,8 +1,10 @@
-import { createPrivateKey, createPublicKey, X509Certificate } from "node:crypto";
+import { createPrivateKey, createPublicKey, sign, X509Certificate } from "node:crypto";
 import { toBinary } from "@bufbuild/protobuf";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { Revocation } from "../../src/proto/gen/assay/api/server/v1/revocation_pb.ts";
 import { JWTSVIDRequestSchema, SpiffeWorkloadAPI } from "../../src/proto/gen/spiffe/workload/workload_pb.ts";
 import { workloadClient } from "../e2e/workload.ts";
+import { makeCrl } from "../fakes/crl.ts";
 import { makeAuthority } from "../fakes/svid-factory.ts";
 import { viewCertificates } from "./certificate-view.ts";
 import { federate } from "./foreign.ts";
@@ -15,6 +17,7 @@ const DENIED = {
   messages: [],
 };
 
+const partner = makeAuthority("a.test");
 let world: World;
 const extra: string[] = [];
 
@@ -25,7 +28,7 @@ beforeAll(async () => {
     { x509: [makeAuthority("b.test"), makeAuthority("b.test", { subject: "two" })] },
     "b.test",
   );
-  await federate(world, { x509: [makeAuthority("a.test")] }, "a.test");
+  await federate(world, { x509: [partner] }, "a.test");
   await federate(world, { x509: [] }, "empty.test");
   await world.createEntry({ path: "/first", federatesWith: ["a.test", "b.test", "empty.test"] });
   await eventually(
@@ -90,7 +93,30 @@ describe("an answer with X509-SVIDs", () => {
       expect(Buffer.concat(certificates.map(({ der }) => der)).equals(Buffer.from(bytes))).toBe(true);
     }
     expect(viewCertificates(federatedBundles["spiffe://b.test"] ?? Buffer.of())).toHaveLength(2);
-    expect(Array.isArray(crl)).toBe(true);
+    expect(crl).toEqual([]);
+  });
+
+  it("WA-26 has the revocation lists of its trust domains, each whole, in both kinds of answers", async () => {
+    const { key, subject } = partner;
+    const crl = makeCrl({
+      issuer: {
+        certificate: { subject },
+        key: { spki: key.spki, sign: (bytes) => sign("sha256", bytes, key.privateKey) },
+      },
+      revoked: [Uint8Array.of(7)],
+      thisUpdate: 1_700_000_000,
+      nextUpdate: 4_000_000_000,
+    });
+    const service = world.admin.service(Revocation);
+    const { list } = await service.setRevocationList({ trustDomain: "a.test", crl });
+    const told = await eventually(state, (answer) => answer.crl.length > 0);
+    expect(told.crl.map((der) => Buffer.from(der))).toEqual([Buffer.from(crl)]);
+    expect((await bundlesNow()).crl.map((der) => Buffer.from(der))).toEqual([Buffer.from(crl)]);
+    await service.deleteRevocationList({
+      trustDomain: "a.test",
+      authorityKeyId: list?.authorityKeyId ?? "",
+    });
+    await eventually(state, (answer) => answer.crl.length === 0);
   });
 
   it("WA-27 has federated bundles under their IDs, and neither the own nor an empty one", async () => {

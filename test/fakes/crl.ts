@@ -6,7 +6,10 @@ import { makeExtension, TEST_NOW, type TestKey } from "./certificates.ts";
 
 /** What a CRL of a test says; everything left out is as a good list has it. */
 export interface TestCrl {
-  readonly issuer: { readonly certificate: Pick<Certificate, "subject">; readonly key: TestKey };
+  readonly issuer: {
+    readonly certificate: Pick<Certificate, "subject">;
+    readonly key: Pick<TestKey, "spki" | "sign">;
+  };
   /** Serial numbers, big-endian. */
   readonly revoked?: readonly Uint8Array[];
   /** `null` leaves the extension out. */
