@@ -75,8 +75,9 @@ export function readCrl(der: Uint8Array, code: ErrorCode): CertificateRevocation
 export function isCrlOf(crl: CertificateRevocationList, authority: Certificate): boolean {
   return (
     Buffer.compare(crl.issuer, authority.subject) === 0 &&
-    authority.subjectKeyId !== undefined &&
-    Buffer.compare(crl.authorityKeyId, authority.subjectKeyId) === 0 &&
+    // Not every authority says which key it has; its signature tells all the same.
+    (authority.subjectKeyId === undefined ||
+      Buffer.compare(crl.authorityKeyId, authority.subjectKeyId) === 0) &&
     (authority.keyUsage === undefined || (authority.keyUsage & KEY_USAGE.crlSign) !== 0) &&
     isSignedBy(crl, authority)
   );
