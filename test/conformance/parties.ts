@@ -7,8 +7,8 @@ export function bindsUs(line: Line): boolean {
 
 /** Some documents use a party's name for somebody else than the others do. */
 function isStrangerIn(id: string, party: Party): boolean {
-  // The client of JWT-SVID and WIT-SVID shows tokens to a service, that of the Broker API is fed by a broker: we ship neither.
-  return party === "client" && /^(JS|WS|BA)-/.test(id);
+  // The client of JWT-SVID shows tokens to a service, that of the Broker API is fed by a broker: we ship neither.
+  return party === "client" && /^(JS|BA)-/.test(id);
 }
 
 /** Who writes standards, who runs Assay, and the broker, which is a program between us and workloads. */

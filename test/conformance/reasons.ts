@@ -13,6 +13,16 @@ export interface Reason {
 /** Every line without a test, with the reason. A line that obliges us without exception cannot be here. */
 export const reasons: readonly Reason[] = [
   {
+    kind: "not used",
+    lines: ["FE-28", "FE-51"],
+    why: "the bundle endpoint redirects nobody",
+  },
+  {
+    kind: "documented",
+    lines: ["FE-68"],
+    why: "for the operator, who chooses the name and port that partners are told ([federation](operations/federation.md)); the path is always `/`",
+  },
+  {
     kind: "not ours",
     lines: ["TB-16", "TB-17", "FE-17"],
     why: "for whoever writes a standard",
@@ -53,9 +63,9 @@ export const reasons: readonly Reason[] = [
     why: "a WIT-SVID has no iss, as it must lead to no discovery document (WS-30)",
   },
   {
-    kind: "not ours",
+    kind: "not used",
     lines: ["WS-42"],
-    why: "for the program that shows a WIT-SVID; Assay hands them out and shows none",
+    why: "the Node client shows WIT-SVIDs by WIMSE's proof token and in no other way",
   },
   {
     kind: "not ours",
@@ -84,7 +94,7 @@ export const reasons: readonly Reason[] = [
   {
     kind: "documented",
     lines: ["BA-28"],
-    why: "there are no reference types but the standard's, as the [configuration](configuration.md) lists them",
+    why: "there are no reference types but the standard's, as the page of the [Broker Endpoint](broker.md) lists them",
   },
 ];
 

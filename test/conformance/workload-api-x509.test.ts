@@ -1,6 +1,7 @@
 import { createPrivateKey, createPublicKey, sign, X509Certificate } from "node:crypto";
 import { toBinary } from "@bufbuild/protobuf";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { readCertificate } from "../../src/crypto/certificate-reader.ts";
 import { Revocation } from "../../src/proto/gen/assay/api/server/v1/revocation_pb.ts";
 import { JWTSVIDRequestSchema, SpiffeWorkloadAPI } from "../../src/proto/gen/spiffe/workload/workload_pb.ts";
 import { workloadClient } from "../e2e/workload.ts";
@@ -97,10 +98,10 @@ describe("an answer with X509-SVIDs", () => {
   });
 
   it("WA-26 has the revocation lists of its trust domains, each whole, in both kinds of answers", async () => {
-    const { key, subject } = partner;
+    const { key, der } = partner;
     const crl = makeCrl({
       issuer: {
-        certificate: { subject },
+        certificate: readCertificate(der),
         key: { spki: key.spki, sign: (bytes) => sign("sha256", bytes, key.privateKey) },
       },
       revoked: [Uint8Array.of(7)],
@@ -110,8 +111,8 @@ describe("an answer with X509-SVIDs", () => {
     const service = world.admin.service(Revocation);
     const { list } = await service.setRevocationList({ trustDomain: "a.test", crl });
     const told = await eventually(state, (answer) => answer.crl.length > 0);
-    expect(told.crl.map((der) => Buffer.from(der))).toEqual([Buffer.from(crl)]);
-    expect((await bundlesNow()).crl.map((der) => Buffer.from(der))).toEqual([Buffer.from(crl)]);
+    expect(told.crl.map((one) => Buffer.from(one))).toEqual([Buffer.from(crl)]);
+    expect((await bundlesNow()).crl.map((one) => Buffer.from(one))).toEqual([Buffer.from(crl)]);
     await service.deleteRevocationList({
       trustDomain: "a.test",
       authorityKeyId: list?.authorityKeyId ?? "",

@@ -7,7 +7,7 @@ import { makeExtension, TEST_NOW, type TestKey } from "./certificates.ts";
 /** What a CRL of a test says; everything left out is as a good list has it. */
 export interface TestCrl {
   readonly issuer: {
-    readonly certificate: Pick<Certificate, "subject">;
+    readonly certificate: Pick<Certificate, "subject" | "subjectKeyId">;
     readonly key: Pick<TestKey, "spki" | "sign">;
   };
   /** Serial numbers, big-endian. */
@@ -36,7 +36,7 @@ export function makeCrl(wanted: TestCrl): Uint8Array {
       ...(wanted.entryExtensions === undefined ? [] : [der.sequence(...wanted.entryExtensions)]),
     ),
   );
-  const keyId = der.primitive(0x80, subjectKeyIdentifier(issuer.key.spki));
+  const keyId = der.primitive(0x80, issuer.certificate.subjectKeyId ?? subjectKeyIdentifier(issuer.key.spki));
   const extensions = [
     ...(keyIdentifier ? [makeExtension("2.5.29.35", false, der.sequence(keyId))] : []),
     ...(number === null ? [] : [makeExtension("2.5.29.20", false, der.tinyInteger(number))]),
