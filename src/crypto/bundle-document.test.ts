@@ -58,6 +58,11 @@ describe("SPIFFE bundle documents (Trust Domain and Bundle §4)", () => {
     expect(read.x509Authorities).toEqual([]);
   });
 
+  it("reads the largest sequence that the wire to agents can carry", () => {
+    const text = '{"spiffe_sequence": 18446744073709551615, "keys": []}';
+    expect(parseBundleDocument(trustDomain, Buffer.from(text)).sequence).toBe(2n ** 64n - 1n);
+  });
+
   it("reads the sequence of the document, not one that stands deeper", () => {
     const text = '{"x": {"spiffe_sequence": 1}, "spiffe_sequence": 9007199254740993, "keys": []}';
     expect(parseBundleDocument(trustDomain, Buffer.from(text)).sequence).toBe(9007199254740993n);
@@ -82,6 +87,7 @@ describe("SPIFFE bundle documents (Trust Domain and Bundle §4)", () => {
     ["a negative sequence", '{"keys": [], "spiffe_sequence": -1}', /spiffe_sequence/],
     ["a fractional hint", '{"keys": [], "spiffe_refresh_hint": 1.5}', /spiffe_refresh_hint/],
     ["a sequence in exponent form beyond 2^53", '{"keys": [], "spiffe_sequence": 1e17}', /plain digits/],
+    ["a sequence beyond 64 bits", '{"keys": [], "spiffe_sequence": 18446744073709551616}', /64 bits/],
   ])("refuses %s", (_, text, detail) => {
     expect(() => parseBundleDocument(trustDomain, Buffer.from(text))).toThrowCode("INVALID_BUNDLE", detail);
   });

@@ -168,9 +168,11 @@ function sequenceOf(document: JsonObject, sequenceText: () => string | undefined
   if (Number.isSafeInteger(sequence)) return BigInt(sequence);
   // Beyond 2^53 a parsed number has lost its last digits, so they are read from the text (§4.1.1).
   const source = sequenceText();
-  return source !== undefined && /^\d{1,20}$/.test(source)
-    ? BigInt(source)
-    : fail("bundle: spiffe_sequence must be written as plain digits");
+  if (source === undefined || !/^\d{1,20}$/.test(source))
+    return fail("bundle: spiffe_sequence must be written as plain digits");
+  const digits = BigInt(source);
+  // One that agents cannot be told would keep from them everything else that is told in the same message.
+  return digits <= MAX_SEQUENCE ? digits : fail("bundle: spiffe_sequence must fit into 64 bits");
 }
 
 /**
@@ -216,4 +218,5 @@ const X509_USE = "x509-svid";
 const JWT_USE = "jwt-svid";
 const WIT_USE = "wit-svid";
 const KNOWN_CURVES: ReadonlySet<string> = new Set(["P-256", "P-384", "P-521"]);
+const MAX_SEQUENCE = 2n ** 64n - 1n;
 const MAX_DOCUMENT = 4 * 1024 * 1024;
