@@ -60,7 +60,8 @@ export class EndpointListener implements AsyncDisposable {
         else done(null, createSecureContext(contextOptions(challenge)));
       },
     });
-    this.#challengeTls.on("secureConnection", (socket) => socket.end());
+    // All was said in the handshake; half of a connection would be kept for as long as its client likes.
+    this.#challengeTls.on("secureConnection", (socket) => socket.on("error", () => {}).destroySoon());
     this.#challengeTls.on("tlsClientError", onError);
     this.#tcp = createTcpServer((socket) => this.#accept(socket));
     this.#tcp.maxConnections = MAX_CONNECTIONS;

@@ -1,0 +1,55 @@
+import { once } from "node:events";
+import { connect } from "node:tls";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { makeCa, makeCredential } from "../../../test/fakes/remote-server.ts";
+import { systemClock } from "../../clock.ts";
+import { EndpointListener } from "./endpoint-listener.ts";
+
+const NAME = "bundle.example.org";
+const { cert, key } = makeCredential(makeCa("authority"), { dnsNames: [NAME] });
+
+describe("while a CA validates a name, somebody who passes for it", () => {
+  let listener: EndpointListener;
+  const served: unknown[] = [];
+  const cleanups: (() => void)[] = [];
+
+  beforeEach(async () => {
+    listener = await EndpointListener.open({
+      listen: { host: "127.0.0.1", port: 0 },
+      clock: systemClock,
+      credential: undefined,
+      onConnection: (socket) => served.push(socket),
+      onRefused: () => undefined,
+    });
+    listener.setChallenge(NAME, { certificateChain: cert, privateKey: key });
+  });
+  afterEach(async () => {
+    for (const cleanup of cleanups.splice(0)) cleanup();
+    await listener[Symbol.asyncDispose]();
+  });
+
+  it("cannot keep the connection by going on to send", async () => {
+    const before = openSockets();
+    const socket = connect({
+      ...listener.address,
+      servername: NAME,
+      ALPNProtocols: ["acme-tls/1"],
+      rejectUnauthorized: false,
+      allowHalfOpen: true,
+    });
+    cleanups.push(() => socket.destroy());
+    socket.on("error", () => undefined);
+    await once(socket, "secureConnect");
+    expect(socket.alpnProtocol).toBe("acme-tls/1");
+    // More than is read on behalf of a program that does not.
+    for (let chunk = 0; chunk < 100; chunk++) socket.write(Buffer.alloc(16_384));
+    socket.resume();
+    // What is left is the client's own end.
+    await vi.waitFor(() => expect(openSockets() - before).toBeLessThanOrEqual(1), 3000);
+    expect(served).toEqual([]);
+  });
+});
+
+function openSockets(): number {
+  return process.getActiveResourcesInfo().filter((kind) => kind === "TCPSocketWrap").length;
+}
