@@ -3,11 +3,17 @@ import { formatBundleDocument } from "../crypto/bundle-document.ts";
 import { toPem } from "../crypto/pem.ts";
 import { AssayError } from "../errors/assay-error.ts";
 import { Bundle as BundleService } from "../proto/gen/spire/api/server/bundle/v1/bundle_pb.ts";
-import type { Bundle, JWTKey, WITKey } from "../proto/gen/spire/api/types/bundle_pb.ts";
-import type { JwtAuthorityKey, SpiffeBundle } from "../spiffe/bundle.ts";
-import { parseTrustDomain } from "../spiffe/trust-domain.ts";
+import type { Bundle } from "../proto/gen/spire/api/types/bundle_pb.ts";
 import { withAdminClient } from "./admin-client.ts";
-import { bundleInput, type BundleFormat, DELETE_MODES, wireBundle } from "./bundle-input.ts";
+import {
+  type BundleFormat,
+  bundleFromWire,
+  bundleInput,
+  DELETE_MODES,
+  foreignBundles,
+  wireBundle,
+} from "./bundle-input.ts";
+import { addBundleMapCommands } from "./bundle-map-commands.ts";
 import { addCrlCommands } from "./crl-commands.ts";
 import { type CliIo, writeResult } from "./io.ts";
 import { adminOptions, type AdminOptions, oneOf } from "./options.ts";
@@ -37,13 +43,7 @@ export function addBundleCommands(program: Command, io: CliIo): void {
           writeBundle(io, flags, await service.getFederatedBundle({ trustDomain }));
           return;
         }
-        const bundles: Bundle[] = [];
-        let pageToken = "";
-        do {
-          const page = await service.listFederatedBundles({ pageSize: PAGE_SIZE, pageToken });
-          bundles.push(...page.bundles);
-          pageToken = page.nextPageToken;
-        } while (pageToken !== "");
+        const bundles = await foreignBundles(service);
         writeResult(io, flags.output, bundles.map(documentOf), () =>
           bundles.length === 0
             ? "no bundles of foreign trust domains"
@@ -95,6 +95,7 @@ export function addBundleCommands(program: Command, io: CliIo): void {
       }),
     );
 
+  addBundleMapCommands(bundle, io);
   addCrlCommands(bundle, io);
 }
 
@@ -117,29 +118,12 @@ function writeBundle(io: CliIo, flags: AdminOptions & FormatFlag, bundle: Bundle
 
 function bundleText(bundle: Bundle, format: FormatFlag["format"]): string {
   if (format === "pem") return bundle.x509Authorities.map(({ asn1 }) => toPem("CERTIFICATE", asn1)).join("");
-  return formatBundleDocument(fromWire(bundle));
+  return formatBundleDocument(bundleFromWire(bundle));
 }
 
 function documentOf(bundle: Bundle): unknown {
   return {
     trust_domain: bundle.trustDomain,
-    ...(JSON.parse(formatBundleDocument(fromWire(bundle))) as object),
+    ...(JSON.parse(formatBundleDocument(bundleFromWire(bundle))) as object),
   };
 }
-
-function fromWire(bundle: Bundle): SpiffeBundle {
-  return {
-    trustDomain: parseTrustDomain(bundle.trustDomain),
-    sequence: bundle.sequenceNumber,
-    refreshHint: Number(bundle.refreshHint),
-    x509Authorities: bundle.x509Authorities.map(({ asn1, tainted }) => ({ certificate: asn1, tainted })),
-    jwtAuthorities: bundle.jwtAuthorities.map(keyFromWire),
-    witAuthorities: bundle.witAuthorities.map(keyFromWire),
-  };
-}
-
-function keyFromWire({ keyId, publicKey, expiresAt, tainted }: JWTKey | WITKey): JwtAuthorityKey {
-  return { keyId, publicKey, expiresAt: Number(expiresAt), tainted };
-}
-
-const PAGE_SIZE = 100;

@@ -1,9 +1,14 @@
 import { parseBundleDocument } from "../crypto/bundle-document.ts";
 import { parsePemCertificates } from "../crypto/pem.ts";
 import { AssayError } from "../errors/assay-error.ts";
-import { BatchDeleteFederatedBundleRequest_Mode as DeleteMode } from "../proto/gen/spire/api/server/bundle/v1/bundle_pb.ts";
-import { emptyBundle, type SpiffeBundle } from "../spiffe/bundle.ts";
-import type { TrustDomain } from "../spiffe/trust-domain.ts";
+import {
+  type Bundle as BundleService,
+  BatchDeleteFederatedBundleRequest_Mode as DeleteMode,
+} from "../proto/gen/spire/api/server/bundle/v1/bundle_pb.ts";
+import type { Bundle, JWTKey, WITKey } from "../proto/gen/spire/api/types/bundle_pb.ts";
+import type { ServiceClient } from "../rpc/client.ts";
+import { emptyBundle, type JwtAuthorityKey, type SpiffeBundle } from "../spiffe/bundle.ts";
+import { parseTrustDomain, type TrustDomain } from "../spiffe/trust-domain.ts";
 
 /** How a bundle is written: X.509 authorities alone as PEM, or the whole JSON document. */
 export type BundleFormat = "pem" | "spiffe";
@@ -42,9 +47,41 @@ export function wireBundle(bundle: SpiffeBundle) {
   };
 }
 
+/** All bundles of foreign trust domains. */
+export async function foreignBundles(
+  service: ServiceClient<typeof BundleService>,
+): Promise<readonly Bundle[]> {
+  const bundles: Bundle[] = [];
+  let pageToken = "";
+  do {
+    const page = await service.listFederatedBundles({ pageSize: PAGE_SIZE, pageToken });
+    bundles.push(...page.bundles);
+    pageToken = page.nextPageToken;
+  } while (pageToken !== "");
+  return bundles;
+}
+
+/** A bundle as the wire has it. @throws AssayError `INVALID_TRUST_DOMAIN`. */
+export function bundleFromWire(bundle: Bundle): SpiffeBundle {
+  return {
+    trustDomain: parseTrustDomain(bundle.trustDomain),
+    sequence: bundle.sequenceNumber,
+    refreshHint: Number(bundle.refreshHint),
+    x509Authorities: bundle.x509Authorities.map(({ asn1, tainted }) => ({ certificate: asn1, tainted })),
+    jwtAuthorities: bundle.jwtAuthorities.map(keyFromWire),
+    witAuthorities: bundle.witAuthorities.map(keyFromWire),
+  };
+}
+
+function keyFromWire({ keyId, publicKey, expiresAt, tainted }: JWTKey | WITKey): JwtAuthorityKey {
+  return { keyId, publicKey, expiresAt: Number(expiresAt), tainted };
+}
+
 /** What happens to entries that name a bundle that is deleted, by the words of the command line. */
 export const DELETE_MODES = {
   restrict: DeleteMode.RESTRICT,
   dissociate: DeleteMode.DISSOCIATE,
   delete: DeleteMode.DELETE,
 } as const;
+
+const PAGE_SIZE = 100;

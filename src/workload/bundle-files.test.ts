@@ -43,6 +43,23 @@ describe("bundle files", () => {
     expect(source.jwtBundles().get(two)?.keys.size).toBe(0);
   });
 
+  it("may be maps of several trust domains, whose next state is the whole state", async () => {
+    const path = join(folder, "map.json");
+    const map = (domains: readonly string[]) => {
+      const bundles = domains.map((name) => `"${name}":${document.toString()}`);
+      return `{"trust_domains":{${bundles.join()}}}`;
+    };
+    await writeFile(path, map(["one.test", "two.test"]));
+    using source = await openBundleFiles({ files: [{ path, format: "map" }] });
+    expect([...source.jwtBundles().keys()]).toEqual([one, two]);
+    await writeFile(path, map(["two.test"]));
+    await source.reload();
+    expect([...source.jwtBundles().keys()]).toEqual([two]);
+    await writeFile(path, map(["two.test", "two.test"]));
+    await expect(source.reload()).rejects.toThrowCode("INVALID_BUNDLE", /twice/);
+    expect([...source.jwtBundles().keys()]).toEqual([two]);
+  });
+
   it("are read again, and what cannot be read leaves the state standing and is told", async () => {
     const path = join(folder, "bundle");
     await writeFile(path, document);

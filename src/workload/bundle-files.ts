@@ -9,16 +9,19 @@ import {
   type BundleSource,
   parsePemBundle,
   parseSpiffeBundle,
+  parseSpiffeBundleMap,
 } from "./trust-bundle.ts";
 
-/** A file with the bundle of one trust domain. */
-export interface BundleFile {
-  /** `example.org` or `spiffe://example.org`. */
-  readonly trustDomain: string;
-  readonly path: string;
-  /** SPIFFE bundle JSON, or X.509 authorities in PEM. */
-  readonly format: "spiffe" | "pem";
-}
+/** A file with the bundle of one trust domain, or with a SPIFFE bundle map of several. */
+export type BundleFile =
+  | {
+      /** `example.org` or `spiffe://example.org`. */
+      readonly trustDomain: string;
+      readonly path: string;
+      /** SPIFFE bundle JSON, or X.509 authorities in PEM. */
+      readonly format: "spiffe" | "pem";
+    }
+  | { readonly path: string; readonly format: "map" };
 
 /** How bundle files are read. */
 export interface BundleFilesOptions {
@@ -110,15 +113,17 @@ export async function openBundleFiles(options: BundleFilesOptions): Promise<Bund
 
 function parseAll(files: readonly BundleFile[], texts: readonly string[]): BundleMaps {
   return bundleMaps(
-    files.map(({ trustDomain, format, path }, at) => {
+    files.flatMap((file, at) => {
       const text = texts[at] ?? "";
-      switch (format) {
+      switch (file.format) {
         case "spiffe":
-          return parseSpiffeBundle(trustDomain, text);
+          return parseSpiffeBundle(file.trustDomain, text);
         case "pem":
-          return parsePemBundle(trustDomain, text);
+          return parsePemBundle(file.trustDomain, text);
+        case "map":
+          return parseSpiffeBundleMap(text);
         default:
-          throw new AssayError("CONFIG_INVALID", `format of ${path} must be spiffe or pem`);
+          throw new AssayError("CONFIG_INVALID", "format of a bundle file must be spiffe, pem or map");
       }
     }),
   );

@@ -45,7 +45,12 @@ export type {
 } from "./tls-server.ts";
 export { createHttpsServer, createTlsServer, guardServer, tlsServerOptions } from "./tls-server.ts";
 export type { BundleSource, TrustBundle } from "./trust-bundle.ts";
-export { parsePemBundle, parseSpiffeBundle, staticBundleSource } from "./trust-bundle.ts";
+export {
+  parsePemBundle,
+  parseSpiffeBundle,
+  parseSpiffeBundleMap,
+  staticBundleSource,
+} from "./trust-bundle.ts";
 export type { JwtValidation, ValidX509Svid, X509Validation } from "./validate.ts";
 export { validateJwtSvid, validateX509Svid } from "./validate.ts";
 export type { RequestHeaders, ValidWitSvid, WitValidation } from "./validate-wit-request.ts";

@@ -271,6 +271,34 @@ describe("an agent for https.request", () => {
     expect(source.listeners).toBe(0);
   });
 
+  it("uses no connection again that was busy when the source changed, for a waiting request neither", async () => {
+    const held: (() => void)[] = [];
+    const server = createHttpsServer(serverSource(), anybody, ({ socket, url: path }, response) => {
+      const answer = () => response.end(peerOf(socket)?.spiffeId);
+      if (path === "/slow") held.push(answer);
+      else answer();
+    });
+    cleanups.push(() => server.close());
+    const url = `https://127.0.0.1:${await listen(server)}`;
+    const source = clientSource();
+    using agent = createHttpsAgent(source, { ...anybody, maxSockets: 1 });
+    const slow = ask(`${url}/slow`, { agent });
+    await vi.waitFor(() => expect(held).toHaveLength(1));
+    const waiting = ask(`${url}/waiting`, { agent });
+    source.set(workload(`${CLIENT}/two`));
+    held[0]?.();
+    expect(await slow).toBe(CLIENT);
+    expect(await waiting).toBe(`${CLIENT}/two`);
+
+    const slower = ask(`${url}/slow`, { agent });
+    await vi.waitFor(() => expect(held).toHaveLength(2));
+    // The server's authority is believed no longer.
+    source.set({ ...workload(CLIENT), trust: trusting(nextRoot) });
+    held[1]?.();
+    await slower;
+    await expect(ask(`${url}/after`, { agent })).rejects.toThrow();
+  });
+
   it("lets no request change how the server is judged or who we are", async () => {
     const { url } = await greeter(
       new TestX509Source({ chain: [makeLeaf(SERVER, nextRoot)], trust: trusting(root) }),

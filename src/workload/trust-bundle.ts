@@ -1,7 +1,9 @@
 import { parseBundleDocument } from "../crypto/bundle-document.ts";
+import { parseBundleMap } from "../crypto/bundle-map.ts";
 import { importPublicKey } from "../crypto/keys.ts";
 import { parsePemCertificates } from "../crypto/pem.ts";
 import { AssayError } from "../errors/assay-error.ts";
+import type { SpiffeBundle } from "../spiffe/bundle.ts";
 import { parseTrustDomainOrId, type TrustDomain } from "../spiffe/trust-domain.ts";
 import type {
   JwtBundle,
@@ -30,22 +32,16 @@ export type BundleSource = X509BundleSource & JwtBundleSource & WitBundleSource;
  * @throws AssayError `INVALID_TRUST_DOMAIN`, `INVALID_BUNDLE` naming the entry and member.
  */
 export function parseSpiffeBundle(trustDomain: string, document: string | Uint8Array): TrustBundle {
-  const bytes = typeof document === "string" ? Buffer.from(document, "utf8") : document;
-  const bundle = parseBundleDocument(parseTrustDomainOrId(trustDomain), bytes);
-  const authorities = bundle.x509Authorities.map(({ certificate }) => certificate);
-  const keys = (list: readonly { readonly keyId: string; readonly publicKey: Uint8Array }[]) =>
-    new Map(
-      list.map(({ keyId, publicKey }) => [
-        keyId,
-        { publicKey: importPublicKey(publicKey, "INVALID_BUNDLE") },
-      ]),
-    );
-  return trustBundle(
-    bundle.trustDomain,
-    authorities,
-    keys(bundle.jwtAuthorities),
-    keys(bundle.witAuthorities),
-  );
+  return trustBundleOf(parseBundleDocument(parseTrustDomainOrId(trustDomain), bytesOf(document)));
+}
+
+/**
+ * Reads a SPIFFE bundle map in JSON (Trust Domain and Bundle §5.1.1): the bundles of several trust domains, as a whole or
+ * not at all. It is the full state: a trust domain that an older map had and this one has not is trusted no longer.
+ * @throws AssayError `INVALID_BUNDLE` naming the trust domain and member; also where one comes twice.
+ */
+export function parseSpiffeBundleMap(document: string | Uint8Array): readonly TrustBundle[] {
+  return [...parseBundleMap(bytesOf(document)).values()].map(trustBundleOf);
 }
 
 /**
@@ -92,6 +88,27 @@ export function bundleMaps(bundles: Iterable<TrustBundle>): BundleMaps {
     maps.wit.set(trustDomain, wit);
   }
   return maps;
+}
+
+function bytesOf(document: string | Uint8Array): Uint8Array {
+  return typeof document === "string" ? Buffer.from(document, "utf8") : document;
+}
+
+function trustBundleOf(bundle: SpiffeBundle): TrustBundle {
+  const authorities = bundle.x509Authorities.map(({ certificate }) => certificate);
+  const keys = (list: readonly { readonly keyId: string; readonly publicKey: Uint8Array }[]) =>
+    new Map(
+      list.map(({ keyId, publicKey }) => [
+        keyId,
+        { publicKey: importPublicKey(publicKey, "INVALID_BUNDLE") },
+      ]),
+    );
+  return trustBundle(
+    bundle.trustDomain,
+    authorities,
+    keys(bundle.jwtAuthorities),
+    keys(bundle.witAuthorities),
+  );
 }
 
 function trustBundle(
