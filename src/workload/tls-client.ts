@@ -45,7 +45,7 @@ export interface SpiffeAgent extends Agent, Disposable {}
 /**
  * An agent for `https.request` whose every connection is made with the present X509-SVID and bundles and checked as
  * {@link tlsClientOptions} says; nothing that a request says about TLS changes that. Sessions are never resumed, and
- * a connection that lies idle is closed when the source changes, so that the next request meets the new state.
+ * a connection is used for no further request once the source has changed, so that the next one meets the new state.
  */
 export function createHttpsAgent(source: TlsClientSource, options: SpiffeAgentOptions): SpiffeAgent {
   return new SourceAgent(source, options);
@@ -55,6 +55,8 @@ class SourceAgent extends Agent implements SpiffeAgent {
   readonly #source: TlsClientSource;
   readonly #policy: PeerPolicy;
   readonly #updates: readonly Disposable[];
+  /** Connections that were made before the source changed last and carry a request still. */
+  readonly #outdated = new WeakSet<Duplex>();
 
   constructor(source: TlsClientSource, { authorize, bundles, clock, ...agent }: SpiffeAgentOptions) {
     super({ keepAlive: true, ...agent, maxCachedSessions: 0 });
@@ -64,11 +66,12 @@ class SourceAgent extends Agent implements SpiffeAgent {
       ...(bundles === undefined ? {} : { bundles }),
       ...(clock === undefined ? {} : { clock }),
     };
-    const closeIdle = (): void => this.#closeIdle();
-    this.#updates = [
-      source.onUpdate(closeIdle),
-      ...(bundles === undefined ? [] : [bundles.onUpdate(closeIdle)]),
-    ];
+    // Before the agent's own listener, which gives a destroyed connection neither to the pool nor to a waiting request.
+    this.prependListener("free", (socket: Duplex) => {
+      if (this.#outdated.has(socket)) socket.destroy();
+    });
+    const retire = (): void => this.#retire();
+    this.#updates = [source.onUpdate(retire), ...(bundles === undefined ? [] : [bundles.onUpdate(retire)])];
   }
 
   override createConnection(
@@ -109,9 +112,12 @@ class SourceAgent extends Agent implements SpiffeAgent {
     this.destroy();
   }
 
-  #closeIdle(): void {
+  #retire(): void {
     for (const sockets of Object.values(this.freeSockets)) {
       for (const socket of sockets ?? []) socket.destroy();
+    }
+    for (const sockets of Object.values(this.sockets)) {
+      for (const socket of sockets ?? []) this.#outdated.add(socket);
     }
   }
 }
