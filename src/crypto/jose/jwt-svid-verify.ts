@@ -49,9 +49,10 @@ export async function verifyJwtSvid(
   const facts = readClaims(jws);
   const leeway = expected.leewaySeconds ?? 0;
   const { nbf, iat } = facts.claims;
-  if (expected.now >= facts.expiresAt + leeway) fail("token has expired");
-  if (typeof nbf === "number" && nbf > expected.now + leeway) fail("token is not valid yet");
-  if (typeof iat === "number" && iat > expected.now + leeway) fail("token was issued in the future");
+  // What must hold is asked for, so that a leeway that is no number lets nothing in.
+  if (!(expected.now < facts.expiresAt + leeway)) fail("token has expired");
+  if (typeof nbf === "number" && !(nbf <= expected.now + leeway)) fail("token is not valid yet");
+  if (typeof iat === "number" && !(iat <= expected.now + leeway)) fail("token was issued in the future");
   if (!facts.audience.includes(expected.audience)) fail("token is meant for another audience");
   return facts;
 }

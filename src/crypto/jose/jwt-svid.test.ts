@@ -182,6 +182,13 @@ describe("verifyJwtSvid", () => {
     await expect(at(NOW - 61)).rejects.toThrowCode("INVALID_JWT_SVID", /future/);
   });
 
+  it("lets nothing in by a leeway that is no number", async () => {
+    const at = (now: number) =>
+      verifyJwtSvid(mint("ES256", "p256"), keys, { audience: "a", now, leewaySeconds: Number.NaN });
+    for (const now of [NOW, NOW + 10_000, NOW - 10_000])
+      await expect(at(now)).rejects.toThrowCode("INVALID_JWT_SVID");
+  });
+
   it("refuses a token of which any one character was changed, without repeating it", async () => {
     const token = mint("ES256", "p256");
     for (let at = 0; at < token.length; at++) {

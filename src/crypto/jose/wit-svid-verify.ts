@@ -60,12 +60,13 @@ export async function verifyWitSvid(
   const facts = readClaims(jws);
   const leeway = Math.min(expected.leewaySeconds ?? 0, MAX_LEEWAY_SECONDS);
   const { expiresAt, claims } = facts;
-  if (expected.now >= expiresAt + leeway) fail("token has expired");
+  // What must hold is asked for, so that a bound that is no number lets nothing in.
+  if (!(expected.now < expiresAt + leeway)) fail("token has expired");
   const nbf = dateClaim(claims, "nbf", CODE);
-  if (nbf !== undefined && nbf > expected.now + leeway) fail("token is not valid yet");
+  if (nbf !== undefined && !(nbf <= expected.now + leeway)) fail("token is not valid yet");
   const { maxLifetimeSeconds } = expected;
   const from = nbf ?? dateClaim(claims, "iat", CODE) ?? expected.now;
-  if (maxLifetimeSeconds !== undefined && expiresAt - from > maxLifetimeSeconds) {
+  if (maxLifetimeSeconds !== undefined && !(expiresAt - from <= maxLifetimeSeconds)) {
     fail(`token lives longer than ${maxLifetimeSeconds} seconds`);
   }
   return facts;

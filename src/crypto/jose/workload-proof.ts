@@ -75,8 +75,9 @@ export async function verifyWorkloadProof(
   if (typeof jti !== "string" || jti === "") return fail("jti is missing");
   const expiresAt = dateClaim(jws.payload, "exp", CODE) ?? fail("exp is missing");
   const leeway = expected.leewaySeconds ?? 0;
-  if (expected.now >= expiresAt + leeway) fail("proof has expired");
-  if (expiresAt > expected.now + expected.maxLifetimeSeconds + leeway) {
+  // What must hold is asked for, so that a bound that is no number lets nothing in.
+  if (!(expected.now < expiresAt + leeway)) fail("proof has expired");
+  if (!(expiresAt <= expected.now + expected.maxLifetimeSeconds + leeway)) {
     fail(`proof must end within ${expected.maxLifetimeSeconds} seconds`);
   }
   return { audience: aud, expiresAt, id: jti };
