@@ -176,6 +176,52 @@ describe("X509-SVIDs", () => {
   });
 });
 
+describe("SVIDs of an authority that is not to sign any more", () => {
+  const tainted = () => ({
+    ...authority.bundle(2n, true),
+    jwtAuthorities: authority.bundle().jwtAuthorities.map((key) => ({ ...key, tainted: true })),
+  });
+
+  it("are replaced where they were still being signed when that was heard", async () => {
+    const signX509 = server.signX509.bind(server);
+    const gate = Promise.withResolvers<void>();
+    server.signX509 = async (requests) => {
+      const signed = await signX509(requests);
+      await gate.promise;
+      return signed;
+    };
+    await have(one);
+    cache.apply({ ...completeUpdate([]), complete: false, bundle: tainted() });
+    gate.resolve();
+    await settle();
+    expect(server.batches).toEqual([["1"], ["1"]]);
+  });
+
+  it("are not kept where they were still being signed when that was heard: JWT-SVIDs", async () => {
+    await have(one);
+    const signJwt = server.signJwt.bind(server);
+    const gate = Promise.withResolvers<void>();
+    server.signJwt = async (...order) => {
+      const signed = await signJwt(...order);
+      await gate.promise;
+      return signed;
+    };
+    const fetched = cache.jwt.fetch(one, parseAudiences(["a"]));
+    cache.apply({ ...completeUpdate([]), complete: false, bundle: tainted() });
+    gate.resolve();
+    expect((await fetched).spiffeId).toBe(web);
+    expect(cache.jwt.size).toBe(0);
+  });
+
+  it("are replaced where its mark was never heard of, only that it is gone", async () => {
+    await have(one);
+    const next = await FakeAuthority.create(trustDomain, clock);
+    cache.apply({ ...completeUpdate([]), complete: false, bundle: next.bundle(3n) });
+    await settle();
+    expect(server.batches).toEqual([["1"], ["1"]]);
+  });
+});
+
 describe("JWT-SVIDs", () => {
   const audience = parseAudiences(["a", "b"]);
 

@@ -39,6 +39,8 @@ export class JwtCache implements Disposable {
   readonly #held = new Map<string, HeldJwtSvid>();
   readonly #underWay = new Map<string, Promise<JwtSvid>>();
   readonly #stopped = new AbortController();
+  /** Ids of the keys whose tokens may be kept; all may while none is known. */
+  #good: ReadonlySet<string> | undefined;
 
   constructor(options: JwtCacheOptions) {
     this.#options = options;
@@ -86,6 +88,7 @@ export class JwtCache implements Disposable {
     const good = new Set(
       bundle.jwtAuthorities.filter((authority) => !authority.tainted).map(({ keyId }) => keyId),
     );
+    this.#good = good;
     for (const [key, { svid }] of this.#held) if (!good.has(keyIdOf(svid))) this.#held.delete(key);
   }
 
@@ -112,8 +115,11 @@ export class JwtCache implements Disposable {
   #signOnce(key: string, entry: WorkloadEntry, audience: readonly Audience[]): Promise<JwtSvid> {
     const underWay = this.#underWay.get(key);
     if (underWay !== undefined) return underWay;
+    const asked = this.#good;
     const signing = this.#sign(entry, audience)
       .then((svid) => {
+        // Its key may have been tainted while it was being signed.
+        if (asked !== this.#good && this.#good?.has(keyIdOf(svid)) === false) return svid;
         const now = this.#options.clock.now();
         this.#held.delete(key);
         this.#held.set(key, {

@@ -35,8 +35,8 @@ export interface SvidKind<Svid extends KeyedSvid> {
   ): Promise<readonly (SigningOutcome<Svid> | undefined)[]>;
   /** Ids of the authorities that an SVID depends on. */
   authoritiesOf(svid: Svid): readonly string[];
-  /** Ids of the tainted authorities of a bundle. */
-  taintedIn(bundle: SpiffeBundle): ReadonlySet<string>;
+  /** Ids of the authorities of a bundle, and whether each is tainted. */
+  authoritiesIn(bundle: SpiffeBundle): ReadonlyMap<string, boolean>;
 }
 
 /** What a cache of SVIDs needs. */
@@ -75,6 +75,7 @@ export class SvidCache<Svid extends KeyedSvid> implements Disposable {
   readonly #stopped = new AbortController();
   #batches = 0;
   #batchSize: number;
+  #authorities: ReadonlyMap<string, boolean> = new Map();
   #outage: { count: number; until: number } | undefined;
   #timer: Disposable | undefined;
   #timerAt = Number.POSITIVE_INFINITY;
@@ -137,15 +138,18 @@ export class SvidCache<Svid extends KeyedSvid> implements Disposable {
     if (removed.length > 0) this.#options.onChange();
   }
 
-  /** Signs anew what a tainted authority signed; the old SVIDs are served until then. */
+  /** Signs anew what an authority signed that is tainted now, or gone; the old SVIDs are served until then. */
   replaceTainted(bundle: SpiffeBundle): void {
-    const { kind } = this.#options;
-    const tainted = kind.taintedIn(bundle);
-    if (tainted.size === 0) return;
-    for (const [id, { svid }] of this.#held) {
-      if (kind.authoritiesOf(svid).some((authority) => tainted.has(authority))) this.#queue.add(id);
-    }
+    this.#authorities = this.#options.kind.authoritiesIn(bundle);
+    for (const [id, { svid }] of this.#held) if (this.#isTainted(svid)) this.#queue.add(id);
     this.#pump();
+  }
+
+  #isTainted(svid: Svid): boolean {
+    const ids = this.#options.kind.authoritiesOf(svid);
+    if (ids.some((id) => this.#authorities.get(id) === true)) return true;
+    // Its mark may have come and gone between two looks at the bundle.
+    return this.#authorities.size > 0 && !ids.some((id) => this.#authorities.has(id));
   }
 
   /** The server is back: tries again at once what waited for it. */
@@ -220,11 +224,12 @@ export class SvidCache<Svid extends KeyedSvid> implements Disposable {
   }
 
   async #sign(batch: readonly WorkloadEntry[]): Promise<void> {
+    const authorities = this.#authorities;
     try {
       const outcomes = await this.#options.kind.sign(batch, this.#stopped.signal);
       this.#outage = undefined;
       this.#batchSize = Math.min(this.#options.kind.maxBatch, this.#batchSize * 2);
-      for (const [i, entry] of batch.entries()) this.#settle(entry, outcomes[i]);
+      for (const [i, entry] of batch.entries()) this.#settle(entry, outcomes[i], authorities);
       this.#options.onChange();
     } catch (thrown) {
       const error = toAssayError(thrown);
@@ -236,7 +241,12 @@ export class SvidCache<Svid extends KeyedSvid> implements Disposable {
     }
   }
 
-  #settle(entry: WorkloadEntry, outcome: SigningOutcome<Svid> | undefined): void {
+  /** `asked` is what was known of the authorities when the SVID was asked for. */
+  #settle(
+    entry: WorkloadEntry,
+    outcome: SigningOutcome<Svid> | undefined,
+    asked: ReadonlyMap<string, boolean>,
+  ): void {
     const { clock, kind, log, spread } = this.#options;
     const current = this.#options.entry(entry.id);
     if (current === undefined) return;
@@ -260,8 +270,9 @@ export class SvidCache<Svid extends KeyedSvid> implements Disposable {
       });
     }
     this.#failures.delete(entry.id);
-    // It changed while it was being signed for.
-    if (current.revision !== entry.revision) this.#queue.add(entry.id);
+    // It, or who may sign, changed while it was being signed for. A server that goes on to sign so is not asked again.
+    const isOutdated = asked !== this.#authorities && this.#isTainted(svid);
+    if (current.revision !== entry.revision || isOutdated) this.#queue.add(entry.id);
   }
 
   #failed(batch: readonly WorkloadEntry[], error: AssayError): void {

@@ -51,8 +51,7 @@ export function witSvidKind({ signer, keyType, agentId, clock }: WitSigningOptio
       return entries.map((entry, i) => outcomeOf(entry.spiffeId, outcomes[i], keys[i] as WitKey, algorithm));
     },
     authoritiesOf: (svid) => [svid.keyId],
-    taintedIn: (bundle) =>
-      new Set(bundle.witAuthorities.filter(({ tainted }) => tainted).map(({ keyId }) => keyId)),
+    authoritiesIn: (bundle) => new Map(bundle.witAuthorities.map(({ keyId, tainted }) => [keyId, tainted])),
   };
 }
 

@@ -90,15 +90,16 @@ export function x509SvidKind(
       const outcomes = await signer.signX509(requests, signal);
       return entries.map((entry, i) => outcomeOf(entry.spiffeId, outcomes[i], (keys[i] as KeyAndCsr).key));
     },
-    authoritiesOf: (svid) =>
-      svid.chain.map((der) => Buffer.from(readCertificate(der).authorityKeyId ?? []).toString("hex")),
-    taintedIn: (bundle) =>
-      new Set(
-        bundle.x509Authorities
-          .filter((authority) => authority.tainted)
-          .map(({ certificate }) =>
-            Buffer.from(readCertificate(certificate).subjectKeyId ?? []).toString("hex"),
-          ),
+    authoritiesOf: ({ authorityId, chain: [, ...intermediates] }) => [
+      authorityId,
+      ...intermediates.map((der) => Buffer.from(readCertificate(der).authorityKeyId ?? []).toString("hex")),
+    ],
+    authoritiesIn: (bundle) =>
+      new Map(
+        bundle.x509Authorities.map(({ certificate, tainted }) => [
+          Buffer.from(readCertificate(certificate).subjectKeyId ?? []).toString("hex"),
+          tainted,
+        ]),
       ),
   };
 }
