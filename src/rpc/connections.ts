@@ -37,6 +37,9 @@ export class Connections<Peer> {
   #next = 0;
   /** Octets of requests that are not complete. */
   #unfinished = 0;
+  /** Those whose session was over when last looked. */
+  #lingering = new Set<Connection<Peer>>();
+  #sweep: Disposable | undefined;
 
   /** @throws AssayError `INTERNAL` if the library is not built as this needs it. */
   constructor(library: Server, options: SessionOptions, clock: Clock) {
@@ -60,10 +63,14 @@ export class Connections<Peer> {
     const session = performServerHandshake(socket as Duplex, sessionOptions(this.#options));
     const connection: Connection<Peer> = { socket, session, peer, calls: 0, unfinished: 0, ended: false };
     this.#open.add(connection);
+    this.#sweep ??= this.#scheduleSweep();
     socket.once("close", () => {
       this.#forget(connection);
       this.#open.delete(connection);
+      this.#lingering.delete(connection);
       if (this.#open.size > 0) return;
+      this.#sweep?.[Symbol.dispose]();
+      this.#sweep = undefined;
       for (const resolve of this.#waiting.splice(0)) resolve();
     });
     // The closing of the socket that follows is all that matters.
@@ -149,6 +156,19 @@ export class Connections<Peer> {
     call.octets = 0;
   }
 
+  /**
+   * A session that is over waits until all has been written and the client has closed the connection too. A client that
+   * neither reads nor closes would keep it for ever, whatever the limit was that ended the session.
+   */
+  #scheduleSweep(): Disposable {
+    return this.#clock.schedule(SWEEP_INTERVAL, () => {
+      this.#sweep = this.#scheduleSweep();
+      const over = new Set([...this.#open].filter(({ session }) => session.destroyed));
+      for (const connection of over) if (this.#lingering.has(connection)) connection.socket.destroy();
+      this.#lingering = over;
+    });
+  }
+
   /** Nothing of a connection counts any more. */
   #forget(connection: Connection<Peer>): void {
     if (!connection.ended) this.#unfinished -= connection.unfinished;
@@ -205,3 +225,5 @@ function ignore(): void {
 
 /** Calls that a connection may have even when there are too many. */
 const FEW_CALLS = 16;
+/** Milliseconds; what is left of a session is cut at the second look. */
+const SWEEP_INTERVAL = 5000;

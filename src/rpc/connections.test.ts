@@ -1,0 +1,105 @@
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { connect, createServer, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, describe, expect, it } from "vitest";
+import { FRAME, frame, PREFACE, settingsFrame } from "../../test/abuse/frames.ts";
+import { idleCall, PING, streamingCall } from "../../test/abuse/abuses.ts";
+import { FakeClock } from "../../test/fakes/clock.ts";
+import { SpiffeWorkloadAPI } from "../proto/gen/spiffe/workload/workload_pb.ts";
+import { FrontedSocket } from "./authority/fronted-socket.ts";
+import { RpcServer } from "./server.ts";
+import type { RpcServerLimits } from "./server-options.ts";
+
+const cleanups: (() => Promise<void> | void)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).toReversed()) await cleanup();
+});
+
+async function serve(limits: RpcServerLimits, front: boolean) {
+  const folder = mkdtempSync(join(tmpdir(), "connections-"));
+  const path = join(folder, "s");
+  const clock = new FakeClock();
+  const rpc = new RpcServer<undefined>({ clock, before: () => undefined, ...limits });
+  rpc.register(SpiffeWorkloadAPI, {
+    async *fetchX509Bundles() {
+      for (;;) yield { bundles: { "spiffe://example.org": new Uint8Array(64 * 1024) } };
+    },
+    async *fetchX509SVID(_request, { signal }) {
+      yield { svids: [{ spiffeId: "spiffe://example.org/a" }] };
+      await once(signal, "abort");
+      throw signal.reason;
+    },
+  });
+  const server = createServer((socket) => {
+    socket.on("error", () => undefined);
+    rpc.injectConnection(front ? new FrontedSocket(socket) : socket, undefined);
+  });
+  server.listen(path);
+  await once(server, "listening");
+  cleanups.push(async () => {
+    await rpc.shutdown(0);
+    server.close();
+    rmSync(folder, { recursive: true });
+  });
+  return { path, clock, rpc };
+}
+
+async function open(path: string): Promise<Socket> {
+  const socket = connect({ path, allowHalfOpen: true });
+  socket.on("error", () => undefined);
+  await once(socket, "connect");
+  cleanups.push(() => void socket.destroy());
+  return socket;
+}
+
+/** Milliseconds. */
+const SOON = 15_000;
+const turn = () => new Promise((resolve) => setImmediate(resolve));
+
+describe.each([
+  ["with a front", true],
+  ["without a front", false],
+])("a session that is over, on a socket %s,", (_, front) => {
+  it("does not keep its connection where the client reads nothing", async () => {
+    const { path, clock, rpc } = await serve({}, front);
+    const socket = await open(path);
+    socket.pause();
+    const window = Buffer.alloc(4);
+    window.writeUInt32BE(2 ** 30);
+    socket.write(
+      Buffer.concat([
+        PREFACE,
+        settingsFrame({ 4: 2 ** 30 }),
+        frame(FRAME.windowUpdate, 0, 0, window),
+        streamingCall(1),
+      ]),
+    );
+    while (rpc.streams < 1) await turn();
+    // Until the buffers on the way are full.
+    for (let i = 0; i < 300; i++) await turn();
+    while (rpc.streams > 0) {
+      socket.write(Buffer.concat(Array.from({ length: 200 }, () => PING)));
+      await turn();
+    }
+    expect(rpc.connections).toBe(1);
+    await clock.advance(SOON);
+    await turn();
+    expect(rpc.connections).toBe(0);
+  });
+
+  it("does not keep its connection where the client leaves it half open", async () => {
+    const { path, clock, rpc } = await serve({ maxConnectionIdle: 50 }, front);
+    const socket = await open(path);
+    socket.resume();
+    socket.write(Buffer.concat([PREFACE, settingsFrame(), idleCall(1)]));
+    while (rpc.streams < 1) await turn();
+    socket.write(frame(FRAME.rstStream, 0, 1, Buffer.from([0, 0, 0, 8])));
+    await once(socket, "end");
+    expect(rpc.connections).toBe(1);
+    await clock.advance(SOON);
+    await turn();
+    expect(rpc.connections).toBe(0);
+  });
+});
