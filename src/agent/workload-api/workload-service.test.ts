@@ -46,7 +46,7 @@ beforeEach(async () => {
     spread: () => 0.5,
     log: silentLog,
     keyType: "ec-p256",
-    agentId: () => undefined,
+    agentId: () => server.agentId,
     maxJwtSvids: 10,
     onError: () => undefined,
   });
@@ -239,5 +239,38 @@ describe("the stream of X509-SVIDs", () => {
     await have({ ...one, disableX509SvidPrefetch: true });
     expect(server.batches).toEqual([]);
     expect(await idsOf(service.watchX509Svids(call()).next())).toEqual([web]);
+  });
+});
+
+describe("JWT-SVIDs", () => {
+  it.each<[string, object]>([
+    ["its selectors", { selectors: [{ type: "unix", value: "uid:2" }] }],
+    ["its end", { expiresAt: 1 }],
+  ])("are not handed over where the entry has changed %s while they were signed", async (_, change) => {
+    await have(one, two);
+    const signJwt = server.signJwt.bind(server);
+    const gate = Promise.withResolvers<void>();
+    const asked = Promise.withResolvers<void>();
+    server.signJwt = async (...order) => {
+      asked.resolve();
+      await gate.promise;
+      return signJwt(...order);
+    };
+    const fetched = service.fetchJwtSvids(call(), ["a"], "");
+    await asked.promise;
+    cache.apply({ ...completeUpdate([{ ...one, revision: one.revision + 1, ...change }]), complete: false });
+    gate.resolve();
+    await expect(fetched).rejects.toThrowCode("NOT_READY");
+    expect(records).toEqual([]);
+    const [identity, ...others] = await service.fetchJwtSvids(call(), ["a"], "");
+    expect([identity?.svid.spiffeId, others]).toEqual([db, []]);
+  });
+});
+
+describe("the stream of WIT-SVIDs", () => {
+  it("has the identity asked for, though an older one of the caller's has its hint", async () => {
+    await have({ ...one, hint: "h" }, { ...two, hint: "h" });
+    const { value } = await inTime(service.watchWitSvids(call(), db).next());
+    expect(value.identities.map(({ svid }) => svid.spiffeId)).toEqual([db]);
   });
 });

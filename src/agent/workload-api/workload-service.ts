@@ -144,7 +144,9 @@ export class WorkloadService {
     question: WorkloadQuestion,
     kind: WatchedKind<Svid, State>,
   ): AsyncGenerator<State, never, undefined> {
-    const view = this.#memo.view(question.evidence.selectors, isReferred(question));
+    // Hints must differ within the answer alone, of which what is not asked for is no part.
+    const hints = question.wanted === undefined ? "unique" : "unused";
+    const view = this.#memo.view(question.evidence.selectors, isReferred(question), hints);
     return watchSvids(call, question, kind, {
       ...this.#options,
       earned: narrowed(view, question.wanted),
@@ -199,7 +201,7 @@ export class WorkloadService {
     audience: readonly string[],
     wanted: string,
   ): Promise<readonly JwtIdentity[]> {
-    const { cache, recorder } = this.#options;
+    const { cache, clock, recorder } = this.#options;
     const audiences = parseAudiences(audience);
     const wantedId = wanted === "" ? undefined : parseSpiffeId(wanted);
     const question: WorkloadQuestion = {
@@ -220,8 +222,10 @@ export class WorkloadService {
       throw new AssayError("SERVER_UNAVAILABLE", "the JWT-SVID could not be signed now", { cause: thrown });
     }
     requireWaiting(call);
-    // Signing takes a while, in which an entry may go.
-    if (verdict.entries.some((entry) => cache.table.entries.get(entry.id)?.spiffeId !== entry.spiffeId)) {
+    // Signing takes a while, in which an entry may go, or change so that the caller has not earned it.
+    const earned = this.#memo.view(question.evidence.selectors, isReferred(question), "unused");
+    const now = new Map(earned(clock.now()).map(({ id, spiffeId }) => [id, spiffeId]));
+    if (verdict.entries.some(({ id, spiffeId }) => now.get(id) !== spiffeId)) {
       throw new AssayError("NOT_READY", "the caller's entries have just changed");
     }
     recorder.delivered(question, identities.map(deliveredJwt));
