@@ -25,6 +25,17 @@ describe("AuthorityFront", () => {
     expect(octets.subarray(-coded.length)).toEqual(coded);
   });
 
+  it.each([1, 2, 3, 4, 5])("follows an integer in %i octets more, which the platform takes", (octets) => {
+    const length = Buffer.from([0x7f, 200 - 127, ...Array<number>(octets).fill(0)].slice(0, octets + 1));
+    for (let at = 1; at < octets; at++) length[at] = (length[at] ?? 0) | 0x80;
+    const padded = Buffer.concat([Buffer.of(0, 1, 0x6b), length, Buffer.alloc(200, 0x61)]);
+    const front = new AuthorityFront();
+    front.push(connectionOf(frame(FRAME.headers, FLAG.endHeaders, 1, padded)));
+    const block = literal(":authority", "/tmp/agent.sock");
+    const after = front.push(Buffer.from(frame(FRAME.headers, FLAG.endHeaders, 3, block)));
+    expect(after.subarray(-15).toString()).toBe("3tmp3agent.sock");
+  });
+
   it("leaves everything else as it is: other headers, other frames, an authority that needs nothing", () => {
     const untouched = [
       literal(":authority", "localhost", { representation: "added" }),

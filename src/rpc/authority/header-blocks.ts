@@ -89,7 +89,7 @@ export class HeaderBlocks {
 
   #continuation(octet: number): boolean {
     if (this.#integerOctets === MAX_INTEGER_OCTETS) return false;
-    this.#integer += (octet & 0x7f) << (7 * this.#integerOctets++);
+    this.#integer += (octet & 0x7f) * 2 ** (7 * this.#integerOctets++);
     return octet >= 0x80 || this.#integerRead();
   }
 
@@ -237,8 +237,8 @@ const CONTINUED: Partial<Readonly<Record<State, State>>> = {
 const LOST = -1;
 const NO_NAME: FieldName = { length: 0, isAuthority: false };
 const AUTHORITY = Buffer.from(":authority");
-/** 28 bits; no header that is accepted is as long. */
-const MAX_INTEGER_OCTETS = 4;
+/** As many as the platform takes, zeros too: whoever is not followed any further must be cut off by it. */
+const MAX_INTEGER_OCTETS = 5;
 
 const CODES = huffmanCodes();
 const TREE = huffmanTree(CODES);
