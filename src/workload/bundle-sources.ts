@@ -27,7 +27,10 @@ export class WorkloadX509Bundles implements X509BundleSource, AsyncDisposable {
       ...api.surroundings,
       what: "X.509 bundles",
       open: (signal) => api.calls.fetchX509Bundles({}, api.callOptions(signal)),
-      read: (message) => ({ bundles: readX509Bundles(message), crls: readCrls(message.crl, api.onProblem) }),
+      read: (message) => ({
+        bundles: readX509Bundles(message, api.onProblem),
+        crls: readCrls(message.crl, api.onProblem),
+      }),
     });
   }
 
@@ -67,7 +70,7 @@ export class WorkloadWitBundles implements WitBundleSource, AsyncDisposable {
       ...api.surroundings,
       what: "WIT bundles",
       open: (signal) => api.calls.fetchWITBundles({}, api.callOptions(signal)),
-      read: ({ bundles }) => readWitBundles(bundles),
+      read: ({ bundles }) => readWitBundles(bundles, api.onProblem),
     });
   }
 

@@ -39,7 +39,7 @@ export class JwtSource implements JwtBundleSource, AsyncDisposable {
       ...api.surroundings,
       what: "JWT bundles",
       open: (signal) => api.calls.fetchJWTBundles({}, api.callOptions(signal)),
-      read: ({ bundles }) => readJwtBundles(bundles),
+      read: ({ bundles }) => readJwtBundles(bundles, api.onProblem),
     });
     this.#cache = new JwtSvidCache(api);
     // Whoever may no longer have bundles may no longer have an identity either.

@@ -1,6 +1,6 @@
 import { parseJwkSet } from "../crypto/jose/jwk-set.ts";
 import { parseCertificates } from "../crypto/pem.ts";
-import { AssayError } from "../errors/assay-error.ts";
+import { AssayError, toAssayError } from "../errors/assay-error.ts";
 import type { X509BundlesResponse } from "../proto/gen/spiffe/workload/workload_pb.ts";
 import { parseTrustDomain, type TrustDomain } from "../spiffe/trust-domain.ts";
 import type { JwtBundle, WitBundle, X509Bundle } from "./bundles.ts";
@@ -16,40 +16,69 @@ export function readX509Bundle(trustDomain: TrustDomain, der: Uint8Array): X509B
   return { profile: "x509", trustDomain, authorities };
 }
 
+/** Told of bundles that cannot be read and are left out. */
+type OnProblem = (problem: AssayError) => void;
+
 /**
- * The bundles of a message by trust domain, each key the trust domain's SPIFFE ID (Workload API §5.2.2).
- * @throws AssayError `INVALID_REQUEST` where the map is empty, `INVALID_TRUST_DOMAIN`, `INVALID_CERTIFICATE`.
+ * The bundles of a message by trust domain, each key the trust domain's SPIFFE ID (Workload API §5.2.2). One that cannot be
+ * read is reported and left out, so that its trust domain is not trusted and no other's bundle grows old with it.
+ * @throws AssayError `INVALID_REQUEST` where the map is empty, `INVALID_TRUST_DOMAIN`, `INVALID_CERTIFICATE` where none can
+ * be read.
  */
-export function readX509Bundles(response: X509BundlesResponse): ReadonlyMap<TrustDomain, X509Bundle> {
-  return byTrustDomain(response.bundles, readX509Bundle);
+export function readX509Bundles(
+  response: X509BundlesResponse,
+  onProblem: OnProblem = ignore,
+): ReadonlyMap<TrustDomain, X509Bundle> {
+  return byTrustDomain(response.bundles, readX509Bundle, onProblem);
 }
 
 /**
- * The JWT bundles of a message by trust domain (Workload API §6.2.2).
- * @throws AssayError `INVALID_REQUEST` where the map is empty, `INVALID_TRUST_DOMAIN`, `INVALID_BUNDLE`.
+ * The JWT bundles of a message by trust domain (Workload API §6.2.2), as {@link readX509Bundles}.
+ * @throws AssayError `INVALID_REQUEST` where the map is empty, `INVALID_TRUST_DOMAIN`, `INVALID_BUNDLE` where none can be read.
  */
 export function readJwtBundles(
   bundles: Readonly<Record<string, Uint8Array>>,
+  onProblem: OnProblem = ignore,
 ): ReadonlyMap<TrustDomain, JwtBundle> {
-  return byTrustDomain(bundles, (trustDomain, set) => ({
-    profile: "jwt",
-    trustDomain,
-    keys: parseJwkSet(set, "jwt-svid"),
-  }));
+  const read = (trustDomain: TrustDomain, set: Uint8Array): JwtBundle => {
+    return { profile: "jwt", trustDomain, keys: parseJwkSet(set, "jwt-svid") };
+  };
+  return byTrustDomain(bundles, read, onProblem);
 }
 
 /**
- * The WIT bundles of a message by trust domain (Workload API §7.2.2).
- * @throws AssayError `INVALID_REQUEST` where the map is empty, `INVALID_TRUST_DOMAIN`, `INVALID_BUNDLE`.
+ * The WIT bundles of a message by trust domain (Workload API §7.2.2), as {@link readX509Bundles}.
+ * @throws AssayError `INVALID_REQUEST` where the map is empty, `INVALID_TRUST_DOMAIN`, `INVALID_BUNDLE` where none can be read.
  */
 export function readWitBundles(
   bundles: Readonly<Record<string, string>>,
+  onProblem: OnProblem = ignore,
 ): ReadonlyMap<TrustDomain, WitBundle> {
-  return byTrustDomain(bundles, (trustDomain, set) => ({
-    profile: "wit",
-    trustDomain,
-    keys: parseJwkSet(Buffer.from(set, "utf8"), "wit-svid"),
-  }));
+  const read = (trustDomain: TrustDomain, set: string): WitBundle => {
+    return { profile: "wit", trustDomain, keys: parseJwkSet(Buffer.from(set, "utf8"), "wit-svid") };
+  };
+  return byTrustDomain(bundles, read, onProblem);
+}
+
+/**
+ * What `read` makes of a trust domain's bundle; where it throws that is reported, and there is none.
+ */
+export function readOrReport<Bundle>(
+  trustDomain: TrustDomain,
+  read: () => Bundle,
+  onProblem: OnProblem,
+): Bundle | undefined {
+  try {
+    return read();
+  } catch (thrown) {
+    const { code, detail } = toAssayError(thrown);
+    onProblem(
+      new AssayError(code, `bundle of ${trustDomain} left out, nothing of it is trusted: ${detail}`, {
+        cause: thrown,
+      }),
+    );
+    return undefined;
+  }
 }
 
 /** The trust domain that a key of the wire names: `spiffe://` and its name. @throws AssayError `INVALID_TRUST_DOMAIN`. */
@@ -61,15 +90,28 @@ export function trustDomainOfKey(key: string): TrustDomain {
 function byTrustDomain<Value, Bundle>(
   bundles: Readonly<Record<string, Value>>,
   read: (trustDomain: TrustDomain, value: Value) => Bundle,
+  onProblem: OnProblem,
 ): ReadonlyMap<TrustDomain, Bundle> {
-  const entries = Object.entries(bundles);
+  const entries = Object.entries(bundles).map(([key, value]) => [trustDomainOfKey(key), value] as const);
   if (entries.length === 0) throw new AssayError("INVALID_REQUEST", "bundles must not be empty");
-  return new Map(
-    entries.map(([key, value]) => {
-      const trustDomain = trustDomainOfKey(key);
-      return [trustDomain, read(trustDomain, value)];
-    }),
-  );
+  const problems: AssayError[] = [];
+  const readable = new Map<TrustDomain, Bundle>();
+  for (const [trustDomain, value] of entries) {
+    const bundle = readOrReport(
+      trustDomain,
+      () => read(trustDomain, value),
+      (problem) => problems.push(problem),
+    );
+    if (bundle !== undefined) readable.set(trustDomain, bundle);
+  }
+  const [first] = problems;
+  if (readable.size === 0 && first !== undefined) throw first;
+  for (const problem of problems) onProblem(problem);
+  return readable;
+}
+
+function ignore(): void {
+  // Whoever does not ask is not told.
 }
 
 const SCHEME = "spiffe://";

@@ -11,7 +11,7 @@ import type { X509SVID, X509SVIDResponse } from "../proto/gen/spiffe/workload/wo
 import { parseSpiffeId, type SpiffeId, trustDomainOf } from "../spiffe/id.ts";
 import type { TrustDomain } from "../spiffe/trust-domain.ts";
 import type { X509Bundle } from "./bundles.ts";
-import { readX509Bundle, trustDomainOfKey } from "./read-bundles.ts";
+import { readOrReport, readX509Bundle, trustDomainOfKey } from "./read-bundles.ts";
 import { withoutRepeatedHints } from "./hints.ts";
 
 /** An X509-SVID of this workload, with its private key. */
@@ -43,7 +43,8 @@ export interface X509Material {
  * Reads a message of FetchX509SVID as strictly as X509-SVID §5.2 and Workload API §4.5 want it: every mandatory field,
  * leaves by the profile with the ID that the message names, keys that fit, bundles that can be read. Of SVIDs with the
  * same hint the first counts (§5.2.1), of two bundles of one trust domain the one beside the SVID.
- * @param onProblem Told of revocation lists that cannot be read; they are left out and spoil nothing else.
+ * @param onProblem Told of foreign bundles and revocation lists that cannot be read; they are left out and spoil nothing
+ * else: a foreign trust domain could otherwise keep from us what our own takes away.
  * @throws AssayError naming the field: `INVALID_REQUEST`, `INVALID_CERTIFICATE`, `INVALID_SPIFFE_ID` …
  */
 export function readX509Material(
@@ -60,7 +61,9 @@ export function readX509Material(
   }
   for (const [key, der] of Object.entries(response.federatedBundles)) {
     const trustDomain = trustDomainOfKey(key);
-    if (!bundles.has(trustDomain)) bundles.set(trustDomain, readX509Bundle(trustDomain, der));
+    if (bundles.has(trustDomain)) continue;
+    const bundle = readOrReport(trustDomain, () => readX509Bundle(trustDomain, der), onProblem);
+    if (bundle !== undefined) bundles.set(trustDomain, bundle);
   }
   return {
     svids: withoutRepeatedHints(received.map(({ svid }) => svid)),
