@@ -5,6 +5,7 @@ import type { Certificate } from "./certificate-reader.ts";
 import { isSignedBy } from "./certificate-signature.ts";
 import { OIDS } from "./der/oid.ts";
 import { contextConstructed, type DerReader, INTEGER, openDer, SEQUENCE } from "./der/reader.ts";
+import { serialToHex } from "./random.ts";
 import { readSignatureAlgorithm, type SignatureAlgorithm } from "./signature-algorithm.ts";
 
 /** A certificate revocation list (RFC 5280 §5), read strictly. Byte arrays are views of the bytes it was read from. */
@@ -81,6 +82,25 @@ export function isCrlOf(crl: CertificateRevocationList, authority: Certificate):
     (authority.keyUsage === undefined || (authority.keyUsage & KEY_USAGE.crlSign) !== 0) &&
     isSignedBy(crl, authority)
   );
+}
+
+/**
+ * Looks each certificate of a path (leaf first, root last) but the root up in the lists of the one above it (RFC 5280
+ * §6.3).
+ * @throws AssayError `INVALID_CERTIFICATE` where one has been revoked.
+ */
+export function requireUnrevoked(
+  path: readonly Certificate[],
+  crls: readonly CertificateRevocationList[],
+): void {
+  for (const [at, certificate] of path.entries()) {
+    const issuer = path[at + 1];
+    if (issuer === undefined) return;
+    const serial = serialToHex(certificate.serial);
+    if (crls.some((crl) => crl.revoked.has(serial) && isCrlOf(crl, issuer))) {
+      throw new AssayError("INVALID_CERTIFICATE", `certificate ${serial} has been revoked`);
+    }
+  }
 }
 
 function readRevoked(fields: DerReader, code: ErrorCode): ReadonlySet<string> {

@@ -3,6 +3,7 @@ import { type SpiffeId, pathOf, parseSpiffeId } from "../spiffe/id.ts";
 import { KEY_USAGE } from "./certificate-extensions.ts";
 import type { Certificate } from "./certificate-reader.ts";
 import { verifyChain } from "./chain.ts";
+import { type CertificateRevocationList, requireUnrevoked } from "./crl.ts";
 
 /** What an X509-SVID says about its holder. */
 export interface X509SvidFacts {
@@ -15,6 +16,13 @@ export interface X509SvidFacts {
   readonly notBefore: number;
   /** Unix seconds. */
   readonly notAfter: number;
+}
+
+/** What is asked of an X509-SVID beside being one. */
+export interface X509SvidDemands {
+  readonly crls?: readonly CertificateRevocationList[];
+  /** A purpose that it must have where it names any, dotted. */
+  readonly purpose?: string;
 }
 
 /**
@@ -41,18 +49,27 @@ export function parseX509Svid(leaf: Certificate): X509SvidFacts {
 
 /**
  * Validates an X509-SVID: {@link parseX509Svid} and the path to one of `roots` (X509-SVID §5). `chain` is leaf
- * first, then intermediates. The caller picks the roots of the trust domain that the ID names, and compares.
+ * first, then intermediates. The caller picks the roots of the trust domain that the ID names, and compares; and its
+ * revocation lists and the purpose that the holder must be good for, where there are any.
  * @throws AssayError `INVALID_CERTIFICATE` naming what is wrong.
  */
 export function validateX509Svid(
   chain: readonly Certificate[],
   roots: readonly Certificate[],
   at: number,
+  { crls = [], purpose }: X509SvidDemands = {},
 ): X509SvidFacts {
   const [leaf, ...intermediates] = chain;
   if (leaf === undefined) return fail("X509-SVID has no certificate");
   const facts = parseX509Svid(leaf);
-  verifyChain({ leaf, intermediates, roots, at });
+  const path = verifyChain({
+    leaf,
+    intermediates,
+    roots,
+    at,
+    ...(purpose === undefined ? {} : { requiredPurpose: purpose }),
+  });
+  requireUnrevoked(path, crls);
   return facts;
 }
 

@@ -1,6 +1,8 @@
 import type { DetailedPeerCertificate, TLSSocket } from "node:tls";
 import { type Clock, unixSeconds } from "../clock.ts";
 import { type Certificate, readCertificate } from "../crypto/certificate-reader.ts";
+import { type CertificateRevocationList, readCrl } from "../crypto/crl.ts";
+import { OIDS } from "../crypto/der/oid.ts";
 import { serialToHex } from "../crypto/random.ts";
 import { parseX509Svid, validateX509Svid } from "../crypto/x509-svid.ts";
 import { AssayError } from "../errors/assay-error.ts";
@@ -31,7 +33,7 @@ export interface VerifiedSvid {
   /**
    * The SVID, verified against the bundle as it is now. Expiry is not an error here: what an expired SVID means
    * depends on who asks for what.
-   * @throws AssayError `CALLER_NOT_IDENTIFIED` where its authority has left the bundle.
+   * @throws AssayError `CALLER_NOT_IDENTIFIED` where its authority has left the bundle, or it has been revoked.
    */
   current(): ClientSvid;
 }
@@ -41,31 +43,37 @@ export interface ClientSvidVerifierOptions {
   readonly clock: Clock;
   /** The bundle of a trust domain whose members may call, or `undefined`. The same object as long as it is unchanged. */
   readonly bundleOf: (trustDomain: TrustDomain) => SpiffeBundle | undefined;
+  /** The revocation lists of a trust domain in DER. The same array as long as they are unchanged. */
+  readonly crlsOf: (trustDomain: TrustDomain) => readonly Uint8Array[] | undefined;
 }
 
 /** Makes the verifier of one listener. */
 export function createClientSvidVerifier(options: ClientSvidVerifierOptions): ClientSvidVerifier {
-  const { clock, bundleOf } = options;
+  const { clock, bundleOf, crlsOf } = options;
   const rootsByBundle = new WeakMap<SpiffeBundle, readonly Certificate[]>();
+  const crlByDer = new WeakMap<Uint8Array, CertificateRevocationList>();
 
   return {
     open(der) {
       const { chain, spiffeId } = readChain(der);
       const trustDomain = trustDomainOf(spiffeId);
       let verifiedWith: SpiffeBundle | undefined;
+      let unrevokedIn: readonly Uint8Array[] | undefined;
       let svid: ClientSvid | undefined;
 
       const current = (): ClientSvid => {
         const bundle = bundleOf(trustDomain);
-        if (svid !== undefined && bundle === verifiedWith) return svid;
+        const crls = crlsOf(trustDomain);
+        if (svid !== undefined && bundle === verifiedWith && crls === unrevokedIn) return svid;
         if (bundle === undefined) {
           throw new AssayError(
             "CALLER_NOT_IDENTIFIED",
             `client SVID: no bundle of trust domain ${trustDomain}`,
           );
         }
-        svid = verify(chain, bundle, spiffeId, svid);
+        svid = verify(chain, bundle, crls ?? [], spiffeId, svid);
         verifiedWith = bundle;
+        unrevokedIn = crls;
         return svid;
       };
       current();
@@ -76,6 +84,7 @@ export function createClientSvidVerifier(options: ClientSvidVerifierOptions): Cl
   function verify(
     chain: readonly Certificate[],
     bundle: SpiffeBundle,
+    crls: readonly Uint8Array[],
     spiffeId: SpiffeId,
     known: ClientSvid | undefined,
   ): ClientSvid {
@@ -83,7 +92,10 @@ export function createClientSvidVerifier(options: ClientSvidVerifierOptions): Cl
     // A connection may outlive its SVID; whether the chain is trusted is then asked for the time it was valid.
     const at = known === undefined ? now : Math.min(now, known.notAfter);
     try {
-      const valid = validateX509Svid(chain, rootsOf(bundle), at);
+      const valid = validateX509Svid(chain, rootsOf(bundle), at, {
+        crls: crls.map(crlOf),
+        purpose: OIDS.clientAuth,
+      });
       return { spiffeId, serial: serialToHex(valid.serial), notAfter: valid.notAfter };
     } catch (error) {
       throw refused(error);
@@ -97,6 +109,16 @@ export function createClientSvidVerifier(options: ClientSvidVerifierOptions): Cl
       rootsByBundle.set(bundle, roots);
     }
     return roots;
+  }
+
+  /** One that cannot be read could name anybody, so then nobody is believed. */
+  function crlOf(der: Uint8Array): CertificateRevocationList {
+    let crl = crlByDer.get(der);
+    if (crl === undefined) {
+      crl = readCrl(der, "INVALID_CRL");
+      crlByDer.set(der, crl);
+    }
+    return crl;
   }
 }
 

@@ -187,6 +187,7 @@ export async function startServer(
         clock,
         // Foreign trust domains may name administrators too, and are then verified by their own bundle.
         bundleOf,
+        crlsOf: (name) => registry.crls(name),
       }),
       findDecision: (id) => auditFile.find(id),
       health: createHealth({ store, signing, clock }),

@@ -1,7 +1,7 @@
 import { type Clock, systemClock, unixSeconds } from "../clock.ts";
-import { type Certificate, readCertificate } from "../crypto/certificate-reader.ts";
+import { readCertificate } from "../crypto/certificate-reader.ts";
 import { verifyChain } from "../crypto/chain.ts";
-import { isCrlOf } from "../crypto/crl.ts";
+import { requireUnrevoked } from "../crypto/crl.ts";
 import { type JwtSvidFacts, parseJwtSvidInsecure, verifyJwtSvid } from "../crypto/jose/jwt-svid-verify.ts";
 import { serialToHex } from "../crypto/random.ts";
 import { parseX509Svid } from "../crypto/x509-svid.ts";
@@ -54,7 +54,7 @@ export function validateX509Svid(
     at: unixSeconds(clock),
     ...(role === undefined ? {} : { requiredPurpose: PURPOSES[role] }),
   });
-  requireUnrevoked(path, source);
+  requireUnrevoked(path, source.crls?.() ?? []);
   return { spiffeId, notAfter, serial: serialToHex(serial) };
 }
 
@@ -83,19 +83,6 @@ export async function validateJwtSvid(
     throw new AssayError("INVALID_JWT_SVID", `there is no JWT bundle of the trust domain ${trustDomain}`);
   }
   return verifyJwtSvid(token, bundle.keys, { audience, leewaySeconds, now: unixSeconds(clock) });
-}
-
-/** Each certificate of a path but the root against the lists of the one above it (RFC 5280 §6.3). */
-function requireUnrevoked(path: readonly Certificate[], source: X509BundleSource): void {
-  const crls = source.crls?.() ?? [];
-  for (const [at, certificate] of path.entries()) {
-    const issuer = path[at + 1];
-    if (issuer === undefined) return;
-    const serial = serialToHex(certificate.serial);
-    if (crls.some((crl) => crl.revoked.has(serial) && isCrlOf(crl, issuer))) {
-      throw new AssayError("INVALID_CERTIFICATE", `certificate ${serial} has been revoked`);
-    }
-  }
 }
 
 const PURPOSES = { client: OIDS.clientAuth, server: OIDS.serverAuth } as const;

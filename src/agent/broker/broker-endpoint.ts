@@ -67,6 +67,7 @@ export async function openBrokerEndpoint(options: BrokerEndpointOptions): Promis
   const verifier = createClientSvidVerifier({
     clock,
     bundleOf: (name) => (name === trustDomain ? keeper.bundle : cache.table.federated.get(name)),
+    crlsOf: (name) => cache.table.crls.get(name),
   });
   const credential = credentialOf(keeper);
   const listeners: TlsListener[] = [];

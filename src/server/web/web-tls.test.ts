@@ -38,7 +38,11 @@ describe("the web port over TLS", () => {
       address: { host: "127.0.0.1", port: 0 },
       alpn: ["http/1.1"],
       credential: { certificateChain: server.cert, privateKey: server.key },
-      verifier: createClientSvidVerifier({ clock: bench.clock, bundleOf: () => bundle }),
+      verifier: createClientSvidVerifier({
+        clock: bench.clock,
+        bundleOf: () => bundle,
+        crlsOf: () => undefined,
+      }),
       onConnection({ socket, peer }) {
         callers.set(socket, () => peer.caller());
         bench.app.serve(socket);
