@@ -20,6 +20,7 @@ import type { FinishedCall } from "../../rpc/server-options.ts";
 import { admitAdminCall, isOwnUser } from "../admin/admit-admin-call.ts";
 import { createAdminHttp } from "../admin/admin-http.ts";
 import { explainHandlers } from "../admin/explain-handlers.ts";
+import { refuseHttp } from "../admin/refuse-http.ts";
 import { statusHandlers } from "../admin/status-handlers.ts";
 import type { AgentOptions, WorkloadRateLimits } from "../agent-options.ts";
 import { openBrokerEndpoint } from "../broker/broker-endpoint.ts";
@@ -143,7 +144,7 @@ export async function openListeners(options: AgentListenersOptions): Promise<Age
       clock,
       log,
       onGrpc: (socket, peer) => adminRpc.injectConnection(socket, peer),
-      onHttp: (socket, peer) => (isOwnUser(peer) ? adminHttp.serve(socket) : socket.end(FORBIDDEN)),
+      onHttp: (socket, peer) => (isOwnUser(peer) ? adminHttp.serve(socket) : refuseHttp(socket)),
     }),
   );
   await admin.listen();
@@ -185,7 +186,5 @@ function limitersOf(limits: WorkloadRateLimits, clock: Clock): WorkloadLimiters 
   };
 }
 
-// Delegates speak gRPC.
-const FORBIDDEN = "HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 const MAX_REQUEST = 1024 * 1024;
 const BURST_SECONDS = 10;
