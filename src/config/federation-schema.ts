@@ -57,10 +57,15 @@ const relationshipSchema = z.strictObject({
     .spiffeId()
     .optional()
     .meta({ description: "SPIFFE ID of the endpoint, for `https_spiffe`" }),
-  bundle_file: z.string().regex(/^\//, { error: "expected an absolute path" }).max(4096).optional().meta({
-    description:
-      "Absolute path of a bundle to begin with, SPIFFE JSON or PEM; read only while there is no bundle of the trust domain",
-  }),
+  bundle_file: z
+    .string()
+    .refine((path) => path.startsWith("/"), { error: "expected an absolute path" })
+    .max(4096)
+    .optional()
+    .meta({
+      description:
+        "Absolute path of a bundle to begin with, SPIFFE JSON or PEM; read only while there is no bundle of the trust domain",
+    }),
 });
 
 /** Federation: the own bundle endpoint, and the relationships that are configured. */
