@@ -2,8 +2,8 @@ import { X509Certificate } from "node:crypto";
 import { createSocket } from "node:dgram";
 import { readdir, stat, writeFile } from "node:fs/promises";
 import { request } from "node:https";
-import type { AddressInfo } from "node:net";
 import { join } from "node:path";
+import type { TLSSocket } from "node:tls";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { type AssayServer, placeServer, type ServerPlace, startServer } from "../e2e/harness.ts";
 import { Program } from "../e2e/program.ts";
@@ -61,7 +61,7 @@ describeWith(["go"], "a bundle endpoint's certificate from Pebble", () => {
     roots = [await managed("/roots/0"), await managed("/intermediates/0")];
     const { status, body, certificate } = await bundle();
     expect(status).toBe(200);
-    expect(JSON.parse(body)).toMatchObject({ spiffe_refresh_hint: 300, keys: expect.any(Array) });
+    expect(body).toContain('"spiffe_refresh_hint": 300, "keys": [');
     expect(certificate.subjectAltName).toBe(`DNS:${NAME}`);
   });
 
@@ -144,7 +144,7 @@ async function startResolver(): Promise<{ readonly address: string } & AsyncDisp
     socket.send(Buffer.concat(parts), from.port, from.address);
   });
   await new Promise<void>((resolve) => socket.bind(0, "127.0.0.1", resolve));
-  const { port } = socket.address() as AddressInfo;
+  const { port } = socket.address();
   return {
     address: `127.0.0.1:${port}`,
     [Symbol.asyncDispose]: () => new Promise<void>((resolve) => socket.close(() => resolve())),
@@ -165,7 +165,7 @@ function ask(port: number, path: string, name: string, roots: readonly string[] 
         ...(roots === undefined ? {} : { ca: [...roots] }),
       },
       (response) => {
-        const { raw } = (response.socket as import("node:tls").TLSSocket).getPeerCertificate();
+        const { raw } = (response.socket as TLSSocket).getPeerCertificate();
         const chunks: Buffer[] = [];
         response.on("data", (chunk: Buffer) => chunks.push(chunk));
         response.on("end", () =>

@@ -40,8 +40,8 @@ describeWith(["go", "root"], "federation with SPIRE", () => {
         trust_domain: PARTNER,
         bundle_endpoint_profile: { type: profile },
         last_error: null,
-        last_success_at: expect.any(String),
       });
+      expect(ours).not.toMatchObject({ last_success_at: null });
       const known = await world.server.ask<BundleDocument[]>("bundle", "list");
       const served = JSON.parse(
         await world.spire.text("bundle", "show", "-format", "spiffe"),
@@ -62,11 +62,8 @@ describeWith(["go", "root"], "federation with SPIRE", () => {
     });
 
     it("goes on after our authority has rotated, and after the old one is gone", async () => {
-      const [{ authority_id: old = "" } = {}] = await world.server.ask<Authority[]>(
-        "authority",
-        "x509",
-        "show",
-      );
+      const [active] = await world.server.ask<Authority[]>("authority", "x509", "show");
+      const old = active?.authority_id ?? "";
       const { prepared } = await world.server.ask<{ prepared: string }>("authority", "x509", "prepare");
       await world.spire.text("federation", "refresh", "-id", TRUST_DOMAIN);
       const before = await world.meet(OURS);
