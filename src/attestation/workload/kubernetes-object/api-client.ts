@@ -84,6 +84,8 @@ export class ApiClient implements Disposable {
           agent: this.#agent,
           ca,
           minVersion: "TLSv1.2",
+          // Whatever the environment says.
+          rejectUnauthorized: true,
           signal,
           headers: {
             authorization: `Bearer ${token}`,

@@ -24,6 +24,13 @@ export const metadataSchema = z.object({
 });
 export type ObjectMetadata = z.output<typeof metadataSchema>;
 
+/** What an object is called among those of its kind. */
+export interface ObjectKey {
+  /** Empty for kinds without namespaces. */
+  readonly namespace: string;
+  readonly name: string;
+}
+
 /** An object as the cluster has it now. */
 export interface FoundObject {
   readonly metadata: ObjectMetadata;
@@ -54,10 +61,7 @@ export async function findObject(
 ): Promise<FoundObject> {
   const { reference, kind } = search;
   const key = reference.key ?? (await keyByUid(client, search, signal));
-  const needed = kind.namespaced ? "must have a namespace" : "must have no namespace";
-  if ((key.namespace !== "") !== kind.namespaced) {
-    throw new AssayError("WORKLOAD_REFERENCE_INVALID", `key of ${kind.plural}.${kind.group} ${needed}`);
-  }
+  requireScope(key, kind);
   const accept = search.metadataOnly ? METADATA_ONLY : undefined;
   const path = `${collectionPath(kind, key.namespace)}/${encodeURIComponent(key.name)}`;
   const { status, body } = await client.ask({ path, ...(accept === undefined ? {} : { accept }) }, signal);
@@ -73,11 +77,18 @@ export async function findObject(
   return { metadata, body };
 }
 
+/** @throws AssayError `WORKLOAD_REFERENCE_INVALID` where the key has a namespace and the kind none, or the other way round. */
+export function requireScope({ namespace }: ObjectKey, { plural, group, namespaced }: ResourceKind): void {
+  if ((namespace !== "") === namespaced) return;
+  const needed = namespaced ? "must have a namespace" : "must have no namespace";
+  throw new AssayError("WORKLOAD_REFERENCE_INVALID", `key of ${plural}.${group} ${needed}`);
+}
+
 async function keyByUid(
   client: Pick<ApiClient, "ask">,
   search: ObjectSearch,
   signal: AbortSignal,
-): Promise<{ readonly namespace: string; readonly name: string }> {
+): Promise<ObjectKey> {
   const { kind, reference, fieldSelector } = search;
   let position = "";
   for (let page = 0; page < MAX_PAGES; page++) {

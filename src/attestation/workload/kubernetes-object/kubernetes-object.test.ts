@@ -164,7 +164,7 @@ describe("an object of another kind", () => {
       "k8s:controller-key:apps/Deployment/d",
       "k8s:controller-uid:apps/Deployment/d-1",
     ]);
-    expect(api.seen.at(-2)).toMatchObject({
+    expect(api.seen.at(-1)).toMatchObject({
       path: "/apis/flux.example.com/v1beta1/namespaces/shop/kustomizations/site",
       accept: "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
     });
@@ -216,8 +216,7 @@ describe("whether a broker may name an object", () => {
   it("is decided by the cluster, about the broker's SPIFFE ID and what was found", async () => {
     const { look } = await attestor();
     expect(await look(POD)).toHaveLength(POD_SELECTORS.length);
-    expect(api.seen.at(-1)).toMatchObject({
-      method: "POST",
+    expect(api.seen.find(({ method }) => method === "POST")).toMatchObject({
       path: "/apis/authorization.k8s.io/v1/subjectaccessreviews",
       body: {
         spec: {
@@ -234,6 +233,22 @@ describe("whether a broker may name an object", () => {
     });
     api.allowed = () => false;
     await expect(look(POD)).rejects.toThrowCode("WORKLOAD_NOT_ENTITLED", /impersonate-via-spire pods\.core/);
+  });
+
+  it("is decided before the object is looked up, so that nobody else learns whether it is there", async () => {
+    api.allowed = ({ name }) => name === "mine";
+    const { look } = await attestor();
+    for (const name of ["web-1", "nobody"]) {
+      const key = { namespace: "shop", name };
+      await expect(look({ ...POD, key })).rejects.toThrowCode("WORKLOAD_NOT_ENTITLED");
+      await expect(look({ ...POD, key, uid: "pod-1" })).rejects.toThrowCode("WORKLOAD_NOT_ENTITLED");
+    }
+    await expect(look({ ...POD, key: { namespace: "shop", name: "mine" } })).rejects.toThrowCode(
+      "WORKLOAD_NOT_FOUND",
+    );
+    // What a uid means is not known before.
+    const { key: _, ...byUid } = POD;
+    await expect(look({ ...byUid, uid: "pod-1" })).rejects.toThrowCode("WORKLOAD_NOT_ENTITLED");
   });
 
   it("is not asked where the policy is permissive", async () => {

@@ -4,7 +4,7 @@ import { readBounded } from "../../../files/read-bounded.ts";
 import { defineWorkloadAttestor } from "../../../plugin/workload-attestor.ts";
 import type { SpiffeId } from "../../../spiffe/id.ts";
 import { ApiClient, failed } from "./api-client.ts";
-import { findObject, type FoundObject } from "./find-object.ts";
+import { findObject, type FoundObject, type ObjectKey, requireScope } from "./find-object.ts";
 import { objectSelectors, podSelectors, readPod } from "./object-selectors.ts";
 import { CORE, type ResourceKind, ResourceKinds } from "./resource-kinds.ts";
 
@@ -70,6 +70,17 @@ export const kubernetesObject = defineWorkloadAttestor({
       async attestReference(reference, broker, signal) {
         const kind = await kinds.find(reference.plural, reference.group, signal);
         const isPod = kind.plural === "pods" && kind.group === CORE;
+        const review = async (object: ObjectKey): Promise<void> => {
+          if (config.access_policy === "enforced") {
+            await requireAccess(client, { kind, object, broker }, signal);
+          }
+        };
+        const { key } = reference;
+        if (key !== undefined) {
+          requireScope(key, kind);
+          // Before it is looked up: whoever may not have it is not told whether it is there.
+          await review(key);
+        }
         const found = await findObject(
           client,
           {
@@ -80,11 +91,8 @@ export const kubernetesObject = defineWorkloadAttestor({
           },
           signal,
         );
-        const values = isPod ? runningPod(found, node) : objectSelectors(found, kind);
-        if (config.access_policy === "enforced") {
-          await requireAccess(client, { kind, found, broker }, signal);
-        }
-        return values;
+        if (key === undefined) await review(found.metadata);
+        return isPod ? runningPod(found, node) : objectSelectors(found, kind);
       },
       async [Symbol.asyncDispose]() {
         client[Symbol.dispose]();
@@ -117,17 +125,17 @@ function runningPod(found: FoundObject, node: string | undefined) {
 
 interface AccessQuestion {
   readonly kind: ResourceKind;
-  readonly found: FoundObject;
+  readonly object: ObjectKey;
   readonly broker: SpiffeId;
 }
 
 /** Has the cluster decide. The broker's SPIFFE ID is the user, as in SPIRE, so that its roles serve here as well. */
 async function requireAccess(
   client: ApiClient,
-  { kind, found, broker }: AccessQuestion,
+  { kind, object, broker }: AccessQuestion,
   signal: AbortSignal,
 ): Promise<void> {
-  const { namespace, name } = found.metadata;
+  const { namespace, name } = object;
   const body = {
     apiVersion: "authorization.k8s.io/v1",
     kind: "SubjectAccessReview",
