@@ -53,6 +53,8 @@ export interface TlsListenerOptions {
   readonly verifier: ClientSvidVerifier;
   /** Whether a client without a certificate is refused; false unless told. */
   readonly requireSvid?: boolean;
+  /** Connections at once, handshakes that are under way included; further ones are closed. No bound unless told. */
+  readonly maxConnections?: number;
   /** Takes over each connection whose handshake is done and whose client SVID, if any, is good. */
   readonly onConnection: (connection: TlsConnection) => void;
   /** Told of handshakes that failed; the text names no secret. */
@@ -81,6 +83,7 @@ export class TlsListener implements AsyncDisposable {
       rejectUnauthorized: false,
       handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
     });
+    if (options.maxConnections !== undefined) this.#server.maxConnections = options.maxConnections;
     if (typeof credential === "function") {
       let shown: ServerCredential | undefined;
       // Heard before the platform begins the handshake.

@@ -25,6 +25,7 @@ import type { AgentIdentity } from "../identity/agent-identity.ts";
 import type { IdentityKeeper } from "../identity/identity-keeper.ts";
 import { type AdmittedBroker, brokerAdmission, type BrokerPeer } from "./admit-broker.ts";
 import type { BrokerSettings } from "./broker-settings.ts";
+import { ConnectionCount } from "./connection-count.ts";
 import { type BrokerApiOptions, brokerApiHandlers } from "./grpc-broker-api.ts";
 
 /** What the endpoint needs. */
@@ -70,6 +71,9 @@ export async function openBrokerEndpoint(options: BrokerEndpointOptions): Promis
     crlsOf: (name) => cache.table.crls.get(name),
   });
   const credential = credentialOf(keeper);
+  const count = new ConnectionCount(settings.brokers.map(({ id }) => id));
+  const onRefused = (from: string, detail: string): void =>
+    log.debug("broker's connection refused", { [FIELD.address]: from, [FIELD.detail]: detail });
   const listeners: TlsListener[] = [];
   for (const address of settings.addresses) {
     const transport = address.scheme;
@@ -79,12 +83,19 @@ export async function openBrokerEndpoint(options: BrokerEndpointOptions): Promis
       credential,
       verifier,
       requireSvid: true,
-      onConnection: (connection) => {
+      maxConnections: MAX_CONNECTIONS,
+      onConnection(connection) {
+        const { socket, peer } = connection;
+        const { svid, address: from } = peer.caller();
+        if (!count.take(socket, svid?.spiffeId)) {
+          onRefused(from, `there are too many connections of ${svid?.spiffeId ?? "strangers"}`);
+          socket.destroy();
+          return;
+        }
         endWithSvid(connection, clock);
-        rpc.injectConnection(connection.socket, { tls: connection.peer, transport });
+        rpc.injectConnection(socket, { tls: peer, transport });
       },
-      onRefused: (from, detail) =>
-        log.debug("broker's connection refused", { [FIELD.address]: from, [FIELD.detail]: detail }),
+      onRefused,
     });
     listeners.push(stack.use(listener));
   }
@@ -143,4 +154,6 @@ const MAX_REQUEST = 64 * 1024;
 // A broker has a few streams for each of its workloads, all on one connection.
 const MAX_STREAMS = 10_000;
 const KEEPALIVE_TIME = 60_000;
+// Of one address, handshakes that are under way included.
+const MAX_CONNECTIONS = 4096;
 const LONGEST_WAIT = 86_400_000;
