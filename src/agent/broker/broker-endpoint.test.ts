@@ -249,7 +249,7 @@ describe("the Broker Endpoint", () => {
   it("keeps few connections of those who are not on the list, and its brokers are served all the same", async () => {
     await start();
     const stranger = identity(db);
-    const open = await Promise.all(Array.from({ length: 64 }, () => client(stranger)));
+    await Promise.all(Array.from({ length: 64 }, () => client(stranger)));
     await expect(
       client(stranger).then(
         (late) => late.open("subscribeToX509SVID", { reference: pidReference(pid) }).status,
