@@ -112,6 +112,19 @@ describe("bounds on an answer", () => {
     await expect(ask(server)).rejects.toThrowCode("REMOTE_UNAVAILABLE");
   });
 
+  it.each([
+    ["switches protocols", "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\nx"],
+    ["speaks another protocol", "220 mail.example ESMTP\r\n"],
+    ["says nothing but early words", "HTTP/1.1 103 Early Hints\r\n\r\n"],
+  ])("refuses a server that %s, or gives up on it in time", async (_, bytes) => {
+    const server = await remote((_request, { socket }) => void socket?.write(bytes));
+    const asked = ask(server, "/", { timeout: 500 });
+    const late = new Promise((_resolve, reject) => {
+      setTimeout(() => reject(new Error("still waiting")), 3000).unref();
+    });
+    await expect(Promise.race([asked, late])).rejects.toThrowCode("REMOTE_UNAVAILABLE");
+  });
+
   it.each(["silent", "dripping"])("gives up on a %s server when the time is over", async (how) => {
     const deadline = manualClock();
     const arrived = Promise.withResolvers<void>();

@@ -1,8 +1,8 @@
 /**
  * outbound/ — asking servers whose URL somebody else chose, under rules that make that safe.
  *
- * Must never know what is asked for, nor send anything that identifies or authorises us; it takes no proxy, cookie or
- * credential from its surroundings. Called by the federation's bundle client and whatever fetches keys by URL.
+ * Must never know what is asked for, nor send what identifies us: no proxy, cookie or credential of its surroundings.
+ * Called by the federation's bundle client, and by whatever fetches keys by URL.
  */
 import { lookup } from "node:dns/promises";
 import { isIP } from "node:net";
@@ -71,7 +71,8 @@ export function createOutbound(options: OutboundOptions): Outbound {
       request.signal?.addEventListener("abort", cancel, { once: true });
       if (request.signal?.aborted === true) cancel();
       try {
-        return await followed(request, abort.signal);
+        // Nobody is waited for any longer, whatever a server has made of its connection.
+        return await raced(followed(request, abort.signal), abort.signal);
       } catch (error) {
         throw abort.signal.aborted ? abort.signal.reason : error;
       } finally {
@@ -137,7 +138,7 @@ async function systemResolve(host: string): Promise<readonly string[]> {
   return found.map(({ address }) => address);
 }
 
-// The system's resolver cannot be interrupted; whoever waits for it can.
+// Not all work can be interrupted, the system's resolver among it; whoever waits for it can.
 function raced<Value>(work: Promise<Value>, signal: AbortSignal): Promise<Value> {
   return new Promise((resolve, reject) => {
     const give = () => reject(signal.reason as Error);

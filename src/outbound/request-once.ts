@@ -52,6 +52,8 @@ function sent(url: HttpsUrl, socket: TLSSocket, signal: AbortSignal): Promise<In
     });
     request.once("response", resolve);
     request.on("error", reject);
+    // An answer that switches protocols is none, and ends the request without an error.
+    request.once("close", () => reject(new Error("the connection was closed without an answer")));
     request.end();
   });
 }
