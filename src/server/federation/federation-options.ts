@@ -1,7 +1,6 @@
 import type { AddressBlock } from "../../outbound/address-rules.ts";
 import type { SpiffeId } from "../../spiffe/id.ts";
 import type { TrustDomain } from "../../spiffe/trust-domain.ts";
-import type { ListenAddress } from "../options.ts";
 
 /** Everything an operator decides about federation. Paths are absolute. */
 export interface FederationOptions {
@@ -28,7 +27,7 @@ export interface ConfiguredRelationship {
 
 /** How the own bundle is served. */
 export interface BundleEndpointOptions {
-  readonly listen: ListenAddress;
+  readonly listen: { readonly host: string; readonly port: number };
   readonly profile: "https_web" | "https_spiffe";
   /** Seconds that consumers are told to wait between refreshes. */
   readonly refreshHint: number;
