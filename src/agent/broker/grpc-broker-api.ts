@@ -122,10 +122,10 @@ function requireAllowed({ type }: ParsedReference, { caller, peer }: BrokerConte
   const { id, references } = caller.allowance;
   const allowed = references.find((reference) => reference.type === type);
   if (allowed === undefined) {
-    throw new AssayError("AUTHORIZATION_DENIED", `${id} may not name workloads by ${type}`);
+    throw caller.denial(`${id} may not name workloads by ${type}`);
   }
   if (peer.transport !== "unix" && !allowed.allowOverTcp) {
-    throw new AssayError("AUTHORIZATION_DENIED", `${id} may not name workloads by ${type} over TCP`);
+    throw caller.denial(`${id} may not name workloads by ${type} over TCP`);
   }
 }
 
