@@ -30,13 +30,15 @@ describe("while a CA validates a name, somebody who passes for it", () => {
 
   it("cannot keep the connection by going on to send", async () => {
     const before = openSockets();
-    const socket = connect({
+    const options = {
       ...listener.address,
       servername: NAME,
       ALPNProtocols: ["acme-tls/1"],
       rejectUnauthorized: false,
+      // Node takes it, its types have not heard of it.
       allowHalfOpen: true,
-    });
+    };
+    const socket = connect(options);
     cleanups.push(() => socket.destroy());
     socket.on("error", () => undefined);
     await once(socket, "secureConnect");
