@@ -54,4 +54,12 @@ describe("a process that is held", () => {
     };
     expect(() => pinProcess(7, from)).toThrowCode("NOT_FOUND");
   });
+
+  it.each([1, 12, 23, 24])("is not said to be missing where the system does not look (errno %i)", (errno) => {
+    const from: ProcessSources = {
+      facts: () => undefined,
+      kernel: { pidfdOpen: () => -errno, pidfdEnded: () => 0 },
+    };
+    expect(() => pinProcess(7, from)).toThrowCode("NOT_READY", `errno ${errno}`);
+  });
 });

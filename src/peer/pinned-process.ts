@@ -24,15 +24,20 @@ export interface ProcessSources {
 /**
  * Takes hold of a running process by its number in our pid namespace. Its number may pass to another process meanwhile,
  * so what is held has been one and the same process throughout.
- * @throws AssayError `NOT_FOUND` where there is none, it has ended, or it is hidden from us; `LISTEN_FAILED` where the
- * system is not Linux.
+ * @throws AssayError `NOT_FOUND` where there is none, it has ended, or it is hidden from us; `NOT_READY` where the system
+ * does not say, as it is short of file descriptors; `LISTEN_FAILED` where the system is not Linux.
  */
 export function pinProcess(pid: number, sources: ProcessSources = systemSources()): PinnedProcess {
   const { kernel, facts } = sources;
-  const before = facts(pid);
-  if (before === undefined) throw missing(pid);
+  // First of all, as it says why it fails: whoever is told that a process has gone drops what belongs to it.
   const pidfd = kernel.pidfdOpen(pid);
-  if (pidfd < 0) throw missing(pid);
+  if (MISSING.has(-pidfd)) throw missing(pid);
+  if (pidfd < 0) throw new AssayError("NOT_READY", `process ${pid} cannot be looked at (errno ${-pidfd})`);
+  const before = facts(pid);
+  if (before === undefined) {
+    closeSync(pidfd);
+    throw missing(pid);
+  }
   const pinned = new PidfdProcess(kernel, pidfd, { pid, uid: before.uid, gid: before.gid });
   const after = facts(pid);
   const isSame =
@@ -80,3 +85,6 @@ function systemSources(): ProcessSources {
 function missing(pid: number): AssayError {
   return new AssayError("NOT_FOUND", `there is no process ${pid}`);
 }
+
+// ENOENT, ESRCH, and EINVAL for a thread that is no process (pidfd_open(2)).
+const MISSING: ReadonlySet<number> = new Set([2, 3, 22]);
