@@ -9,6 +9,7 @@ import { parseSpiffeId } from "../spiffe/id.ts";
 const web = parseSpiffeId("spiffe://example.org/web");
 const db = parseSpiffeId("spiffe://example.org/db");
 const WIT = { features: ["wit-svid"] } as const;
+const NO_KEY = { keyId: "", publicKey: new Uint8Array() };
 let harness: AgentHarness;
 
 beforeEach(async () => {
@@ -29,7 +30,7 @@ describe("an agent with the WIT-SVID profile switched on (Workload API §7)", ()
       [web, "first"],
       [db, ""],
     ]);
-    const [{ keyId, publicKey = new Uint8Array() } = { keyId: "" }] = harness.server.bundle.witAuthorities;
+    const [{ keyId, publicKey } = NO_KEY] = harness.server.bundle.witAuthorities;
     const authority = createPublicKey({ key: Buffer.from(publicKey), format: "der", type: "spki" });
     for (const { witSvid, witSvidKey, spiffeId } of svids) {
       const now = Math.floor(Date.now() / 1000);

@@ -34,7 +34,7 @@ export const auditSchema = z.strictObject({
 
 /** Incubating profiles that are switched on; the same for both. */
 export const featuresSchema = z
-  .array(z.enum(FEATURES, { error: `${FEATURES.join(" or ")}` }))
+  .array(z.enum(FEATURES, { error: FEATURES.join(" or ") }))
   .max(FEATURES.length)
   .default([])
   .meta({

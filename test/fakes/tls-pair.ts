@@ -36,7 +36,7 @@ export async function shakeHands(
       socket.on("error", () => undefined);
       socket.on("data", (bytes) => {
         reached += bytes.toString();
-        socket.end(`hello ${peerOf(socket)?.spiffeId}`);
+        socket.end(`hello ${peerOf(socket)?.spiffeId ?? "nobody"}`);
       });
     },
   );

@@ -19,7 +19,7 @@ export interface WatchedKind<Svid extends KeyedSvid, State extends SvidState<Svi
   isSame(last: State | undefined, state: State): boolean;
   /** Whether a client could verify anything. */
   hasAuthorities(state: State): boolean;
-  delivered(identity: SvidIdentity<Svid>): DeliveredSvid;
+  readonly delivered: (identity: SvidIdentity<Svid>) => DeliveredSvid;
 }
 
 /** What a stream of answers stands on. */
