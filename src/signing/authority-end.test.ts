@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { AssayError } from "../errors/assay-error.ts";
 import { SigningWorld } from "../../test/fakes/signing-world.ts";
 import type { AuthorityKind } from "../store/records.ts";
 import type { Signing } from "./signing.ts";
@@ -102,6 +103,23 @@ describe.each(KINDS)("the end of an authority of kind %s", (kind) => {
     await second.keepUp();
     expect(world.store.records.has(revoked)).toBe(false);
     expect(world.store.records.has(tainted)).toBe(false);
+  });
+
+  it("comes though its key cannot be destroyed, and the key goes when it is asked for again", async () => {
+    await using world = new SigningWorld();
+    await using signing = await world.open({ wit: true });
+    const id = await rotated(signing, kind);
+    const { keyId = "" } = world.store.records.get(id) ?? {};
+    await signing.taintAuthority(kind, id);
+    const { keyManager } = world;
+    const deleteKey = keyManager.deleteKey.bind(keyManager);
+    keyManager.deleteKey = () => Promise.reject(new AssayError("KEY_UNAVAILABLE", "no answer"));
+    await expect(signing.revokeAuthority(kind, id)).rejects.toThrowCode("KEY_UNAVAILABLE");
+    expect(published(signing, kind)).toEqual([false]);
+    expect(await keyManager.getKey(keyId)).toBeDefined();
+    keyManager.deleteKey = deleteKey;
+    expect((await signing.revokeAuthority(kind, id)).state).toBe("revoked");
+    expect(await keyManager.getKey(keyId)).toBeUndefined();
   });
 
   it("did not come where it could not be written down", async () => {

@@ -107,16 +107,20 @@ export class AuthorityJournal {
   }
 
   /**
-   * Takes a tainted authority out of the bundle: what it signed is good no longer. Its private key is destroyed.
+   * Takes a tainted authority out of the bundle: what it signed is good no longer. Then its private key is destroyed; where
+   * that fails the authority is revoked all the same, and revoking it again destroys the key.
    * @throws AssayError `AUTHORITY_NOT_FOUND`, `PRECONDITION_FAILED` for one that is not tainted, `KEY_UNAVAILABLE`,
    * `STORE_UNAVAILABLE`.
    */
   revoke(id: string): Promise<AuthorityRecord> {
     return this.inOrder(async () => {
+      const known = this.#records.get(id);
+      if (known?.state === "revoked" && (await this.#destroyKey(known))) return known;
       const revoked = this.#moved(id, "tainted", "revoked");
-      await this.#destroyKey(revoked);
+      // The bundle first: a key manager in trouble must not keep a stolen authority trusted.
       await this.#write([revoked], (stored) => this.#line.unpublish(stored, revoked));
       this.report("revoked", revoked, { byOrder: true });
+      await this.#destroyKey(revoked);
       return revoked;
     });
   }
@@ -195,12 +199,12 @@ export class AuthorityJournal {
     return { ...record, state: to, changedAt: unixSeconds(this.#with.clock) };
   }
 
-  // By its public key, not by its name alone: a later authority may have the slot by now.
-  async #destroyKey({ keyId, publicKey }: AuthorityRecord): Promise<void> {
+  // Whether there was a key to destroy. By its public key, not by its name alone: a later authority may have the slot by now.
+  async #destroyKey({ keyId, publicKey }: AuthorityRecord): Promise<boolean> {
     const key = await this.#with.keyManager.getKey(keyId);
-    if (key !== undefined && Buffer.compare(key.publicKey, publicKey) === 0) {
-      await this.#with.keyManager.deleteKey(keyId);
-    }
+    if (key === undefined || Buffer.compare(key.publicKey, publicKey) !== 0) return false;
+    await this.#with.keyManager.deleteKey(keyId);
+    return true;
   }
 }
 
