@@ -4,8 +4,9 @@ import { connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
-import { FRAME, frame, PREFACE, settingsFrame } from "../../test/abuse/frames.ts";
-import { idleCall, PING, streamingCall } from "../../test/abuse/abuses.ts";
+import { AUTHORITY, idleCall, PING, streamingCall } from "../../test/abuse/abuses.ts";
+import { FLAG, FRAME, frame, numberFrame, PREFACE, settingsFrame } from "../../test/abuse/frames.ts";
+import { literal } from "../../test/abuse/hpack.ts";
 import { FakeClock } from "../../test/fakes/clock.ts";
 import { SpiffeWorkloadAPI } from "../proto/gen/spiffe/workload/workload_pb.ts";
 import { FrontedSocket } from "./authority/fronted-socket.ts";
@@ -54,6 +55,8 @@ async function open(path: string): Promise<Socket> {
   return socket;
 }
 
+const INTERNAL_ERROR = 2;
+const CANCEL = 8;
 /** Milliseconds. */
 const SOON = 15_000;
 const turn = () => new Promise((resolve) => setImmediate(resolve));
@@ -101,5 +104,41 @@ describe.each([
     await clock.advance(SOON);
     await turn();
     expect(rpc.connections).toBe(0);
+  });
+});
+
+describe.each([
+  ["with a front", true],
+  ["without a front", false],
+])("a call that is taken back before it has been heard of, on a socket %s,", (_, front) => {
+  it.each([
+    ["of an unknown method", "/a/b", "application/grpc"],
+    ["of no gRPC", "/a/b", "text/plain"],
+    ["of a known method", "/SpiffeWorkloadAPI/FetchX509SVID", "application/grpc"],
+  ])("harms nobody: one %s", async (_what, path, contentType) => {
+    const thrown: unknown[] = [];
+    const caught = (error: unknown) => void thrown.push(error);
+    process.on("uncaughtException", caught);
+    cleanups.push(() => void process.off("uncaughtException", caught));
+    const { path: at, rpc } = await serve({}, front);
+    const fields = [
+      literal(":method", "POST"),
+      literal(":scheme", "http"),
+      literal(":path", path),
+      AUTHORITY,
+      literal("content-type", contentType),
+    ];
+    const call = frame(FRAME.headers, FLAG.endHeaders, 1, Buffer.concat(fields));
+    const taken = [CANCEL, INTERNAL_ERROR].map((code, i) => {
+      const stream = 2 * i + 1;
+      call.writeUInt32BE(stream, 5);
+      return Buffer.concat([call, numberFrame(FRAME.rstStream, stream, code)]);
+    });
+    const socket = await open(at);
+    socket.resume();
+    socket.write(Buffer.concat([PREFACE, settingsFrame(), ...taken, idleCall(5)]));
+    while (rpc.streams < 1) await turn();
+    expect(thrown).toEqual([]);
+    expect(rpc.streams).toBe(1);
   });
 });

@@ -76,6 +76,11 @@ export class Connections<Peer> {
     // The closing of the socket that follows is all that matters.
     session.on("error", ignore);
     session.on("stream", (stream, headers, flags, rawHeaders) => {
+      // Taken back before anybody has heard of it; the library would answer it, and the platform throw at the answer.
+      if (stream.closed || stream.destroyed) {
+        stream.on("error", ignore);
+        return;
+      }
       const key = this.#callBegun(connection, stream);
       if (key === undefined) return;
       // The one thing about a stream that the library hands to a handler and nobody else needs.
