@@ -18,6 +18,8 @@ let clock: FakeClock;
 let endpoint: LocalEndpoint;
 let taken: { protocol: string; socket: Socket | FrontedSocket; peer: PeerProcess }[];
 let identify: (socket: Socket) => PeerProcess;
+/** What taking a connection fails with. */
+let fault: Error | undefined;
 
 beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), "endpoint-"));
@@ -25,7 +27,9 @@ beforeEach(async () => {
   clock = new FakeClock();
   taken = [];
   identify = identifyPeer;
+  fault = undefined;
   const take = (protocol: string) => (socket: Socket | FrontedSocket, peer: PeerProcess) => {
+    if (fault !== undefined) throw fault;
     taken.push({ protocol, socket, peer });
     socket.resume();
   };
@@ -67,6 +71,20 @@ describe("the agent's sockets", () => {
     grpc.destroy();
     await until(() => endpoint.connections === 0);
     expect(taken[0]?.peer.isAlive()).toBe(false);
+  });
+
+  it("outlive a connection that cannot be served", async () => {
+    fault = new Error("unforeseen");
+    const one = createConnection(path);
+    one.write("GET / HTTP/1.1\r\n\r\n");
+    one.resume();
+    await once(one, "close");
+    fault = undefined;
+    const other = createConnection(path);
+    other.write("GET / HTTP/1.1\r\n\r\n");
+    await until(() => taken.length === 1);
+    expect(endpoint.connections).toBe(1);
+    other.destroy();
   });
 
   it("turn away a caller that cannot be identified", async () => {

@@ -48,7 +48,13 @@ export class LocalEndpoint implements AsyncDisposable {
 
   constructor(options: LocalEndpointOptions) {
     this.#options = options;
-    this.#server = createServer((socket) => void this.#accept(socket));
+    this.#server = createServer((socket) => {
+      // One connection's trouble is no other's.
+      this.#accept(socket).catch((error: unknown) => {
+        options.log.error("connection cannot be served", { [FIELD.error]: toAssayError(error) });
+        socket.destroy();
+      });
+    });
   }
 
   /** How many connections are open. */
@@ -58,7 +64,12 @@ export class LocalEndpoint implements AsyncDisposable {
 
   /** Begins to listen. @throws AssayError `LISTEN_FAILED`. */
   async listen(): Promise<void> {
-    await listenOnSocket(this.#server, this.#options.path, { mode: this.#options.mode });
+    const { path, mode, log } = this.#options;
+    await listenOnSocket(this.#server, path, { mode });
+    // Such as a want of descriptors, which passes.
+    this.#server.on("error", (error) =>
+      log.error("connection cannot be accepted", { [FIELD.error]: toAssayError(error) }),
+    );
     this.#scheduleSweep();
   }
 
