@@ -1,4 +1,4 @@
-import type { DetailedPeerCertificate, TLSSocket } from "node:tls";
+import type { TLSSocket } from "node:tls";
 import { type Clock, unixSeconds } from "../clock.ts";
 import { type Certificate, readCertificate } from "../crypto/certificate-reader.ts";
 import { type CertificateRevocationList, readCrl } from "../crypto/crl.ts";
@@ -9,6 +9,7 @@ import { AssayError } from "../errors/assay-error.ts";
 import type { SpiffeBundle } from "../spiffe/bundle.ts";
 import { type SpiffeId, trustDomainOf } from "../spiffe/id.ts";
 import type { TrustDomain } from "../spiffe/trust-domain.ts";
+import { peerChain } from "../tls/peer-chain.ts";
 
 /** A verified client SVID. */
 export interface ClientSvid {
@@ -123,20 +124,13 @@ export function createClientSvidVerifier(options: ClientSvidVerifierOptions): Cl
 }
 
 /** The certificates a client showed, leaf first, as DER; `undefined` where it showed none. Bounded in length. */
-export function peerChain(socket: TLSSocket): readonly Uint8Array[] | undefined {
-  const leaf: DetailedPeerCertificate | undefined = socket.getPeerCertificate(true);
-  // Without a certificate Node answers an object without members.
-  if (leaf?.raw === undefined) return undefined;
-  const chain: Uint8Array[] = [];
-  let certificate: DetailedPeerCertificate | undefined = leaf;
-  while (certificate?.raw !== undefined) {
-    if (chain.length >= MAX_CHAIN)
-      throw new AssayError("CALLER_NOT_IDENTIFIED", "client SVID: chain is too long");
-    chain.push(certificate.raw);
-    // A self-signed certificate names itself as its issuer.
-    certificate = certificate.issuerCertificate === certificate ? undefined : certificate.issuerCertificate;
+export function clientChain(socket: TLSSocket): readonly Uint8Array[] | undefined {
+  try {
+    const chain = peerChain(socket.getPeerCertificate(true));
+    return chain.length === 0 ? undefined : chain;
+  } catch (error) {
+    throw refused(error);
   }
-  return chain;
 }
 
 function readChain(der: readonly Uint8Array[]): { chain: readonly Certificate[]; spiffeId: SpiffeId } {
@@ -155,5 +149,3 @@ function refused(error: unknown): AssayError {
     error instanceof AssayError ? error.detail : error instanceof Error ? error.message : String(error);
   return new AssayError("CALLER_NOT_IDENTIFIED", `client SVID: ${reason}`, { cause: error });
 }
-
-const MAX_CHAIN = 10;

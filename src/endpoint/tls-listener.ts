@@ -3,7 +3,7 @@ import { type AddressInfo, createConnection } from "node:net";
 import { createServer, type Server, type TLSSocket } from "node:tls";
 import { AssayError } from "../errors/assay-error.ts";
 import { listenOnSocket } from "../files/socket-path.ts";
-import { type ClientSvid, type ClientSvidVerifier, peerChain } from "./client-svid.ts";
+import { type ClientSvid, clientChain, type ClientSvidVerifier } from "./client-svid.ts";
 
 /** Certificate and key that the listener shows, as PEM. */
 export interface ServerCredential {
@@ -145,7 +145,7 @@ export class TlsListener implements AsyncDisposable {
     socket.once("close", () => this.#sockets.delete(socket));
     const address = socket.remoteAddress ?? "";
     try {
-      const chain = peerChain(socket);
+      const chain = clientChain(socket);
       if (chain === undefined) {
         if (this.#options.requireSvid === true) {
           throw new AssayError("CALLER_NOT_IDENTIFIED", "client SVID: none was shown");

@@ -1,10 +1,7 @@
 import { constants } from "node:crypto";
-import {
-  checkServerIdentity,
-  type ConnectionOptions,
-  type DetailedPeerCertificate,
-  type PeerCertificate,
-} from "node:tls";
+import { checkServerIdentity, type ConnectionOptions, type PeerCertificate } from "node:tls";
+import { INTERMEDIATE_CIPHERS, INTERMEDIATE_GROUPS } from "../tls/handshake.ts";
+import { certificatesPem, peerChain } from "../tls/peer-chain.ts";
 
 /** How a server has to prove itself before a byte of a request is sent to it. */
 export type ServerProof =
@@ -42,12 +39,12 @@ export function proofOptions(proof: ServerProof, host: string): ConnectionOption
             checkServerIdentity(host, certificate),
         }
       : {
-          ca: proof.authorities.map(pem),
+          ca: proof.authorities.map((der) => certificatesPem([der])),
           // A bundle's authority may be an intermediate (X509-SVID §5: each of the bundle is an anchor).
           allowPartialTrustChain: true,
           checkServerIdentity: (_name: string, certificate: PeerCertificate) => {
             try {
-              proof.verify(chainOf(certificate));
+              proof.verify(peerChain(certificate));
               return undefined;
             } catch (error) {
               return error instanceof Error ? error : new Error(String(error));
@@ -56,39 +53,3 @@ export function proofOptions(proof: ServerProof, host: string): ConnectionOption
         }),
   };
 }
-
-function chainOf(leaf: Partial<DetailedPeerCertificate>): Uint8Array[] {
-  const chain: Buffer[] = [];
-  let current: Partial<DetailedPeerCertificate> | undefined = leaf;
-  while (current?.raw !== undefined && chain.length < MAX_CHAIN) {
-    const { raw }: { raw?: Buffer } = current;
-    // The last certificate names itself as its issuer.
-    if (chain.some((known) => known.equals(raw))) break;
-    chain.push(raw);
-    current = current.issuerCertificate;
-  }
-  return chain;
-}
-
-function pem(der: Uint8Array): string {
-  const base64 = Buffer.from(der.buffer, der.byteOffset, der.byteLength).toString("base64");
-  return `-----BEGIN CERTIFICATE-----\n${(base64.match(/.{1,64}/g) ?? []).join("\n")}\n-----END CERTIFICATE-----\n`;
-}
-
-const MAX_CHAIN = 16;
-
-/** OpenSSL's names of the suites of Mozilla's "intermediate" profile, finite-field Diffie-Hellman left out. */
-export const INTERMEDIATE_CIPHERS = [
-  "TLS_AES_128_GCM_SHA256",
-  "TLS_AES_256_GCM_SHA384",
-  "TLS_CHACHA20_POLY1305_SHA256",
-  "ECDHE-ECDSA-AES128-GCM-SHA256",
-  "ECDHE-RSA-AES128-GCM-SHA256",
-  "ECDHE-ECDSA-AES256-GCM-SHA384",
-  "ECDHE-RSA-AES256-GCM-SHA384",
-  "ECDHE-ECDSA-CHACHA20-POLY1305",
-  "ECDHE-RSA-CHACHA20-POLY1305",
-].join(":");
-
-/** The groups of the same profile. */
-export const INTERMEDIATE_GROUPS = "X25519:prime256v1:secp384r1";

@@ -1,8 +1,9 @@
 import { type ChannelCredentials, credentials } from "@grpc/grpc-js";
 import { constants, type KeyObject } from "node:crypto";
 import { isIP } from "node:net";
-import { createSecureContext, type DetailedPeerCertificate, type PeerCertificate } from "node:tls";
+import { createSecureContext, type PeerCertificate } from "node:tls";
 import { AssayError } from "../errors/assay-error.ts";
+import { certificatesPem, peerChain } from "../tls/peer-chain.ts";
 
 /** A server on this machine, behind a Unix socket. */
 export interface UnixTarget {
@@ -83,7 +84,7 @@ function addressOf({ host, port }: TcpTarget | TlsTarget): string {
 function tlsCredentials(target: TlsTarget): ChannelCredentials {
   const { identity } = target;
   const context = createSecureContext({
-    ca: target.authorities.map(pem),
+    ca: target.authorities.map((der) => certificatesPem([der])),
     // A bundle's authority may be an intermediate (X509-SVID §5: any of the bundle is an anchor).
     allowPartialTrustChain: true,
     minVersion: "TLSv1.2",
@@ -92,7 +93,7 @@ function tlsCredentials(target: TlsTarget): ChannelCredentials {
     ...(identity === undefined
       ? {}
       : {
-          cert: identity.certificates.map(pem).join(""),
+          cert: certificatesPem(identity.certificates),
           key: identity.privateKey.export({ type: "pkcs8", format: "pem" }),
         }),
   });
@@ -100,7 +101,7 @@ function tlsCredentials(target: TlsTarget): ChannelCredentials {
     rejectUnauthorized: true,
     checkServerIdentity: (_host: string, certificate: PeerCertificate) => {
       try {
-        target.verifyServer(chainOf(certificate));
+        target.verifyServer(peerChain(certificate));
         return undefined;
       } catch (error) {
         return error instanceof Error ? error : new Error(String(error));
@@ -108,26 +109,3 @@ function tlsCredentials(target: TlsTarget): ChannelCredentials {
     },
   });
 }
-
-function chainOf(leaf: Partial<DetailedPeerCertificate>): Uint8Array[] {
-  const chain: Buffer[] = [];
-  let current: Partial<DetailedPeerCertificate> | undefined = leaf;
-  while (current?.raw !== undefined && chain.length < MAX_CHAIN) {
-    const { raw }: { raw?: Buffer } = current;
-    // The last certificate names itself as its issuer.
-    if (chain.some((known) => known.equals(raw))) break;
-    chain.push(raw);
-    current = current.issuerCertificate;
-  }
-  return chain;
-}
-
-function pem(der: Uint8Array): string {
-  const lines =
-    Buffer.from(der.buffer, der.byteOffset, der.byteLength)
-      .toString("base64")
-      .match(/.{1,64}/g) ?? [];
-  return `-----BEGIN CERTIFICATE-----\n${lines.join("\n")}\n-----END CERTIFICATE-----\n`;
-}
-
-const MAX_CHAIN = 16;

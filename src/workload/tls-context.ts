@@ -1,6 +1,7 @@
 import { constants } from "node:crypto";
 import { createSecureContext, type SecureContext, type SecureContextOptions } from "node:tls";
 import { toPem } from "../crypto/pem.ts";
+import { INTERMEDIATE_CIPHERS, INTERMEDIATE_GROUPS } from "../tls/handshake.ts";
 import type { X509BundleSource } from "./bundles.ts";
 import type { WorkloadX509Svid } from "./read-x509-svids.ts";
 
@@ -11,18 +12,8 @@ import type { WorkloadX509Svid } from "./read-x509-svids.ts";
  */
 export const HANDSHAKE = {
   minVersion: "TLSv1.2",
-  ciphers: [
-    "TLS_AES_128_GCM_SHA256",
-    "TLS_AES_256_GCM_SHA384",
-    "TLS_CHACHA20_POLY1305_SHA256",
-    "ECDHE-ECDSA-AES128-GCM-SHA256",
-    "ECDHE-RSA-AES128-GCM-SHA256",
-    "ECDHE-ECDSA-AES256-GCM-SHA384",
-    "ECDHE-RSA-AES256-GCM-SHA384",
-    "ECDHE-ECDSA-CHACHA20-POLY1305",
-    "ECDHE-RSA-CHACHA20-POLY1305",
-  ].join(":"),
-  ecdhCurve: "X25519:prime256v1:secp384r1",
+  ciphers: INTERMEDIATE_CIPHERS,
+  ecdhCurve: INTERMEDIATE_GROUPS,
   honorCipherOrder: false,
   secureOptions: constants.SSL_OP_NO_TICKET | constants.SSL_OP_NO_RENEGOTIATION,
 } as const satisfies SecureContextOptions;

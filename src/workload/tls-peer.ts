@@ -1,7 +1,7 @@
-import type { DetailedPeerCertificate, PeerCertificate, TLSSocket } from "node:tls";
+import type { DetailedPeerCertificate, TLSSocket } from "node:tls";
 import { type Clock, systemClock } from "../clock.ts";
-import { AssayError } from "../errors/assay-error.ts";
 import type { SpiffeId } from "../spiffe/id.ts";
+import { peerChain } from "../tls/peer-chain.ts";
 import { type Authorizer, requireAuthorized } from "./authorize.ts";
 import type { X509BundleSource } from "./bundles.ts";
 import { validateX509Svid } from "./validate.ts";
@@ -33,7 +33,7 @@ export function judgePeer(
   bundles: X509BundleSource,
   { authorize, clock = systemClock }: PeerPolicy,
 ): TlsPeer {
-  const { spiffeId, notAfter } = validateX509Svid(chainOf(certificate), bundles, { role, clock });
+  const { spiffeId, notAfter } = validateX509Svid(peerChain(certificate), bundles, { role, clock });
   requireAuthorized(authorize, spiffeId);
   return { spiffeId, notAfter };
 }
@@ -51,19 +51,4 @@ export function peerOf(socket: object): TlsPeer | undefined {
   return (socket as { readonly [PEER]?: TlsPeer })[PEER];
 }
 
-/** The certificates of a peer, leaf first, as Node links them; bounded, for a peer chooses how many it sends. */
-function chainOf(leaf: Partial<DetailedPeerCertificate & PeerCertificate>): Uint8Array[] {
-  const chain: Buffer[] = [];
-  let current: Partial<DetailedPeerCertificate> | undefined = leaf;
-  while (current?.raw !== undefined) {
-    const { raw }: { raw?: Buffer } = current;
-    // The last certificate names itself as its issuer.
-    if (chain.some((known) => known.equals(raw))) break;
-    if (chain.push(raw) > MAX_CHAIN) throw new AssayError("INVALID_CERTIFICATE", "chain is too long");
-    current = current.issuerCertificate;
-  }
-  return chain;
-}
-
 const PEER = Symbol("assay.tls-peer");
-const MAX_CHAIN = 16;

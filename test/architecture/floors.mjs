@@ -26,6 +26,13 @@ export const ROOMS = [
   },
   { room: "proto", floor: 0, only: [], why: "wire types are generated and know nothing of who uses them" },
   {
+    room: "tls",
+    floor: 0,
+    only: [],
+    also: ["errors"],
+    why: "what all handshakes share is used on every floor above, and judges nobody",
+  },
+  {
     room: "clock.ts",
     floor: 0,
     only: [],
@@ -67,7 +74,7 @@ export const ROOMS = [
   {
     room: "workload",
     floor: 2,
-    only: ["errors", "spiffe", "proto", "clock.ts", "crypto", "rpc"],
+    only: ["errors", "spiffe", "proto", "tls", "clock.ts", "crypto", "rpc"],
     why: "the client is published for programs that have no business with a store, a log or native code",
   },
   {

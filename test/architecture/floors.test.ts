@@ -15,6 +15,7 @@ const house = createRequire(import.meta.url)("./dependency-cruiser.cjs") as {
 const PLANTED: Record<string, readonly [file: string, imported: string]> = {
   "floor/errors": ["src/errors/plant.ts", "../spiffe/target.ts"],
   "floor/spiffe": ["src/spiffe/plant.ts", "../crypto/target.ts"],
+  "floor/tls": ["src/tls/plant.ts", "../crypto/target.ts"],
   "floor/proto": ["src/proto/plant.ts", "../errors/target.ts"],
   "floor/clock.ts": ["src/clock.ts", "./errors/target.ts"],
   "floor/crypto": ["src/crypto/plant.ts", "../store/target.ts"],

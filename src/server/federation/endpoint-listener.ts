@@ -12,7 +12,7 @@ import {
   type TLSSocket,
 } from "node:tls";
 import type { Clock } from "../../clock.ts";
-import { INTERMEDIATE_CIPHERS, INTERMEDIATE_GROUPS } from "../../outbound/server-proof.ts";
+import { INTERMEDIATE_CIPHERS, INTERMEDIATE_GROUPS } from "../../tls/handshake.ts";
 import { listenError, type ServerCredential } from "../../endpoint/tls-listener.ts";
 import type { ListenAddress } from "../options.ts";
 import { asksForChallenge } from "./client-hello.ts";
