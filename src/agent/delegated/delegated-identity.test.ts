@@ -274,6 +274,14 @@ describe("the admin socket", () => {
     expect(statSync(harness.path("a.sock")).mode & 0o777).toBe(0o600);
   });
 
+  it("takes no request of more than a MiB, before it is known whose it is", async () => {
+    const api = await start([]);
+    const large = [{ type: "a", value: "b".repeat(1024 * 1024) }];
+    await expect(api.fetchJWTSVIDs({ audience: ["a"], selectors: large })).rejects.toMatchObject({
+      status: "RESOURCE_EXHAUSTED",
+    });
+  });
+
   it("is opened as far as it is told to be", async () => {
     await harness.startReady({ adminSocketMode: 0o666 });
     expect(statSync(harness.path("a.sock")).mode & 0o777).toBe(0o666);

@@ -114,7 +114,11 @@ export async function openListeners(options: AgentListenersOptions): Promise<Age
     await createJsonWorkloadApi({ service, clock, log, version, newId: randomUUID, isReady }),
   );
 
-  const adminRpc = new RpcServer<PeerProcess>({ clock, before: admitAdminCall });
+  const adminRpc = new RpcServer<PeerProcess>({
+    clock,
+    before: admitAdminCall,
+    maxReceiveMessageSize: MAX_REQUEST,
+  });
   adminRpc.register(DelegatedIdentity, delegatedIdentityHandlers({ ...options, ...evidence, service }));
   adminRpc.register(Explain, explainHandlers({ ...evidence, cache, audit: options.audit }));
   adminRpc.register(
