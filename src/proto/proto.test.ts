@@ -187,7 +187,7 @@ describe("messages", () => {
     ],
     [
       WatchAuthorizedEntriesResponseSchema,
-      "sequence=1 complete=2 more=3 upserted=4 deleted=5 bundle=6 federated_bundles=7 deleted_federated_bundles=8",
+      "sequence=1 complete=2 more=3 upserted=4 deleted=5 bundle=6 federated_bundles=7 deleted_federated_bundles=8 revocation_lists=9",
     ],
   ])("$typeName has the field numbers of the wire", (message, fields) => {
     expect(message.fields.map((field) => `${field.name}=${field.number}`).join(" ")).toBe(fields);
