@@ -4,7 +4,7 @@ import { connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
-import { AUTHORITY, idleCall, PING, streamingCall } from "../../test/abuse/abuses.ts";
+import { AUTHORITY, idleCall, streamingCall } from "../../test/abuse/abuses.ts";
 import { FLAG, FRAME, frame, numberFrame, PREFACE, settingsFrame } from "../../test/abuse/frames.ts";
 import { literal } from "../../test/abuse/hpack.ts";
 import { FakeClock } from "../../test/fakes/clock.ts";
@@ -66,7 +66,8 @@ describe.each([
   ["without a front", false],
 ])("a session that is over, on a socket %s,", (_, front) => {
   it("does not keep its connection where the client reads nothing", async () => {
-    const { path, clock, rpc } = await serve({}, front);
+    // The server's own PING, never answered, ends the session: older Nodes read nothing while they cannot write.
+    const { path, clock, rpc } = await serve({ keepaliveTime: 200, keepaliveTimeout: 200 }, front);
     const socket = await open(path);
     socket.pause();
     const window = Buffer.alloc(4);
@@ -80,12 +81,7 @@ describe.each([
       ]),
     );
     while (rpc.streams < 1) await turn();
-    // Until the buffers on the way are full.
-    for (let i = 0; i < 300; i++) await turn();
-    while (rpc.streams > 0) {
-      socket.write(Buffer.concat(Array.from({ length: 200 }, () => PING)));
-      await turn();
-    }
+    while (rpc.streams > 0) await turn();
     expect(rpc.connections).toBe(1);
     await clock.advance(SOON);
     await turn();
