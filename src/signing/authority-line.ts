@@ -4,6 +4,7 @@ import type { AuthorityRecord } from "../store/records.ts";
 import type { Authority, AuthorityKind } from "./authority.ts";
 import { AuthorityJournal, type AuthorityJournalDependencies } from "./authority-journal.ts";
 import { surveyJournal } from "./journal-survey.ts";
+import { dueStep } from "./rotation-schedule.ts";
 
 /**
  * The authorities of one line that this server has had, has and will have next: prepared, then active, then old. Each
@@ -100,16 +101,16 @@ export class AuthorityLine<A extends Authority> {
 
   /**
    * Does what is due: prepares a successor in the second half of the active authority's life and lets it sign in the
-   * last sixth, at the latest when the active one has expired; forgets authorities a day after their end.
+   * last sixth, at the latest when the active one is about to expire; forgets authorities a day after their end.
    * @throws AssayError as `prepare`.
    */
   keepUp(): Promise<void> {
     return this.#journal.inOrder(async () => {
       const now = unixSeconds(this.#with.clock);
       const active = this.#active?.record;
-      const due = active === undefined ? "now" : dueStep(active, this.#prepared?.record, now);
+      const due = active === undefined ? "activate" : dueStep(active, this.#prepared?.record, now);
       if (due !== "nothing" && !this.#isPrepared(now)) await this.#prepare(false);
-      if (due === "now") await this.#activate(false);
+      if (due === "activate") await this.#activate(false);
       await this.#journal.forgetEnded();
     });
   }
@@ -180,24 +181,3 @@ export class AuthorityLine<A extends Authority> {
     return record;
   }
 }
-
-/** What the schedule asks for: nothing, a successor, or the change to it. */
-function dueStep(
-  active: AuthorityRecord,
-  prepared: AuthorityRecord | undefined,
-  now: number,
-): "nothing" | "prepare" | "now" {
-  const lifetime = active.notAfter - active.notBefore;
-  const left = active.notAfter - now;
-  if (left <= 0) return "now";
-  if (left >= Math.min(lifetime / 2, MAX_PREPARE_SECONDS)) return "nothing";
-  if (left >= Math.min(lifetime / 6, MAX_ACTIVATE_SECONDS) || prepared === undefined) return "prepare";
-  // A successor that a late start has only just published is not used before agents had time to learn of it.
-  const lead = Math.min(lifetime / 24, MAX_LEAD_SECONDS);
-  return now - prepared.changedAt >= lead ? "now" : "prepare";
-}
-
-const DAY = 86_400;
-const MAX_PREPARE_SECONDS = 30 * DAY;
-const MAX_ACTIVATE_SECONDS = 7 * DAY;
-const MAX_LEAD_SECONDS = 600;

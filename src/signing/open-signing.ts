@@ -4,12 +4,14 @@ import type { DistinguishedName } from "../crypto/x501-name.ts";
 import type { KeyManager, KeyType } from "../plugin/key-manager.ts";
 import type { SpiffeBundle } from "../spiffe/bundle.ts";
 import type { TrustDomain } from "../spiffe/trust-domain.ts";
+import type { AuthorityRecord } from "../store/records.ts";
 import type { AuthorityStore, BundleStore, ChangeLog } from "../store/store.ts";
 import type { AuthorityEvent } from "./authority.ts";
 import { AuthorityLines } from "./authority-lines.ts";
 import { checkAdditions, withAuthorities } from "./bundle-edit.ts";
 import { createJwtSvidMinter } from "./jwt-svid.ts";
 import { OwnBundle } from "./own-bundle.ts";
+import { upkeepSeconds } from "./rotation-schedule.ts";
 import type { Signing } from "./signing.ts";
 import { createWitSvidSigner } from "./wit-svid.ts";
 import { createX509SvidSigner } from "./x509-svid.ts";
@@ -112,7 +114,12 @@ export async function openSigning(dependencies: SigningDependencies): Promise<Si
   );
   const keepUp = () => lines.keepUp();
   opening.use(
-    every(clock, UPKEEP_MILLISECONDS, keepUp, (error) => report({ event: "upkeep-failed", error })),
+    every(
+      clock,
+      () => 1000 * upkeepSeconds(living(lines.records)),
+      keepUp,
+      (error) => report({ event: "upkeep-failed", error }),
+    ),
   );
 
   const makes = { trustDomain, clock, random };
@@ -147,10 +154,15 @@ export async function openSigning(dependencies: SigningDependencies): Promise<Si
   };
 }
 
+/** The authorities that sign or will; what has become old waits for no step. */
+function living(records: readonly AuthorityRecord[]): readonly AuthorityRecord[] {
+  return records.filter(({ state }) => state === "active" || state === "prepared");
+}
+
 /** Runs a task again and again, the next wait beginning when it has ended; stops when disposed, after a running one. */
 function every(
   clock: Clock,
-  milliseconds: number,
+  milliseconds: () => number,
   task: () => Promise<void>,
   failed: (error: unknown) => void,
 ): AsyncDisposable {
@@ -158,7 +170,7 @@ function every(
   let running: Promise<void> | undefined;
   let wait: Disposable;
   const again = () => {
-    wait = clock.schedule(milliseconds, () => {
+    wait = clock.schedule(milliseconds(), () => {
       running = task()
         .catch(failed)
         .then(() => {
@@ -177,4 +189,3 @@ function every(
 }
 
 const DAY = 86_400;
-const UPKEEP_MILLISECONDS = 10_000;

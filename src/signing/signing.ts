@@ -89,7 +89,8 @@ export interface Signing extends AsyncDisposable {
    */
   revokeAuthority(kind: AuthorityKind, id: string): Promise<AuthorityRecord>;
   /**
-   * Prepares, activates and forgets authorities as their lives ask for; also done by itself every ten seconds.
+   * Prepares, activates and forgets authorities as their lives ask for; also done by itself every ten seconds, and
+   * more often where an authority lives for less than four minutes.
    * @throws AssayError as `prepareAuthority`.
    */
   keepUp(): Promise<void>;

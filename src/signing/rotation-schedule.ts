@@ -1,0 +1,44 @@
+import type { AuthorityRecord } from "../store/records.ts";
+
+/** What an authority's life asks for: nothing, a successor, or the change to it. */
+export type RotationStep = "nothing" | "prepare" | "activate";
+
+/**
+ * The step that is due for an active authority at `now`, Unix seconds: a successor is prepared in the second half of
+ * its life, at most 30 days before its end, and signs in the last sixth, at most 7 days before it. It signs at once
+ * where the active one will have ended before anybody looks again.
+ */
+export function dueStep(
+  active: Life,
+  prepared: Pick<AuthorityRecord, "changedAt"> | undefined,
+  now: number,
+): RotationStep {
+  const lifetime = active.notAfter - active.notBefore;
+  const left = active.notAfter - now;
+  // Seconds are rounded and timers late, so the next look may be a second or two later than planned.
+  if (left <= Math.ceil(upkeepSeconds([active])) + LATE_SECONDS) return "activate";
+  if (left >= Math.min(lifetime / 2, MAX_PREPARE_SECONDS)) return "nothing";
+  if (left >= Math.min(lifetime / 6, MAX_ACTIVATE_SECONDS) || prepared === undefined) return "prepare";
+  // A successor that a late start has only just published is not used before agents had time to learn of it.
+  const lead = Math.min(lifetime / 24, MAX_LEAD_SECONDS);
+  return now - prepared.changedAt >= lead ? "activate" : "prepare";
+}
+
+/**
+ * How long to wait between looks at authorities with these lives, in seconds from 1 to 10: several fit into the last
+ * sixth of the shortest life, so that none of them ends between two looks.
+ */
+export function upkeepSeconds(lives: readonly Life[]): number {
+  const shortest = Math.min(...lives.map(({ notBefore, notAfter }) => notAfter - notBefore));
+  return Math.max(1, Math.min(shortest / 24, MAX_UPKEEP_SECONDS));
+}
+
+/** From when to when an authority is valid, Unix seconds. */
+type Life = Pick<AuthorityRecord, "notBefore" | "notAfter">;
+
+const DAY = 86_400;
+const MAX_PREPARE_SECONDS = 30 * DAY;
+const MAX_ACTIVATE_SECONDS = 7 * DAY;
+const MAX_LEAD_SECONDS = 600;
+const MAX_UPKEEP_SECONDS = 10;
+const LATE_SECONDS = 2;
