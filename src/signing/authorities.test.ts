@@ -405,6 +405,28 @@ describe("the own bundle", () => {
     expect(world.store.bundle).toEqual(before);
   });
 
+  it("takes WIT authorities from outside, each once and by an id that no JWT authority has", async () => {
+    await using world = new SigningWorld();
+    await using signing = await world.open({ wit: true });
+    const { key } = foreign();
+    const none = { x509Authorities: [], jwtAuthorities: [] };
+    const after = await signing.appendToBundle({ ...none, witAuthorities: [key, key] });
+    expect(after.witAuthorities).toHaveLength(2);
+    expect(await signing.appendToBundle({ ...none, witAuthorities: [key] })).toEqual(after);
+    const held = after.jwtAuthorities[0]?.keyId ?? "";
+    for (const additions of [
+      { ...none, witAuthorities: [{ ...key, keyId: "" }] },
+      { ...none, witAuthorities: [{ ...key, publicKey: Buffer.from("junk") }] },
+      { ...none, witAuthorities: [{ ...key, publicKey: makeKey().spki }] },
+      { ...none, witAuthorities: [{ ...key, keyId: held }] },
+      { ...none, jwtAuthorities: [key] },
+      { ...none, jwtAuthorities: [{ ...key, keyId: "new" }], witAuthorities: [{ ...key, keyId: "new" }] },
+    ]) {
+      await expect(signing.appendToBundle(additions)).rejects.toThrowCode("INVALID_BUNDLE");
+    }
+    expect(world.store.bundle).toEqual(after);
+  });
+
   it("does not untaint an authority that is added again", async () => {
     await using world = new SigningWorld();
     await using signing = await world.open();

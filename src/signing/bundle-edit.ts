@@ -1,7 +1,7 @@
 import { readCertificate } from "../crypto/certificate-reader.ts";
 import { keyTypeOf } from "../crypto/keys.ts";
 import { AssayError } from "../errors/assay-error.ts";
-import type { JwtAuthorityKey, SpiffeBundle } from "../spiffe/bundle.ts";
+import type { JwtAuthorityKey, SpiffeBundle, WitAuthorityKey } from "../spiffe/bundle.ts";
 import type { BundleEdits } from "./authority.ts";
 
 /** Authorities to add to a bundle. */
@@ -9,6 +9,8 @@ export interface BundleAdditions {
   /** DER certificates of X.509 authorities. */
   readonly x509Authorities: readonly Uint8Array[];
   readonly jwtAuthorities: readonly JwtAuthorityKey[];
+  /** None unless given. */
+  readonly witAuthorities?: readonly WitAuthorityKey[];
 }
 
 /**
@@ -22,7 +24,9 @@ export function withAuthorities(bundle: SpiffeBundle, additions: BundleAdditions
       all.findIndex((other) => equal(other, certificate)) === at,
   );
   const jwtAuthorities = additions.jwtAuthorities.reduce(withKey, bundle.jwtAuthorities);
-  if (certificates.length === 0 && jwtAuthorities === bundle.jwtAuthorities) return bundle;
+  const witAuthorities = (additions.witAuthorities ?? []).reduce(withKey, bundle.witAuthorities);
+  const hasNewKeys = jwtAuthorities !== bundle.jwtAuthorities || witAuthorities !== bundle.witAuthorities;
+  if (certificates.length === 0 && !hasNewKeys) return bundle;
   return {
     ...bundle,
     x509Authorities: [
@@ -30,6 +34,7 @@ export function withAuthorities(bundle: SpiffeBundle, additions: BundleAdditions
       ...certificates.map((certificate) => ({ certificate, tainted: false })),
     ],
     jwtAuthorities,
+    witAuthorities,
   };
 }
 
@@ -78,8 +83,8 @@ export function tokenAuthorityEdits(kind: "jwt" | "wit"): BundleEdits {
 }
 
 /**
- * Checks authorities that came from outside before they are added: certificates of CAs, keys that a JWT authority can
- * have, and no key ID that the bundle or the additions use for another key, of whatever kind (WIT-SVID §6.1).
+ * Checks authorities that came from outside before they are added: certificates of CAs, keys that a JWT or WIT
+ * authority can have, and no key ID that the bundle or the additions use for another key, of whatever kind (WIT-SVID §6.1).
  * @throws AssayError `INVALID_BUNDLE` naming which one is wrong.
  */
 export function checkAdditions(bundle: SpiffeBundle, additions: BundleAdditions): void {
@@ -87,16 +92,20 @@ export function checkAdditions(bundle: SpiffeBundle, additions: BundleAdditions)
     const { basicConstraints } = readCertificate(der, "INVALID_BUNDLE");
     if (basicConstraints?.ca !== true) throw invalid(`x509Authorities/${at} is not the certificate of a CA`);
   }
-  const keys = new Map(bundle.jwtAuthorities.map((held) => [held.keyId, held.publicKey]));
-  const witKeyIds = new Set(bundle.witAuthorities.map(({ keyId }) => keyId));
-  for (const [at, { keyId, publicKey }] of additions.jwtAuthorities.entries()) {
-    if (keyId === "") throw invalid(`jwtAuthorities/${at} has no key id`);
-    keyTypeOf(publicKey, "INVALID_BUNDLE");
-    const held = keys.get(keyId);
-    if (witKeyIds.has(keyId) || (held !== undefined && !equal(held, publicKey))) {
-      throw invalid(`jwtAuthorities/${at} has the key id of another key`);
+  const held = new Map<string, { readonly field: KeyField; readonly publicKey: Uint8Array }>();
+  for (const field of KEY_FIELDS) {
+    for (const { keyId, publicKey } of bundle[field]) held.set(keyId, { field, publicKey });
+  }
+  for (const field of KEY_FIELDS) {
+    for (const [at, { keyId, publicKey }] of (additions[field] ?? []).entries()) {
+      if (keyId === "") throw invalid(`${field}/${at} has no key id`);
+      keyTypeOf(publicKey, "INVALID_BUNDLE");
+      const known = held.get(keyId);
+      if (known !== undefined && (known.field !== field || !equal(known.publicKey, publicKey))) {
+        throw invalid(`${field}/${at} has the key id of another key`);
+      }
+      held.set(keyId, { field, publicKey });
     }
-    keys.set(keyId, publicKey);
   }
 }
 
@@ -120,3 +129,7 @@ function invalid(detail: string): AssayError {
 function equal(left: Uint8Array, right: Uint8Array): boolean {
   return Buffer.compare(left, right) === 0;
 }
+
+type KeyField = "jwtAuthorities" | "witAuthorities";
+
+const KEY_FIELDS: readonly KeyField[] = ["jwtAuthorities", "witAuthorities"];

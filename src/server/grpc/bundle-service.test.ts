@@ -50,7 +50,11 @@ describe("the own bundle", () => {
 
   it.each<[string, () => object, string]>([
     ["nothing", () => ({}), "no authorities to append"],
-    ["WIT keys", () => ({ witAuthorities: [{ keyId: "w" }] }), "wit_authorities"],
+    [
+      "WIT keys while WIT-SVIDs are switched off",
+      () => ({ witAuthorities: [{ keyId: "w", publicKey: makeKey().spki }] }),
+      "wit_authorities: WIT-SVIDs are switched off",
+    ],
     [
       "what is no certificate",
       () => ({ x509Authorities: [{ asn1: Buffer.from("x") }] }),
@@ -75,7 +79,57 @@ describe("the own bundle", () => {
   });
 });
 
+describe("the own bundle of a server that issues WIT-SVIDs", () => {
+  let issuing: ServerBench;
+  beforeAll(async () => {
+    issuing = await ServerBench.start({ features: ["wit-svid"] });
+    await issuing.bundles.appendBundle({ jwtAuthorities: [{ keyId: "twice", publicKey: makeKey().spki }] });
+  });
+  afterAll(() => issuing[Symbol.asyncDispose]());
+
+  it("takes WIT keys from outside, each once, and tells agents", async () => {
+    const agent = await TestAgent.attest(issuing);
+    const watch = agent.watch();
+    await watch.whole();
+    const before = await issuing.bundles.getBundle({});
+    const witAuthorities = [{ keyId: "outside", publicKey: makeKey().spki, expiresAt: 4_000_000_000n }];
+    const append = () => issuing.bundles.appendBundle({ witAuthorities });
+    const after = await append();
+    expect(after.witAuthorities).toHaveLength(before.witAuthorities.length + 1);
+    expect(after.witAuthorities.at(-1)).toMatchObject({ keyId: "outside", expiresAt: 4_000_000_000n });
+    expect(after.jwtAuthorities).toEqual(before.jwtAuthorities);
+    expect((await watch.next()).bundle?.witAuthorities).toHaveLength(after.witAuthorities.length);
+    expect(await append()).toEqual(after);
+    watch.close();
+  });
+
+  it.each<[string, () => object, string]>([
+    ["without id", () => ({ keyId: "", publicKey: makeKey().spki }), "missing key ID"],
+    ["that is none", () => ({ keyId: "k", publicKey: Buffer.from("x") }), "wit_authorities[0]"],
+    [
+      "with the id of another",
+      () => ({ keyId: "twice", publicKey: makeKey().spki }),
+      "key id of another key",
+    ],
+  ])("refuses a WIT key %s", async (_, key, detail) => {
+    await expect(issuing.bundles.appendBundle({ witAuthorities: [key()] })).rejects.toMatchObject({
+      status: "INVALID_ARGUMENT",
+      detail: expect.stringContaining(detail) as string,
+    });
+  });
+});
+
 describe("federated bundles", () => {
+  it("keep their WIT keys, whether or not the server issues WIT-SVIDs itself", async () => {
+    const key = { keyId: "w1", publicKey: makeKey().spki, expiresAt: 4_000_000_000n, tainted: false };
+    const wit = { ...wireBundle("wit.org"), witAuthorities: [key] };
+    const { results } = await bench.bundles.batchSetFederatedBundle({ bundle: [wit] });
+    expect(results[0]?.bundle?.witAuthorities).toMatchObject([{ keyId: "w1" }]);
+    const broken = { ...wit, witAuthorities: [{ ...key, publicKey: Buffer.from("x") }] };
+    const refused = await bench.bundles.batchSetFederatedBundle({ bundle: [broken] });
+    expect(statuses(refused.results)[0]).toMatch(/^3 .*wit_authorities\[0\]/);
+  });
+
   it("are created once, set at will and updated only where they are", async () => {
     const one = wireBundle("crud.org");
     const create = () => bench.bundles.batchCreateFederatedBundle({ bundle: [one, wireBundle("crud.org")] });

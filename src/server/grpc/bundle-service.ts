@@ -20,6 +20,7 @@ import {
   bundleFromWire,
   bundleToWire,
   jwtAuthoritiesFromWire,
+  witAuthoritiesFromWire,
   x509AuthoritiesFromWire,
 } from "../wire/bundle.ts";
 import { operatorCall } from "./operator-call.ts";
@@ -33,11 +34,13 @@ export interface BundleServiceOptions {
   readonly operations: Operations;
   readonly limits: ServerLimits;
   readonly log: Log;
+  /** Whether WIT-SVIDs are issued, and so WIT authorities taken into the own bundle. */
+  readonly wit: boolean;
 }
 
 /** Handlers of `spire.api.server.bundle.v1.Bundle`. */
 export function bundleService(options: BundleServiceOptions): ServiceHandlers<typeof Bundle, ServerCall> {
-  const { ownBundle, bundles, operations, limits, log } = options;
+  const { ownBundle, bundles, operations, limits, log, wit } = options;
 
   // An item's failure is part of an answer that succeeds, so nobody else would tell the operator.
   function failed(thrown: unknown) {
@@ -85,14 +88,19 @@ export function bundleService(options: BundleServiceOptions): ServiceHandlers<ty
     },
 
     async appendBundle({ x509Authorities, jwtAuthorities, witAuthorities, outputMask }, context) {
-      if (witAuthorities.length > 0)
-        throw new AssayError("INVALID_REQUEST", "wit_authorities: WIT-SVIDs are not served");
-      if (x509Authorities.length + jwtAuthorities.length === 0) {
+      if (witAuthorities.length > 0 && !wit) {
+        throw new AssayError(
+          "INVALID_REQUEST",
+          "wit_authorities: WIT-SVIDs are switched off, expected none (or switch the feature wit-svid on)",
+        );
+      }
+      if (x509Authorities.length + jwtAuthorities.length + witAuthorities.length === 0) {
         throw new AssayError("INVALID_REQUEST", "no authorities to append");
       }
       const bundle = await operations.appendBundle(operatorCall(context), {
         x509Authorities: x509AuthoritiesFromWire(x509Authorities).map(({ certificate }) => certificate),
         jwtAuthorities: jwtAuthoritiesFromWire(jwtAuthorities),
+        witAuthorities: witAuthoritiesFromWire(witAuthorities),
       });
       return bundleToWire(bundle, outputMask);
     },

@@ -91,6 +91,7 @@ export function registerServices(
       operations,
       limits,
       log: parts.log,
+      wit,
     }),
   );
   rpc.register(LocalAuthority, authorityService({ signing, operations, wit }));
