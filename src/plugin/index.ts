@@ -19,6 +19,16 @@ export type {
 } from "./node-attestor.ts";
 export { defineNodeAttestor } from "./node-attestor.ts";
 export type {
+  TaskAttestation,
+  TaskAttestor,
+  TaskAttestorHost,
+  TaskAttestorPlugin,
+  TaskEnd,
+  TaskEvidence,
+  TaskWebhook,
+} from "./task-attestor.ts";
+export { defineTaskAttestor } from "./task-attestor.ts";
+export type {
   KubernetesObject,
   WorkloadAttestor,
   WorkloadAttestorPlugin,

@@ -6,6 +6,8 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import type { EntryExtension } from "../../../assay/api/types/v1/entry_extension_pb.ts";
+import { file_assay_api_types_v1_entry_extension } from "../../../assay/api/types/v1/entry_extension_pb.ts";
 import type { Selector } from "./selector_pb.ts";
 import { file_spire_api_types_selector } from "./selector_pb.ts";
 import type { SPIFFEID } from "./spiffeid_pb.ts";
@@ -16,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file spire/api/types/entry.proto.
  */
 export const file_spire_api_types_entry: GenFile = /*@__PURE__*/
-  fileDesc("ChtzcGlyZS9hcGkvdHlwZXMvZW50cnkucHJvdG8SD3NwaXJlLmFwaS50eXBlcyLABAoFRW50cnkSCgoCaWQYASABKAkSLAoJc3BpZmZlX2lkGAIgASgLMhkuc3BpcmUuYXBpLnR5cGVzLlNQSUZGRUlEEiwKCXBhcmVudF9pZBgDIAEoCzIZLnNwaXJlLmFwaS50eXBlcy5TUElGRkVJRBIsCglzZWxlY3RvcnMYBCADKAsyGS5zcGlyZS5hcGkudHlwZXMuU2VsZWN0b3ISFQoNeDUwOV9zdmlkX3R0bBgFIAEoBRIWCg5mZWRlcmF0ZXNfd2l0aBgGIAMoCRINCgVhZG1pbhgHIAEoCBISCgpkb3duc3RyZWFtGAggASgIEhIKCmV4cGlyZXNfYXQYCSABKAMSEQoJZG5zX25hbWVzGAogAygJEhcKD3JldmlzaW9uX251bWJlchgLIAEoAxISCgpzdG9yZV9zdmlkGAwgASgIEhQKDGp3dF9zdmlkX3R0bBgNIAEoBRIMCgRoaW50GA4gASgJEhIKCmNyZWF0ZWRfYXQYDyABKAMSTwoVYWRkaXRpb25hbF9hdHRyaWJ1dGVzGBAgASgLMisuc3BpcmUuYXBpLnR5cGVzLkVudHJ5LkFkZGl0aW9uYWxBdHRyaWJ1dGVzSACIAQEaWAoUQWRkaXRpb25hbEF0dHJpYnV0ZXMSIgoaZGlzYWJsZV94NTA5X3N2aWRfcHJlZmV0Y2gYASABKAgSHAoUand0X3N2aWRfaW5jbHVkZV9qdGkYAiABKAhCGAoWX2FkZGl0aW9uYWxfYXR0cmlidXRlcyLBAgoJRW50cnlNYXNrEhEKCXNwaWZmZV9pZBgCIAEoCBIRCglwYXJlbnRfaWQYAyABKAgSEQoJc2VsZWN0b3JzGAQgASgIEhUKDXg1MDlfc3ZpZF90dGwYBSABKAgSFgoOZmVkZXJhdGVzX3dpdGgYBiABKAgSDQoFYWRtaW4YByABKAgSEgoKZG93bnN0cmVhbRgIIAEoCBISCgpleHBpcmVzX2F0GAkgASgIEhEKCWRuc19uYW1lcxgKIAEoCBIXCg9yZXZpc2lvbl9udW1iZXIYCyABKAgSEgoKc3RvcmVfc3ZpZBgMIAEoCBIUCgxqd3Rfc3ZpZF90dGwYDSABKAgSDAoEaGludBgOIAEoCBISCgpjcmVhdGVkX2F0GA8gASgIEh0KFWFkZGl0aW9uYWxfYXR0cmlidXRlcxgQIAEoCGIGcHJvdG8z", [file_spire_api_types_selector, file_spire_api_types_spiffeid]);
+  fileDesc("ChtzcGlyZS9hcGkvdHlwZXMvZW50cnkucHJvdG8SD3NwaXJlLmFwaS50eXBlcyKDBQoFRW50cnkSCgoCaWQYASABKAkSLAoJc3BpZmZlX2lkGAIgASgLMhkuc3BpcmUuYXBpLnR5cGVzLlNQSUZGRUlEEiwKCXBhcmVudF9pZBgDIAEoCzIZLnNwaXJlLmFwaS50eXBlcy5TUElGRkVJRBIsCglzZWxlY3RvcnMYBCADKAsyGS5zcGlyZS5hcGkudHlwZXMuU2VsZWN0b3ISFQoNeDUwOV9zdmlkX3R0bBgFIAEoBRIWCg5mZWRlcmF0ZXNfd2l0aBgGIAMoCRINCgVhZG1pbhgHIAEoCBISCgpkb3duc3RyZWFtGAggASgIEhIKCmV4cGlyZXNfYXQYCSABKAMSEQoJZG5zX25hbWVzGAogAygJEhcKD3JldmlzaW9uX251bWJlchgLIAEoAxISCgpzdG9yZV9zdmlkGAwgASgIEhQKDGp3dF9zdmlkX3R0bBgNIAEoBRIMCgRoaW50GA4gASgJEhIKCmNyZWF0ZWRfYXQYDyABKAMSTwoVYWRkaXRpb25hbF9hdHRyaWJ1dGVzGBAgASgLMisuc3BpcmUuYXBpLnR5cGVzLkVudHJ5LkFkZGl0aW9uYWxBdHRyaWJ1dGVzSACIAQESNwoFYXNzYXkYmXUgASgLMiIuYXNzYXkuYXBpLnR5cGVzLnYxLkVudHJ5RXh0ZW5zaW9uSAGIAQEaWAoUQWRkaXRpb25hbEF0dHJpYnV0ZXMSIgoaZGlzYWJsZV94NTA5X3N2aWRfcHJlZmV0Y2gYASABKAgSHAoUand0X3N2aWRfaW5jbHVkZV9qdGkYAiABKAhCGAoWX2FkZGl0aW9uYWxfYXR0cmlidXRlc0IICgZfYXNzYXki0QIKCUVudHJ5TWFzaxIRCglzcGlmZmVfaWQYAiABKAgSEQoJcGFyZW50X2lkGAMgASgIEhEKCXNlbGVjdG9ycxgEIAEoCBIVCg14NTA5X3N2aWRfdHRsGAUgASgIEhYKDmZlZGVyYXRlc193aXRoGAYgASgIEg0KBWFkbWluGAcgASgIEhIKCmRvd25zdHJlYW0YCCABKAgSEgoKZXhwaXJlc19hdBgJIAEoCBIRCglkbnNfbmFtZXMYCiABKAgSFwoPcmV2aXNpb25fbnVtYmVyGAsgASgIEhIKCnN0b3JlX3N2aWQYDCABKAgSFAoMand0X3N2aWRfdHRsGA0gASgIEgwKBGhpbnQYDiABKAgSEgoKY3JlYXRlZF9hdBgPIAEoCBIdChVhZGRpdGlvbmFsX2F0dHJpYnV0ZXMYECABKAgSDgoFYXNzYXkYmXUgASgIYgZwcm90bzM", [file_assay_api_types_v1_entry_extension, file_spire_api_types_selector, file_spire_api_types_spiffeid]);
 
 /**
  * @generated from message spire.api.types.Entry
@@ -131,6 +133,13 @@ export type Entry = Message<"spire.api.types.Entry"> & {
    * @generated from field: optional spire.api.types.Entry.AdditionalAttributes additional_attributes = 16;
    */
   additionalAttributes?: Entry_AdditionalAttributes | undefined;
+
+  /**
+   * What this server knows beyond the reference. Others ignore the number; where it is absent from a change, it stays.
+   *
+   * @generated from field: optional assay.api.types.v1.EntryExtension assay = 15001;
+   */
+  assay?: EntryExtension | undefined;
 };
 
 /**
@@ -248,6 +257,11 @@ export type EntryMask = Message<"spire.api.types.EntryMask"> & {
    * @generated from field: bool additional_attributes = 16;
    */
   additionalAttributes: boolean;
+
+  /**
+   * @generated from field: bool assay = 15001;
+   */
+  assay: boolean;
 };
 
 /**

@@ -19,7 +19,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file assay/api/server/v1/agent_sync.proto.
  */
 export const file_assay_api_server_v1_agent_sync: GenFile = /*@__PURE__*/
-  fileDesc("CiRhc3NheS9hcGkvc2VydmVyL3YxL2FnZW50X3N5bmMucHJvdG8SE2Fzc2F5LmFwaS5zZXJ2ZXIudjEiHwodV2F0Y2hBdXRob3JpemVkRW50cmllc1JlcXVlc3QizAIKHldhdGNoQXV0aG9yaXplZEVudHJpZXNSZXNwb25zZRIQCghzZXF1ZW5jZRgBIAEoBBIQCghjb21wbGV0ZRgCIAEoCBIMCgRtb3JlGAMgASgIEigKCHVwc2VydGVkGAQgAygLMhYuc3BpcmUuYXBpLnR5cGVzLkVudHJ5Eg8KB2RlbGV0ZWQYBSADKAkSJwoGYnVuZGxlGAYgASgLMhcuc3BpcmUuYXBpLnR5cGVzLkJ1bmRsZRIyChFmZWRlcmF0ZWRfYnVuZGxlcxgHIAMoCzIXLnNwaXJlLmFwaS50eXBlcy5CdW5kbGUSIQoZZGVsZXRlZF9mZWRlcmF0ZWRfYnVuZGxlcxgIIAMoCRI9ChByZXZvY2F0aW9uX2xpc3RzGAkgASgLMiMuYXNzYXkuYXBpLnR5cGVzLnYxLlJldm9jYXRpb25MaXN0czKRAQoJQWdlbnRTeW5jEoMBChZXYXRjaEF1dGhvcml6ZWRFbnRyaWVzEjIuYXNzYXkuYXBpLnNlcnZlci52MS5XYXRjaEF1dGhvcml6ZWRFbnRyaWVzUmVxdWVzdBozLmFzc2F5LmFwaS5zZXJ2ZXIudjEuV2F0Y2hBdXRob3JpemVkRW50cmllc1Jlc3BvbnNlMAFiBnByb3RvMw", [file_assay_api_types_v1_revocation_list, file_spire_api_types_bundle, file_spire_api_types_entry]);
+  fileDesc("CiRhc3NheS9hcGkvc2VydmVyL3YxL2FnZW50X3N5bmMucHJvdG8SE2Fzc2F5LmFwaS5zZXJ2ZXIudjEiHwodV2F0Y2hBdXRob3JpemVkRW50cmllc1JlcXVlc3QiiAMKHldhdGNoQXV0aG9yaXplZEVudHJpZXNSZXNwb25zZRIQCghzZXF1ZW5jZRgBIAEoBBIQCghjb21wbGV0ZRgCIAEoCBIMCgRtb3JlGAMgASgIEigKCHVwc2VydGVkGAQgAygLMhYuc3BpcmUuYXBpLnR5cGVzLkVudHJ5Eg8KB2RlbGV0ZWQYBSADKAkSJwoGYnVuZGxlGAYgASgLMhcuc3BpcmUuYXBpLnR5cGVzLkJ1bmRsZRIyChFmZWRlcmF0ZWRfYnVuZGxlcxgHIAMoCzIXLnNwaXJlLmFwaS50eXBlcy5CdW5kbGUSIQoZZGVsZXRlZF9mZWRlcmF0ZWRfYnVuZGxlcxgIIAMoCRI9ChByZXZvY2F0aW9uX2xpc3RzGAkgASgLMiMuYXNzYXkuYXBpLnR5cGVzLnYxLlJldm9jYXRpb25MaXN0cxI6Cg5yZXZva2VkX3Rva2VucxgKIAEoCzIiLmFzc2F5LmFwaS5zZXJ2ZXIudjEuUmV2b2tlZFRva2VucyJCCg1SZXZva2VkVG9rZW5zEjEKBnRva2VucxgBIAMoCzIhLmFzc2F5LmFwaS5zZXJ2ZXIudjEuUmV2b2tlZFRva2VuIi4KDFJldm9rZWRUb2tlbhIKCgJpZBgBIAEoCRISCgpleHBpcmVzX2F0GAIgASgDMpEBCglBZ2VudFN5bmMSgwEKFldhdGNoQXV0aG9yaXplZEVudHJpZXMSMi5hc3NheS5hcGkuc2VydmVyLnYxLldhdGNoQXV0aG9yaXplZEVudHJpZXNSZXF1ZXN0GjMuYXNzYXkuYXBpLnNlcnZlci52MS5XYXRjaEF1dGhvcml6ZWRFbnRyaWVzUmVzcG9uc2UwAWIGcHJvdG8z", [file_assay_api_types_v1_revocation_list, file_spire_api_types_bundle, file_spire_api_types_entry]);
 
 /**
  * @generated from message assay.api.server.v1.WatchAuthorizedEntriesRequest
@@ -100,6 +100,13 @@ export type WatchAuthorizedEntriesResponse = Message<"assay.api.server.v1.WatchA
    * @generated from field: assay.api.types.v1.RevocationLists revocation_lists = 9;
    */
   revocationLists?: RevocationLists | undefined;
+
+  /**
+   * The tokens of the own trust domain that are revoked and have not expired, all of them, where any changed.
+   *
+   * @generated from field: assay.api.server.v1.RevokedTokens revoked_tokens = 10;
+   */
+  revokedTokens?: RevokedTokens | undefined;
 };
 
 /**
@@ -108,6 +115,49 @@ export type WatchAuthorizedEntriesResponse = Message<"assay.api.server.v1.WatchA
  */
 export const WatchAuthorizedEntriesResponseSchema: GenMessage<WatchAuthorizedEntriesResponse> = /*@__PURE__*/
   messageDesc(file_assay_api_server_v1_agent_sync, 1);
+
+/**
+ * @generated from message assay.api.server.v1.RevokedTokens
+ */
+export type RevokedTokens = Message<"assay.api.server.v1.RevokedTokens"> & {
+  /**
+   * @generated from field: repeated assay.api.server.v1.RevokedToken tokens = 1;
+   */
+  tokens: RevokedToken[];
+};
+
+/**
+ * Describes the message assay.api.server.v1.RevokedTokens.
+ * Use `create(RevokedTokensSchema)` to create a new message.
+ */
+export const RevokedTokensSchema: GenMessage<RevokedTokens> = /*@__PURE__*/
+  messageDesc(file_assay_api_server_v1_agent_sync, 2);
+
+/**
+ * @generated from message assay.api.server.v1.RevokedToken
+ */
+export type RevokedToken = Message<"assay.api.server.v1.RevokedToken"> & {
+  /**
+   * The `jti` of a token that has one, else the SHA-256 of its signing input in lower-case hex.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * Unix seconds, after which it needs no word any more.
+   *
+   * @generated from field: int64 expires_at = 2;
+   */
+  expiresAt: bigint;
+};
+
+/**
+ * Describes the message assay.api.server.v1.RevokedToken.
+ * Use `create(RevokedTokenSchema)` to create a new message.
+ */
+export const RevokedTokenSchema: GenMessage<RevokedToken> = /*@__PURE__*/
+  messageDesc(file_assay_api_server_v1_agent_sync, 3);
 
 /**
  * @generated from service assay.api.server.v1.AgentSync
