@@ -455,6 +455,40 @@ describe("a broker", () => {
     },
   );
 
+  it.each(RPCS)("that asks too often by %s costs no lookup and no record", async (rpc) => {
+    await harness.startReady({
+      features: ["broker"],
+      broker: settings(),
+      rateLimit: { x509Svid: 0.1, jwtSvid: 0.1, bundles: 0.1, validation: 0.1 },
+    });
+    const one = await client();
+    const before = harness.audit().length;
+    const request = { reference: pidReference(2 ** 31 - 1), audience: ["a"] };
+    const codes: number[] = [];
+    for (let i = 0; i < 5; i++) codes.push((await one.open(rpc, request).status).code);
+    expect(codes).toEqual([5, 14, 14, 14, 14]);
+    expect(harness.audit().slice(before)).toMatchObject([
+      { event: "svid.denied", code: "WORKLOAD_NOT_FOUND" },
+    ]);
+    // Nor does one that may not name workloads so.
+    const object = objectReference({ type: { plural: "pods", group: "core" }, uid: "u" });
+    expect((await one.open(rpc, { reference: object, audience: ["a"] }).status).code).toBe(14);
+    expect(harness.audit().length).toBe(before + 1);
+  });
+
+  it("is counted once for each call", async () => {
+    await harness.startReady({
+      features: ["broker"],
+      broker: settings(),
+      rateLimit: { x509Svid: 0.2, jwtSvid: 0.2, bundles: 0.2, validation: 0.2 },
+    });
+    const one = await client();
+    const request = { reference: pidReference(pid), audience: ["a"] };
+    await one.first("fetchJWTSVID", request);
+    await one.first("fetchJWTSVID", request);
+    expect((await one.open("fetchJWTSVID", request).status).code).toBe(14);
+  });
+
   it("may use only the ways of naming that it is allowed", async () => {
     await start();
     const one = await client();

@@ -4,7 +4,8 @@ import type { AuditRecord } from "../../observe/audit-record.ts";
 import type { API, WorkloadReference } from "../../proto/gen/spiffe/broker/api_pb.ts";
 import type { CallContext } from "../../rpc/call-context.ts";
 import type { ServiceHandlers } from "../../rpc/handlers.ts";
-import { objectSubject } from "../subject/object-subject.ts";
+import type { WorkloadEvent } from "../../issuance/workload/verdict.ts";
+import { ObjectSubjects } from "../subject/object-subject.ts";
 import { type HeldSubject, processSubject, type ProcessSubjectOptions } from "../subject/process-subject.ts";
 import { jwtBundlesMessage, x509BundlesMessage, x509SvidsMessage } from "../workload-api/wire-messages.ts";
 import type { ReferredCall } from "../workload-api/workload-call.ts";
@@ -29,14 +30,15 @@ export function brokerApiHandlers(
   options: BrokerApiOptions,
 ): Required<ServiceHandlers<typeof API, BrokerContext>> {
   const { service } = options;
+  const parts: BrokerParts = { ...options, objects: new ObjectSubjects(options) };
   return {
     async *subscribeToX509SVID({ reference }, context) {
-      yield* answered(reference, context, options, async function* (call) {
+      yield* answered("x509_svid.issue", reference, context, parts, async function* (call) {
         for await (const state of service.watchX509Svids(call)) yield x509SvidsMessage(state);
       });
     },
     async *subscribeToX509Bundles({ reference }, context) {
-      yield* answered(reference, context, options, async function* (call) {
+      yield* answered("x509_bundles.read", reference, context, parts, async function* (call) {
         for await (const state of service.watchBundles(call, "x509")) {
           const message = x509BundlesMessage(state);
           if (message !== undefined) yield message;
@@ -44,7 +46,7 @@ export function brokerApiHandlers(
       });
     },
     async fetchJWTSVID({ reference, audience, spiffeId }, context) {
-      const answer = answered(reference, context, options, async function* (call) {
+      const answer = answered("jwt_svid.issue", reference, context, parts, async function* (call) {
         const identities = await service.fetchJwtSvids(call, audience, spiffeId);
         yield {
           svids: identities.map(({ entry, svid }) => ({
@@ -58,7 +60,7 @@ export function brokerApiHandlers(
       throw new AssayError("INTERNAL", "there is no answer");
     },
     async *subscribeToJWTBundles({ reference }, context) {
-      yield* answered(reference, context, options, async function* (call) {
+      yield* answered("jwt_bundles.read", reference, context, parts, async function* (call) {
         for await (const state of service.watchBundles(call, "jwt")) {
           yield jwtBundlesMessage(state);
         }
@@ -67,21 +69,30 @@ export function brokerApiHandlers(
   };
 }
 
+interface BrokerParts extends BrokerApiOptions {
+  readonly objects: ObjectSubjects;
+}
+
 /** Answers about the workload that is named, in the words of the Broker API where nothing can be answered. */
 async function* answered<Answer>(
+  event: WorkloadEvent,
   wire: WorkloadReference | undefined,
   context: BrokerContext,
-  options: BrokerApiOptions,
+  parts: BrokerParts,
   answer: (call: ReferredCall) => AsyncIterable<Answer>,
 ): AsyncGenerator<Answer, void, undefined> {
   const reference = parseReference(wire);
+  const { asker } = context.caller;
+  // Before anything is looked for or written down, which is what a limit is to spare.
+  parts.service.count(asker.spiffeId, event);
   requireAllowed(reference, context);
   let hasAnswered = false;
   try {
-    using subject = subjectOf(reference, context, options);
+    using subject = subjectOf(reference, context, parts);
     const call: ReferredCall = {
-      asker: context.caller.asker,
+      asker,
       subject,
+      isCounted: true,
       method: context.method.slice(1),
       signal: AbortSignal.any([context.signal, subject.gone]),
     };
@@ -95,24 +106,21 @@ async function* answered<Answer>(
     if (error.code === "NO_IDENTITY_ISSUED") {
       throw new AssayError("WORKLOAD_NOT_ENTITLED", error.detail, { cause: error });
     }
-    if (!hasAnswered && UNRECORDED.has(error.code)) record(reference, error, context, options);
+    if (!hasAnswered && UNRECORDED.has(error.code)) record(reference, error, context, parts);
     throw error;
   }
 }
 
-function subjectOf(
-  reference: ParsedReference,
-  { caller }: BrokerContext,
-  options: BrokerApiOptions,
-): HeldSubject {
+function subjectOf(reference: ParsedReference, { caller }: BrokerContext, parts: BrokerParts): HeldSubject {
   switch (reference.type) {
     case "workload_pid":
-      return processSubject(reference.pid, options);
+      return processSubject(reference.pid, parts);
     case "kubernetes_object":
-      return objectSubject(
-        { object: reference, reference: referenceText(reference), broker: caller.asker.spiffeId },
-        options,
-      );
+      return parts.objects.hold({
+        object: reference,
+        reference: referenceText(reference),
+        broker: caller.asker.spiffeId,
+      });
     default:
       throw new AssayError("WORKLOAD_REFERENCE_INVALID", "reference must be of a known type");
   }

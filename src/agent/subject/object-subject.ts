@@ -1,13 +1,12 @@
-import { attestReference } from "../../attestation/attest-reference.ts";
 import type { WorkloadAttestation } from "../../attestation/attest-workload.ts";
-import { AssayError, toAssayError } from "../../errors/assay-error.ts";
-import type { ErrorCode } from "../../errors/codes.ts";
+import { AssayError } from "../../errors/assay-error.ts";
 import type { WorkloadEvidence } from "../../issuance/workload/verdict.ts";
 import type { KubernetesObject } from "../../plugin/workload-attestor.ts";
 import type { SpiffeId } from "../../spiffe/id.ts";
-import { formatSelector, type Selector } from "../../spiffe/selector.ts";
+import { randomSpread, type Spread } from "../cache/rotation.ts";
 import type { EvidenceOptions } from "../workload-api/workload-call.ts";
 import type { HeldSubject } from "./process-subject.ts";
+import { LookTurns, type ObjectHolder, selectorsText, WatchedObject } from "./watched-object.ts";
 
 /** An object to be looked at. */
 export interface ObjectToHold {
@@ -18,69 +17,89 @@ export interface ObjectToHold {
   readonly broker: SpiffeId;
 }
 
+/** What holding objects needs. */
+export interface ObjectSubjectsOptions extends EvidenceOptions {
+  /** What the pauses between looks are spread by; random unless told. */
+  readonly spread?: Spread;
+}
+
 /**
- * The workload that an object stands for. It is looked up again and again while it is held (Broker API §4.9): it is gone
- * when it is not found any more, is found to be something else, or could not be looked up for two minutes.
+ * The workloads that objects stand for. An object is looked up again and again while it is held (Broker API §4.9), once for
+ * all who hold it in the name of the same broker: whether it may be asked for depends on who asks. It is gone when it is
+ * not found any more, is found to be something else, or could not be looked up for two minutes.
  */
-export function objectSubject(
-  { object, reference, broker }: ObjectToHold,
-  options: EvidenceOptions,
-): HeldSubject {
-  const { attestors, clock, attestationTimeout: timeout } = options;
-  const gone = new AbortController();
-  const disposed = new AbortController();
-  let next: Disposable | undefined;
-  let seenAt = clock.now();
+export class ObjectSubjects {
+  readonly #options: EvidenceOptions & { readonly spread: Spread };
+  readonly #objects = new Map<string, WatchedObject>();
+  readonly #turns = new LookTurns();
 
-  const look = async (signal: AbortSignal): Promise<WorkloadAttestation> => {
-    const found = await attestReference({ attestors, reference: object, broker, clock, timeout, signal });
-    if (found !== undefined) return found;
-    throw new AssayError(
-      "WORKLOAD_REFERENCE_INVALID",
-      "no attestor of this agent knows references of this type",
-    );
-  };
-  const watch = (known: string): void => {
-    if (disposed.signal.aborted) return;
-    next = clock.schedule(LOOK_INTERVAL, () => {
-      look(disposed.signal).then(
-        ({ selectors, failures }) => {
-          seenAt = clock.now();
-          // Selectors that are missing because an attestor is in trouble say nothing.
-          if (failures.length === 0 && textOf(selectors) !== known) {
-            gone.abort(new AssayError("NOT_READY", "the workload has changed: ask again"));
-          } else watch(known);
-        },
-        (thrown: unknown) => {
-          const error = toAssayError(thrown);
-          const isOver = VERDICTS.has(error.code) || clock.now() - seenAt >= UNSEEN_PATIENCE;
-          if (isOver) gone.abort(error);
-          else watch(known);
-        },
-      );
-    });
-  };
+  constructor({ spread = randomSpread, ...evidence }: ObjectSubjectsOptions) {
+    this.#options = { ...evidence, spread };
+  }
 
-  return {
-    reference,
-    gone: gone.signal,
-    requirePresent: () => gone.signal.throwIfAborted(),
-    async gather(signal) {
-      try {
-        const found = await look(signal);
-        seenAt = clock.now();
-        watch(textOf(found.selectors));
-        return evidenceOf(found);
-      } catch (error) {
-        if (!(error instanceof AssayError) || error.code !== "WORKLOAD_ATTESTATION_FAILED") throw error;
-        return { selectors: [], answered: 0, faults: [{ attestor: "all", detail: error.detail }] };
+  /** How many objects are held. */
+  get size(): number {
+    return this.#objects.size;
+  }
+
+  /**
+   * Holds an object until disposed.
+   * @throws AssayError `OVERLOADED` where as many others are held as may be.
+   */
+  hold({ object, reference, broker }: ObjectToHold): HeldSubject {
+    const key = keyOf(object, broker);
+    let watched = this.#objects.get(key);
+    if (watched === undefined) {
+      if (this.#objects.size >= MAX_OBJECTS) {
+        throw new AssayError("OVERLOADED", `${MAX_OBJECTS} objects are held already, ask again later`);
       }
-    },
-    [Symbol.dispose]() {
-      disposed.abort(new AssayError("CANCELLED", "nobody asks any more"));
-      next?.[Symbol.dispose]();
-    },
-  };
+      watched = new WatchedObject(object, broker, this.#turns, this.#options);
+      this.#objects.set(key, watched);
+    }
+    return this.#held(key, watched, reference);
+  }
+
+  #held(key: string, watched: WatchedObject, reference: string): HeldSubject {
+    const gone = new AbortController();
+    const holder: ObjectHolder = { known: undefined, gone };
+    watched.add(holder);
+    return {
+      reference,
+      gone: gone.signal,
+      requirePresent: () => gone.signal.throwIfAborted(),
+      async gather(signal) {
+        signal.throwIfAborted();
+        try {
+          const found = await orAborted(watched.look(), signal);
+          holder.known = selectorsText(found.selectors);
+          watched.follow();
+          return evidenceOf(found);
+        } catch (error) {
+          if (!(error instanceof AssayError) || error.code !== "WORKLOAD_ATTESTATION_FAILED") throw error;
+          return { selectors: [], answered: 0, faults: [{ attestor: "all", detail: error.detail }] };
+        }
+      },
+      [Symbol.dispose]: () => {
+        if (watched.remove(holder)) this.#objects.delete(key);
+      },
+    };
+  }
+}
+
+function keyOf({ plural, group, key, uid }: KubernetesObject, broker: SpiffeId): string {
+  return JSON.stringify([broker, plural, group, key?.namespace, key?.name, uid]);
+}
+
+/** A look that others wait for too goes on when one of them leaves. */
+async function orAborted<Found>(look: Promise<Found>, signal: AbortSignal): Promise<Found> {
+  const aborted = Promise.withResolvers<never>();
+  const leave = (): void => aborted.reject(signal.reason);
+  signal.addEventListener("abort", leave, { once: true });
+  try {
+    return await Promise.race([look, aborted.promise]);
+  } finally {
+    signal.removeEventListener("abort", leave);
+  }
 }
 
 function evidenceOf({ selectors, answered, failures }: WorkloadAttestation): WorkloadEvidence {
@@ -91,14 +110,5 @@ function evidenceOf({ selectors, answered, failures }: WorkloadAttestation): Wor
   };
 }
 
-function textOf(selectors: readonly Selector[]): string {
-  return JSON.stringify(selectors.map(formatSelector));
-}
-
-const VERDICTS: ReadonlySet<ErrorCode> = new Set([
-  "WORKLOAD_REFERENCE_INVALID",
-  "WORKLOAD_NOT_FOUND",
-  "WORKLOAD_NOT_ENTITLED",
-]);
-const LOOK_INTERVAL = 10_000;
-const UNSEEN_PATIENCE = 120_000;
+// Many times what a node runs; a broker that names other nodes' objects is no reason to look at all of a cluster.
+const MAX_OBJECTS = 4096;

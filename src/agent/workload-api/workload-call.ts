@@ -27,6 +27,8 @@ export interface ReferredCall {
   readonly method: string;
   /** Whether a stream about X509-SVIDs says that the subject has none and goes on, in place of failing. */
   readonly mayHaveNone?: boolean;
+  /** Whether the call was counted by `WorkloadService.count` before its subject was looked for. */
+  readonly isCounted?: boolean;
   /** Aborted, with an `AssayError` as reason, when nobody waits any more or the subject is gone. */
   readonly signal: AbortSignal;
 }

@@ -241,7 +241,7 @@ export class WorkloadService {
     if (audience === "") throw new AssayError("INVALID_AUDIENCE", "audience must be specified");
     if (token === "") throw new AssayError("INVALID_JWT_SVID", "svid must be specified");
     const { cache, clock, allowedForeignJwtClaims } = this.#options;
-    this.#limit(call, "validation");
+    this.#limit(`${call.caller.uid}`, "validation");
     const { selectors } = await this.#evidence(call);
     const entries = this.#memo.view(selectors)(clock.now());
     const bundles = [cache.table.bundle, ...namedBundles(entries, cache.table)];
@@ -262,9 +262,19 @@ export class WorkloadService {
     };
   }
 
+  /**
+   * Counts a call of one who asks about others, where looking for the subject itself costs something; the call is then
+   * made with `isCounted`.
+   * @throws AssayError `OVERLOADED` where the asker asks too often.
+   */
+  count(askerId: SpiffeId, event: WorkloadEvent): void {
+    this.#limit(askerId, LIMITS[event]);
+  }
+
   async #question(call: AnyWorkloadCall, event: WorkloadEvent): Promise<WorkloadQuestion> {
     const { clock, newId, recorder } = this.#options;
-    this.#limit(call, LIMITS[event]);
+    if (!isReferredCall(call)) this.#limit(`${call.caller.uid}`, LIMITS[event]);
+    else if (call.isCounted !== true) this.count(call.asker.spiffeId, event);
     const evidence = await this.#evidence(call);
     const asker = await askerOf(call);
     requireWaiting(call);
@@ -285,9 +295,9 @@ export class WorkloadService {
       : recorder.refused(question, verdict);
   }
 
-  #limit(call: AnyWorkloadCall, kind: keyof WorkloadLimiters): void {
+  #limit(key: string, kind: keyof WorkloadLimiters): void {
     try {
-      this.#options.limiters?.[kind].take(isReferredCall(call) ? call.asker.spiffeId : `${call.caller.uid}`);
+      this.#options.limiters?.[kind].take(key);
     } catch {
       // Unavailable is what clients of the Workload API come back from (Workload Endpoint §6).
       throw new AssayError("OVERLOADED", "the caller asks too often");
