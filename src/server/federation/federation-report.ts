@@ -1,3 +1,4 @@
+import type { AssayError } from "../../errors/assay-error.ts";
 import type { FederationEvent } from "../../federation/bundle-poller.ts";
 import type { AuditRecord } from "../../observe/audit-record.ts";
 import { FIELD } from "../../observe/fields.ts";
@@ -41,15 +42,28 @@ export function federationReport(log: Log, metrics: Metrics): FederationReport {
   };
 }
 
-/** The audit record of a bundle that changed by being fetched. */
-export function fetchedBundleRecord(bundle: SpiffeBundle): AuditRecord {
+/** The audit record of a bundle that is put in force without anybody asking; `source` says where it came from. */
+export function newBundleRecord(bundle: SpiffeBundle, source: string): AuditRecord {
+  const { trustDomain, sequence, x509Authorities, jwtAuthorities, witAuthorities } = bundle;
+  const wit = witAuthorities.length === 0 ? "" : ` and ${witAuthorities.length} WIT`;
   return {
     event: "bundle.changed",
     outcome: "done",
-    trust_domain: bundle.trustDomain,
+    trust_domain: trustDomain,
     reasons: [
-      `fetched from its bundle endpoint: sequence ${bundle.sequence}, ${bundle.x509Authorities.length} X.509 and ${bundle.jwtAuthorities.length} JWT authorities`,
+      `${source}: sequence ${sequence}, ${x509Authorities.length} X.509 and ${jwtAuthorities.length} JWT${wit} authorities`,
     ],
+  };
+}
+
+/** The audit record that takes the one before it back: the bundle could not be stored. */
+export function notStoredRecord(bundle: SpiffeBundle, source: string, error: AssayError): AuditRecord {
+  return {
+    event: "bundle.changed",
+    outcome: "failed",
+    code: error.code,
+    trust_domain: bundle.trustDomain,
+    reasons: [`${source}: sequence ${bundle.sequence}, not stored: ${error.detail}`],
   };
 }
 

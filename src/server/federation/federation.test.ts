@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { makeCa, makeCredential, RemoteServer } from "../../../test/fakes/remote-server.ts";
 import { systemClock } from "../../clock.ts";
 import { formatBundleDocument } from "../../crypto/bundle-document.ts";
+import { AssayError } from "../../errors/assay-error.ts";
 import type { AuditRecord } from "../../observe/audit-record.ts";
 import { createLog } from "../../observe/log.ts";
 import { createMetrics } from "../../observe/metrics.ts";
@@ -44,6 +45,54 @@ describe("federation", () => {
     await vi.waitFor(() => expect(bench.registry.bundle(C)?.sequence).toBe(3n));
     expect(bench.audit).toMatchObject([{ event: "bundle.changed" }, { event: "bundle.changed" }]);
     expect(bench.federation.configured.map(({ trustDomain }) => trustDomain)).toEqual([C]);
+  });
+
+  it("puts no bundle in force that the audit log cannot say it fetched", async () => {
+    bench.auditIsFull = true;
+    await bench.open({ federatesWith: [configured(B)] });
+    await vi.waitFor(() =>
+      expect(bench.federation.statuses()[0]?.lastError).toMatchObject({ code: "AUDIT_UNAVAILABLE" }),
+    );
+    expect(await bench.store.bundles.get(B)).toBeUndefined();
+    expect(bench.registry.bundle(B)).toBeUndefined();
+    bench.auditIsFull = false;
+    expect(await bench.federation.refresh(B)).toMatchObject({ outcome: "changed" });
+    expect(bench.registry.bundle(B)?.sequence).toBe(3n);
+    expect(bench.audit).toMatchObject([{ event: "bundle.changed", outcome: "done", trust_domain: B }]);
+  });
+
+  it("says in the audit log when a fetched bundle could not be stored after all", async () => {
+    await bench.open();
+    vi.spyOn(bench.store.bundles, "put").mockRejectedValueOnce(
+      new AssayError("STORE_UNAVAILABLE", "the disk is full"),
+    );
+    await bench.store.federation.create(relationship(B));
+    await vi.waitFor(() =>
+      expect(bench.audit).toMatchObject([
+        { event: "bundle.changed", outcome: "done" },
+        { event: "bundle.changed", outcome: "failed", code: "STORE_UNAVAILABLE", trust_domain: B },
+      ]),
+    );
+    expect(bench.registry.bundle(B)).toBeUndefined();
+  });
+
+  it("does not begin with the bundle of a file that the audit log cannot say it took", async () => {
+    const bundleFile = bench.at("first-bundle");
+    await writeFile(bundleFile, AUTHORITY.pem);
+    const wanted = { ...configured(B), bundleEndpointUrl: "https://10.0.0.1/", bundleFile };
+    bench.auditIsFull = true;
+    await expect(bench.open({ federatesWith: [wanted] })).rejects.toThrowCode("AUDIT_UNAVAILABLE");
+    expect(await bench.store.bundles.get(B)).toBeUndefined();
+    bench.auditIsFull = false;
+    await bench.open({ federatesWith: [wanted] });
+    expect(bench.audit).toMatchObject([
+      {
+        event: "bundle.changed",
+        outcome: "done",
+        trust_domain: B,
+        reasons: [expect.stringMatching(/first-bundle/)],
+      },
+    ]);
   });
 
   it("takes the configured relationship in place of a stored one with the same trust domain", async () => {
@@ -154,6 +203,7 @@ class Bench implements AsyncDisposable {
   metrics = createMetrics({ process: false });
   readonly lines: string[] = [];
   readonly audit: AuditRecord[] = [];
+  auditIsFull = false;
   readonly #folder: string;
   #federation: Federation | undefined;
 
@@ -200,7 +250,12 @@ class Bench implements AsyncDisposable {
       store: this.store,
       registry: this.registry,
       bundleOf: (trustDomain) => this.registry.bundle(trustDomain),
-      audit: { append: (records) => void this.audit.push(...records) },
+      audit: {
+        append: (records) => {
+          if (this.auditIsFull) throw new AssayError("AUDIT_UNAVAILABLE", "no space left");
+          this.audit.push(...records);
+        },
+      },
     });
   }
 

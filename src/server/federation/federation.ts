@@ -8,7 +8,7 @@ import { getCACertificates } from "node:tls";
 import type { Clock } from "../../clock.ts";
 import { parseBundleDocument } from "../../crypto/bundle-document.ts";
 import { parsePemCertificates, toPem } from "../../crypto/pem.ts";
-import { AssayError } from "../../errors/assay-error.ts";
+import { AssayError, toAssayError } from "../../errors/assay-error.ts";
 import { BundleClient } from "../../federation/bundle-client.ts";
 import { fetchBundle } from "../../federation/bundle-fetch.ts";
 import type { FederationEvent, FederationStatus } from "../../federation/bundle-poller.ts";
@@ -26,7 +26,7 @@ import type { TrustDomain } from "../../spiffe/trust-domain.ts";
 import type { FederationRelationshipRecord } from "../../store/records.ts";
 import type { Store } from "../../store/store.ts";
 import type { ConfiguredRelationship, FederationOptions } from "./federation-options.ts";
-import { federationReport, fetchedBundleRecord } from "./federation-report.ts";
+import { federationReport, newBundleRecord, notStoredRecord } from "./federation-report.ts";
 
 /** What federation stands on. */
 export interface FederationParts {
@@ -57,15 +57,27 @@ export interface Federation extends AsyncDisposable {
 /**
  * Begins to keep the bundles of foreign trust domains fresh. Nobody is waited for: a partner that is away holds up
  * nothing here.
- * @throws AssayError `CONFIG_INVALID` for a file or relationship that cannot be used, `STORE_UNAVAILABLE`.
+ * @throws AssayError `CONFIG_INVALID` for a file or relationship that cannot be used, `STORE_UNAVAILABLE`,
+ * `AUDIT_UNAVAILABLE`.
  */
 export async function openFederation(parts: FederationParts): Promise<Federation> {
   const { options, clock, log, store, registry, bundleOf, audit } = parts;
   const configured = options.federatesWith.map(configuredRelationship);
   const webAuthorities = await webAuthoritiesOf(options.trustedCaFile);
+
+  // The record first: what the audit log has no place for is not put in force, and is tried again.
+  async function put(bundle: SpiffeBundle, mode: "create" | "set", source: string): Promise<void> {
+    audit.append([newBundleRecord(bundle, source)]);
+    try {
+      await store.bundles.put(bundle, mode);
+    } catch (error) {
+      audit.append([notStoredRecord(bundle, source, toAssayError(error))]);
+      throw error;
+    }
+  }
   for (const { trustDomain, bundleFile } of options.federatesWith) {
     if (bundleFile === undefined || bundleOf(trustDomain) !== undefined) continue;
-    await store.bundles.put(await bundleOfFile(trustDomain, bundleFile), "create");
+    await put(await bundleOfFile(trustDomain, bundleFile), "create", `taken from the file ${bundleFile}`);
     log.info("bundle to begin with taken from its file", { [FIELD.trustDomain]: trustDomain });
   }
   await registry.catchUp();
@@ -85,8 +97,7 @@ export async function openFederation(parts: FederationParts): Promise<Federation
     fetch: (relationship, signal) => fetchBundle(relationship, fetchOptions, signal),
     bundleOf,
     async save(bundle) {
-      await store.bundles.put(bundle, "set");
-      audit.append([fetchedBundleRecord(bundle)]);
+      await put(bundle, "set", "fetched from its bundle endpoint");
       await registry.catchUp();
     },
     report: (event) => report.event(event),
