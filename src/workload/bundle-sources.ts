@@ -5,8 +5,8 @@ import type { WitBundle, WitBundleSource, X509Bundle, X509BundleSource } from ".
 import { openSource } from "./open-source.ts";
 import { readWitBundles, readX509Bundles } from "./read-bundles.ts";
 import { readCrls } from "./read-x509-svids.ts";
-import { StreamFollower } from "./stream-follower.ts";
-import { WorkloadApi, type WorkloadOptions } from "./workload-api.ts";
+import { StreamSource } from "./stream-source.ts";
+import type { WorkloadOptions } from "./workload-api.ts";
 
 /** What one message of FetchX509Bundles says. */
 interface X509Trust {
@@ -15,81 +15,47 @@ interface X509Trust {
 }
 
 /** X.509 bundles alone, for a program that judges others and shows no X509-SVID itself (Workload API §5.2.2). */
-export class WorkloadX509Bundles implements X509BundleSource, AsyncDisposable {
-  readonly #api: WorkloadApi;
-  readonly #follower: StreamFollower<X509BundlesResponse, X509Trust>;
-
+export class WorkloadX509Bundles
+  extends StreamSource<X509BundlesResponse, X509Trust>
+  implements X509BundleSource
+{
   /** Begins the stream and does not wait; {@link openX509BundleSource} does. */
   constructor(options: WorkloadOptions) {
-    const api = new WorkloadApi(options);
-    this.#api = api;
-    this.#follower = new StreamFollower({
-      ...api.surroundings,
+    super(options, (api) => ({
       what: "X.509 bundles",
       open: (signal) => api.calls.fetchX509Bundles({}, api.callOptions(signal)),
       read: (message) => ({
         bundles: readX509Bundles(message, api.onProblem),
         crls: readCrls(message.crl, api.onProblem),
       }),
-    });
+    }));
   }
 
   x509Bundles(): ReadonlyMap<TrustDomain, X509Bundle> {
-    return this.#follower.current?.bundles ?? new Map();
+    return this.follower.current?.bundles ?? new Map();
   }
 
   crls(): readonly CertificateRevocationList[] {
-    return this.#follower.current?.crls ?? [];
-  }
-
-  onUpdate(listener: () => void): Disposable {
-    return this.#follower.onUpdate(listener);
-  }
-
-  /** Waits for the first message. @throws AssayError see {@link openX509BundleSource}. */
-  ready(timeout: number, signal?: AbortSignal): Promise<void> {
-    return this.#follower.ready(timeout, signal);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#follower[Symbol.asyncDispose]();
-    this.#api[Symbol.dispose]();
+    return this.follower.current?.crls ?? [];
   }
 }
 
 /** WIT bundles, for a program that judges WIT-SVIDs of others (Workload API §7.2.2). */
-export class WorkloadWitBundles implements WitBundleSource, AsyncDisposable {
-  readonly #api: WorkloadApi;
-  readonly #follower: StreamFollower<WITBundlesResponse, ReadonlyMap<TrustDomain, WitBundle>>;
-
+export class WorkloadWitBundles
+  extends StreamSource<WITBundlesResponse, ReadonlyMap<TrustDomain, WitBundle>>
+  implements WitBundleSource
+{
   /** Begins the stream and does not wait; {@link openWitBundleSource} does. */
   constructor(options: WorkloadOptions) {
-    const api = new WorkloadApi(options);
-    this.#api = api;
-    this.#follower = new StreamFollower({
-      ...api.surroundings,
+    super(options, (api) => ({
       what: "WIT bundles",
       open: (signal) => api.calls.fetchWITBundles({}, api.callOptions(signal)),
       read: ({ bundles }) => readWitBundles(bundles, api.onProblem),
-    });
+    }));
   }
 
   witBundles(): ReadonlyMap<TrustDomain, WitBundle> {
-    return this.#follower.current ?? new Map();
-  }
-
-  onUpdate(listener: () => void): Disposable {
-    return this.#follower.onUpdate(listener);
-  }
-
-  /** Waits for the first message. @throws AssayError see {@link openWitBundleSource}. */
-  ready(timeout: number, signal?: AbortSignal): Promise<void> {
-    return this.#follower.ready(timeout, signal);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#follower[Symbol.asyncDispose]();
-    this.#api[Symbol.dispose]();
+    return this.follower.current ?? new Map();
   }
 }
 

@@ -36,7 +36,7 @@ export type { WorkloadX509Svid } from "./read-x509-svids.ts";
 export type { SpiffeAgent, SpiffeAgentOptions, TlsClientSource } from "./tls-client.ts";
 export { createHttpsAgent, tlsClientOptions } from "./tls-client.ts";
 export type { PeerPolicy, TlsPeer } from "./tls-peer.ts";
-export { peerOf } from "./tls-peer.ts";
+export { peerOf, verifyPeer } from "./tls-peer.ts";
 export type {
   ServerPolicy,
   SpiffeHttpsServerOptions,

@@ -11,9 +11,9 @@ import { JwtSvidCache } from "./jwt-svid-cache.ts";
 import { openSource } from "./open-source.ts";
 import { readJwtBundles } from "./read-bundles.ts";
 import { readJwtSvids, type WorkloadJwtSvid } from "./read-jwt-svids.ts";
-import { StreamFollower } from "./stream-follower.ts";
+import { StreamSource } from "./stream-source.ts";
 import { validateJwtSvid, type JwtValidation } from "./validate.ts";
-import { WorkloadApi, type WorkloadOptions } from "./workload-api.ts";
+import type { WorkloadOptions } from "./workload-api.ts";
 
 /** What a JWT-SVID is asked for. */
 export interface JwtSvidWanted extends Pick {
@@ -25,26 +25,24 @@ export interface JwtSvidWanted extends Pick {
  * This workload's JWT-SVIDs, fetched as they are needed, and the bundles to judge others' by, kept fresh by one open
  * stream (Workload API §6.2).
  */
-export class JwtSource implements JwtBundleSource, AsyncDisposable {
-  readonly #api: WorkloadApi;
-  readonly #follower: StreamFollower<JWTBundlesResponse, ReadonlyMap<TrustDomain, JwtBundle>>;
+export class JwtSource
+  extends StreamSource<JWTBundlesResponse, ReadonlyMap<TrustDomain, JwtBundle>>
+  implements JwtBundleSource
+{
   readonly #cache: JwtSvidCache;
   readonly #closed = new AbortController();
 
   /** Begins the stream of bundles and does not wait; {@link openJwtSource} does. */
   constructor(options: WorkloadOptions) {
-    const api = new WorkloadApi(options);
-    this.#api = api;
-    this.#follower = new StreamFollower({
-      ...api.surroundings,
+    super(options, (api) => ({
       what: "JWT bundles",
       open: (signal) => api.calls.fetchJWTBundles({}, api.callOptions(signal)),
       read: ({ bundles }) => readJwtBundles(bundles, api.onProblem),
-    });
-    this.#cache = new JwtSvidCache(api);
+    }));
+    this.#cache = new JwtSvidCache(this.api);
     // Whoever may no longer have bundles may no longer have an identity either.
-    this.#follower.onUpdate(() => {
-      if (this.#follower.current === undefined) this.#cache.clear();
+    this.follower.onUpdate(() => {
+      if (this.follower.current === undefined) this.#cache.clear();
     });
   }
 
@@ -68,11 +66,7 @@ export class JwtSource implements JwtBundleSource, AsyncDisposable {
   }
 
   jwtBundles(): ReadonlyMap<TrustDomain, JwtBundle> {
-    return this.#follower.current ?? new Map();
-  }
-
-  onUpdate(listener: () => void): Disposable {
-    return this.#follower.onUpdate(listener);
+    return this.follower.current ?? new Map();
   }
 
   /**
@@ -80,7 +74,7 @@ export class JwtSource implements JwtBundleSource, AsyncDisposable {
    * @throws AssayError `INVALID_JWT_SVID`; the detail never quotes the token.
    */
   validate(token: string, validation: Omit<JwtValidation, "clock">): Promise<JwtSvidFacts> {
-    return validateJwtSvid(token, this, { ...validation, clock: this.#api.clock });
+    return validateJwtSvid(token, this, { ...validation, clock: this.api.clock });
   }
 
   /**
@@ -90,7 +84,7 @@ export class JwtSource implements JwtBundleSource, AsyncDisposable {
   async validateRemotely(token: string, audience: string): Promise<SpiffeId> {
     let answer: { readonly spiffeId: string; readonly claims?: unknown };
     try {
-      answer = await this.#api.calls.validateJWTSVID({ audience, svid: token }, this.#callOptions());
+      answer = await this.api.calls.validateJWTSVID({ audience, svid: token }, this.#callOptions());
     } catch (error) {
       if (!(error instanceof AssayError) || error.code !== "INVALID_REQUEST") throw error;
       throw new AssayError("INVALID_JWT_SVID", error.detail, { cause: error });
@@ -99,17 +93,11 @@ export class JwtSource implements JwtBundleSource, AsyncDisposable {
     return parseSpiffeId(answer.spiffeId);
   }
 
-  /** Waits for the first bundles. @throws AssayError see {@link openJwtSource}. */
-  ready(timeout: number, signal?: AbortSignal): Promise<void> {
-    return this.#follower.ready(timeout, signal);
-  }
-
   /** Ends the stream and forgets bundles and JWT-SVIDs. */
-  async [Symbol.asyncDispose](): Promise<void> {
+  override async [Symbol.asyncDispose](): Promise<void> {
     this.#closed.abort();
-    await this.#follower[Symbol.asyncDispose]();
+    await super[Symbol.asyncDispose]();
     this.#cache.clear();
-    this.#api[Symbol.dispose]();
   }
 
   async #fetch(
@@ -117,12 +105,12 @@ export class JwtSource implements JwtBundleSource, AsyncDisposable {
     spiffeId: SpiffeId | undefined,
   ): Promise<readonly WorkloadJwtSvid[]> {
     const request = { audience: [...audience], spiffeId: spiffeId ?? "" };
-    const response = await this.#api.calls.fetchJWTSVID(request, this.#callOptions());
-    return readJwtSvids(response, { audience, spiffeId, now: unixSeconds(this.#api.clock) });
+    const response = await this.api.calls.fetchJWTSVID(request, this.#callOptions());
+    return readJwtSvids(response, { audience, spiffeId, now: unixSeconds(this.api.clock) });
   }
 
   #callOptions() {
-    return this.#api.callOptions(this.#closed.signal, CALL_TIMEOUT_MS);
+    return this.api.callOptions(this.#closed.signal, CALL_TIMEOUT_MS);
   }
 }
 

@@ -21,8 +21,10 @@ export interface StreamFollowerOptions<Message, State> {
  * leaves out is gone (Workload API §4.4).
  *
  * A stream that ends is begun again: at once if it had brought something (§4.2), otherwise after a pause that grows.
- * PermissionDenied withdraws the state (§5.2.1) and is tried again later; InvalidArgument (Workload Endpoint §6) and
- * Unimplemented (Workload API §7) are final. Trouble of any other kind leaves the last state standing.
+ * PermissionDenied withdraws the state (§5.2.1) and is tried again later. InvalidArgument (Workload Endpoint §6) and
+ * Unimplemented (Workload API §7) are final: it asks no more, calls its listeners back and says why by `ended`. Like
+ * trouble of any other kind they leave the last state standing, for they say nothing against it: an SVID is good until
+ * its own end, a bundle until its user replaces it.
  */
 export class StreamFollower<Message, State> implements AsyncDisposable {
   readonly #options: StreamFollowerOptions<Message, State>;
@@ -31,7 +33,7 @@ export class StreamFollower<Message, State> implements AsyncDisposable {
   readonly #running: Promise<void>;
   #state: State | undefined;
   #problem: AssayError;
-  #isFinal = false;
+  #ended: AssayError | undefined;
 
   constructor(options: StreamFollowerOptions<Message, State>) {
     this.#options = options;
@@ -44,13 +46,18 @@ export class StreamFollower<Message, State> implements AsyncDisposable {
     return this.#state;
   }
 
+  /** Why no state will come any more: a final refusal or the disposal; `undefined` while the stream is followed. */
+  get ended(): AssayError | undefined {
+    return this.#ended;
+  }
+
   /** The state. @throws AssayError why there is none: `NO_IDENTITY_ISSUED`, `UNIMPLEMENTED`, `SERVER_UNAVAILABLE` … */
   require(): State {
     if (this.#state === undefined) throw this.#problem;
     return this.#state;
   }
 
-  /** Calls back after each change of the state, its withdrawal among them; a listener that throws is reported. */
+  /** Calls back after each change of the state, its withdrawal among them, and at the end; a listener that throws is reported. */
   onUpdate(listener: () => void): Disposable {
     const entry = (): void => listener();
     this.#listeners.add(entry);
@@ -72,7 +79,7 @@ export class StreamFollower<Message, State> implements AsyncDisposable {
     // Pauses between attempts do not keep a program alive; somebody who waits for their end does.
     const alive = setInterval(() => undefined, KEEP_ALIVE_MS);
     try {
-      if (this.#state === undefined && !this.#isFinal && signal?.aborted !== true) await promise;
+      if (this.#state === undefined && this.#ended === undefined && signal?.aborted !== true) await promise;
     } finally {
       clearInterval(alive);
       signal?.removeEventListener("abort", giveUp);
@@ -149,7 +156,7 @@ export class StreamFollower<Message, State> implements AsyncDisposable {
   }
 
   #end(error: AssayError): void {
-    this.#isFinal = true;
+    this.#ended = error;
     if (this.#state === undefined) this.#problem = error;
     this.#tell();
   }

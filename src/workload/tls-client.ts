@@ -4,6 +4,7 @@ import type { Duplex } from "node:stream";
 import { connect, type ConnectionOptions, type PeerCertificate } from "node:tls";
 import { AssayError, toAssayError } from "../errors/assay-error.ts";
 import type { X509BundleSource } from "./bundles.ts";
+import { OpenPeers } from "./open-peers.ts";
 import { clientContext } from "./tls-context.ts";
 import { judgePeer, markPeer, type PeerPolicy, type TlsPeer } from "./tls-peer.ts";
 import type { X509SvidSource } from "./x509-source.ts";
@@ -17,6 +18,8 @@ export type TlsClientSource = X509SvidSource & X509BundleSource;
  * Node calls `checkServerIdentity` before it hands over or sends a single byte of the application's, and only when
  * OpenSSL has found a path to some authority of some bundle. There the chain is validated again, by our own rules, with the
  * bundle of the peer's own trust domain, and the authorizer is asked. Names of hosts play no part.
+ *
+ * The connection is then its maker's: see `verifyPeer` for how long its peer stays trusted.
  *
  * Do not give a `session` besides: Node would then skip that check. Whoever keeps sessions (undici's pool does) must be
  * told not to: `maxCachedSessions: 0`.
@@ -46,6 +49,7 @@ export interface SpiffeAgent extends Agent, Disposable {}
  * An agent for `https.request` whose every connection is made with the present X509-SVID and bundles and checked as
  * {@link tlsClientOptions} says; nothing that a request says about TLS changes that. Sessions are never resumed, and
  * a connection is used for no further request once the source has changed, so that the next one meets the new state.
+ * A request under way goes on, unless its server would be refused now (`verifyPeer`): then it fails with the reason.
  */
 export function createHttpsAgent(source: TlsClientSource, options: SpiffeAgentOptions): SpiffeAgent {
   return new SourceAgent(source, options);
@@ -54,7 +58,7 @@ export function createHttpsAgent(source: TlsClientSource, options: SpiffeAgentOp
 class SourceAgent extends Agent implements SpiffeAgent {
   readonly #source: TlsClientSource;
   readonly #policy: PeerPolicy;
-  readonly #updates: readonly Disposable[];
+  readonly #peers: OpenPeers;
   /** Connections that were made before the source changed last and carry a request still. */
   readonly #outdated = new WeakSet<Duplex>();
 
@@ -70,8 +74,12 @@ class SourceAgent extends Agent implements SpiffeAgent {
     this.prependListener("free", (socket: Duplex) => {
       if (this.#outdated.has(socket)) socket.destroy();
     });
-    const retire = (): void => this.#retire();
-    this.#updates = [source.onUpdate(retire), ...(bundles === undefined ? [] : [bundles.onUpdate(retire)])];
+    this.#peers = new OpenPeers({
+      source,
+      policy: this.#policy,
+      onChange: () => this.#retire(),
+      close: (socket, reason) => socket.destroy(reason),
+    });
   }
 
   override createConnection(
@@ -81,7 +89,10 @@ class SourceAgent extends Agent implements SpiffeAgent {
     const { host, port, servername, ALPNProtocols, localAddress, family, lookup, timeout } =
       options as ConnectionOptions & { readonly localAddress?: string; readonly family?: number };
     try {
-      const own = connectionOptions(this.#source, this.#policy, (peer) => markPeer(socket, peer));
+      const own = connectionOptions(this.#source, this.#policy, (peer) => {
+        markPeer(socket, peer);
+        this.#peers.add(socket);
+      });
       // Where to connect is the request's; how to prove and to check is not.
       const socket = connect({
         ...(host === undefined ? {} : { host }),
@@ -104,7 +115,7 @@ class SourceAgent extends Agent implements SpiffeAgent {
   }
 
   override destroy(): void {
-    for (const update of this.#updates) update[Symbol.dispose]();
+    this.#peers[Symbol.dispose]();
     super.destroy();
   }
 

@@ -1,5 +1,7 @@
 import type { DetailedPeerCertificate, TLSSocket } from "node:tls";
-import { type Clock, systemClock } from "../clock.ts";
+import { type Clock, systemClock, unixSeconds } from "../clock.ts";
+import { readCertificate } from "../crypto/certificate-reader.ts";
+import { AssayError } from "../errors/assay-error.ts";
 import type { SpiffeId } from "../spiffe/id.ts";
 import { peerChain } from "../tls/peer-chain.ts";
 import { type Authorizer, requireAuthorized } from "./authorize.ts";
@@ -34,6 +36,26 @@ export function judgePeer(
   { authorize, clock = systemClock }: PeerPolicy,
 ): TlsPeer {
   const { spiffeId, notAfter } = validateX509Svid(peerChain(certificate), bundles, { role, clock });
+  requireAuthorized(authorize, spiffeId);
+  return { spiffeId, notAfter };
+}
+
+/**
+ * Judges the peer of an open connection again: by the bundles and revocation lists of now, and by the authorizer. Age
+ * alone is no reason to refuse, since a connection may outlive the X509-SVID that it was opened with: one that has ended
+ * since is judged as of its end. Takes any TLS connection of Node, of `tls.connect` and of a server.
+ * @param bundles Whom to believe where the policy names no others: an `X509Source`, as a rule.
+ * @throws AssayError `INVALID_CERTIFICATE`, `BUNDLE_NOT_FOUND`, `PEER_REFUSED`.
+ */
+export function verifyPeer(socket: TLSSocket, bundles: X509BundleSource, policy: PeerPolicy): TlsPeer {
+  const { authorize, clock = systemClock } = policy;
+  // Null where the connection is over, an object without members where the peer has shown nothing.
+  const certificate: Partial<DetailedPeerCertificate> | null = socket.getPeerCertificate(true);
+  const chain = peerChain(certificate ?? {});
+  const [leaf] = chain;
+  if (leaf === undefined) throw new AssayError("PEER_REFUSED", "the peer has shown no X509-SVID");
+  const at = Math.min(unixSeconds(clock), readCertificate(leaf).notAfter);
+  const { spiffeId, notAfter } = validateX509Svid(chain, policy.bundles ?? bundles, { at });
   requireAuthorized(authorize, spiffeId);
   return { spiffeId, notAfter };
 }

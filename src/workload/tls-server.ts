@@ -12,6 +12,7 @@ import {
 } from "node:tls";
 import { AssayError, toAssayError } from "../errors/assay-error.ts";
 import type { X509BundleSource } from "./bundles.ts";
+import { OpenPeers } from "./open-peers.ts";
 import { credentialOf, HANDSHAKE } from "./tls-context.ts";
 import { judgePeer, markPeer, type PeerPolicy } from "./tls-peer.ts";
 import type { X509SvidSource } from "./x509-source.ts";
@@ -21,7 +22,7 @@ export type TlsServerSource = X509SvidSource & X509BundleSource;
 
 /** How a server judges who calls it. */
 export interface ServerPolicy extends PeerPolicy {
-  /** Told of callers that were turned away, and why; the detail holds no secret. */
+  /** Told of callers that were turned away, at once or from an open connection, and why; the detail holds no secret. */
   readonly onRefused?: (reason: AssayError, socket: TLSSocket) => void;
 }
 
@@ -86,7 +87,8 @@ export function createHttpsServer(
  * each handshake, and a connection reaches the program only after the caller's chain was validated with the bundle of
  * the caller's own trust domain and the authorizer has agreed. Everyone else's connection is destroyed before any
  * listener of `secureConnection`, HTTP's own among them, hears of it: no byte of theirs is read. While the source has
- * no X509-SVID, no handshake succeeds.
+ * no X509-SVID, no handshake succeeds. When bundles or revocation lists change, open connections are judged again as
+ * `verifyPeer` says, and those whose caller would not be let in now are destroyed.
  */
 export function guardServer<Server extends TlsServer>(
   server: Server,
@@ -96,8 +98,13 @@ export function guardServer<Server extends TlsServer>(
   const bundles = policy.bundles ?? source;
   const follow = (): void => server.setSecureContext({ ...HANDSHAKE, ...presentCredential(source) });
   follow();
-  const update = source.onUpdate(follow);
-  server.once("close", () => update[Symbol.dispose]());
+  const close = (socket: TLSSocket, reason: AssayError): void => {
+    socket.destroy();
+    // In a turn of its own: where it throws, others must still be judged.
+    process.nextTick(() => policy.onRefused?.(reason, socket));
+  };
+  const peers = new OpenPeers({ source, policy, onChange: follow, close });
+  server.once("close", () => peers[Symbol.dispose]());
   server.on("tlsClientError", (cause, socket) => {
     policy.onRefused?.(
       new AssayError("INVALID_CERTIFICATE", `handshake failed: ${cause.message}`, { cause }),
@@ -107,10 +114,11 @@ export function guardServer<Server extends TlsServer>(
   const emit = server.emit.bind(server) as (event: string | symbol, ...args: unknown[]) => boolean;
   // A listener cannot keep an event from the listeners after it; whoever emits can.
   server.emit = ((event: string | symbol, ...args: unknown[]) => {
-    if (event !== "secureConnection" || admit(args[0] as TLSSocket, bundles, policy)) {
-      return emit(event, ...args);
-    }
-    return true;
+    if (event !== "secureConnection") return emit(event, ...args);
+    const socket = args[0] as TLSSocket;
+    if (!admit(socket, bundles, policy)) return true;
+    peers.add(socket);
+    return emit(event, ...args);
   }) as typeof server.emit;
   return server;
 }

@@ -16,6 +16,8 @@ export interface X509Validation {
   readonly role?: "client" | "server";
   /** The machine's clock unless given. */
   readonly clock?: Clock;
+  /** The moment that validity is asked of, Unix seconds; the clock's now unless given. */
+  readonly at?: number;
 }
 
 /** A peer that has proved its X509-SVID. */
@@ -37,7 +39,7 @@ export interface ValidX509Svid {
 export function validateX509Svid(
   chain: readonly Uint8Array[],
   source: X509BundleSource,
-  { role, clock = systemClock }: X509Validation = {},
+  { role, clock = systemClock, at = unixSeconds(clock) }: X509Validation = {},
 ): ValidX509Svid {
   const [leaf, ...intermediates] = chain.map((der) => readCertificate(der));
   if (leaf === undefined) throw new AssayError("INVALID_CERTIFICATE", "X509-SVID has no certificate");
@@ -51,7 +53,7 @@ export function validateX509Svid(
     leaf,
     intermediates,
     roots: certificatesOf(bundle),
-    at: unixSeconds(clock),
+    at,
     ...(role === undefined ? {} : { requiredPurpose: PURPOSES[role] }),
   });
   requireUnrevoked(path, source.crls?.() ?? []);

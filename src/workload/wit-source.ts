@@ -3,13 +3,12 @@ import { unixSeconds } from "../clock.ts";
 import { signWorkloadProof } from "../crypto/jose/workload-proof.ts";
 import { AssayError } from "../errors/assay-error.ts";
 import type { WITSVIDResponse } from "../proto/gen/spiffe/workload/workload_pb.ts";
-import type { Updates } from "./bundles.ts";
 import { type Pick, pickSvid } from "./hints.ts";
 import { openSource } from "./open-source.ts";
 import { readWitSvids, type WorkloadWitSvid } from "./read-wit-svids.ts";
-import { StreamFollower } from "./stream-follower.ts";
+import { StreamSource } from "./stream-source.ts";
 import { PROOF_HEADER, WIT_HEADER } from "./validate-wit-request.ts";
-import { WorkloadApi, type WorkloadOptions } from "./workload-api.ts";
+import type { WorkloadOptions } from "./workload-api.ts";
 
 /** How a {@link WitSource} is opened; `spiffeId` and `hint` say which identity is meant where there are several. */
 export interface WitSourceOptions extends WorkloadOptions, Pick {}
@@ -32,32 +31,27 @@ export interface WitHeaders {
  * This workload's WIT-SVIDs, kept fresh by one open stream (Workload API §7.2.1). They are presented with a proof of
  * possession or not at all (WIT-SVID §5): this is what {@link WitSource.present} is for.
  */
-export class WitSource implements Updates, AsyncDisposable {
-  readonly #api: WorkloadApi;
+export class WitSource extends StreamSource<WITSVIDResponse, readonly WorkloadWitSvid[]> {
   readonly #pick: Pick;
-  readonly #follower: StreamFollower<WITSVIDResponse, readonly WorkloadWitSvid[]>;
 
   /** Begins the stream and does not wait; {@link openWitSource} does. */
   constructor(options: WitSourceOptions) {
-    const api = new WorkloadApi(options);
-    this.#api = api;
-    this.#pick = options;
-    this.#follower = new StreamFollower({
-      ...api.surroundings,
+    super(options, (api) => ({
       what: "WIT-SVIDs",
       open: (signal) => api.calls.fetchWITSVID({}, api.callOptions(signal)),
       read: (message) => readWitSvids(message, unixSeconds(api.clock)),
-    });
+    }));
+    this.#pick = options;
   }
 
   /** The present WIT-SVID. @throws AssayError `NO_IDENTITY_ISSUED` and others: there is none now. */
   witSvid(pick: Pick = this.#pick): WorkloadWitSvid {
-    return pickSvid(this.#follower.require(), pick);
+    return pickSvid(this.follower.require(), pick);
   }
 
   /** Every present WIT-SVID, the default first; none after a withdrawal. */
   witSvids(): readonly WorkloadWitSvid[] {
-    return this.#follower.current ?? [];
+    return this.follower.current ?? [];
   }
 
   /**
@@ -76,25 +70,10 @@ export class WitSource implements Updates, AsyncDisposable {
     const svid = this.witSvid(hasPick ? wanted : this.#pick);
     const proof = signWorkloadProof(svid.token, svid, {
       audience,
-      expiresAt: unixSeconds(this.#api.clock) + Math.floor(lifetimeSeconds),
+      expiresAt: unixSeconds(this.api.clock) + Math.floor(lifetimeSeconds),
       id: randomUUID(),
     });
     return { [WIT_HEADER]: svid.token, [PROOF_HEADER]: proof };
-  }
-
-  onUpdate(listener: () => void): Disposable {
-    return this.#follower.onUpdate(listener);
-  }
-
-  /** Waits for the first message. @throws AssayError see {@link openWitSource}. */
-  ready(timeout: number, signal?: AbortSignal): Promise<void> {
-    return this.#follower.ready(timeout, signal);
-  }
-
-  /** Ends the stream and forgets the material. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#follower[Symbol.asyncDispose]();
-    this.#api[Symbol.dispose]();
   }
 }
 

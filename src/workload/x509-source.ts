@@ -4,9 +4,9 @@ import type { TrustDomain } from "../spiffe/trust-domain.ts";
 import type { Updates, X509Bundle, X509BundleSource } from "./bundles.ts";
 import { type Pick, pickSvid } from "./hints.ts";
 import { readX509Material, type WorkloadX509Svid, type X509Material } from "./read-x509-svids.ts";
-import { StreamFollower } from "./stream-follower.ts";
 import { openSource } from "./open-source.ts";
-import { WorkloadApi, type WorkloadOptions } from "./workload-api.ts";
+import { StreamSource } from "./stream-source.ts";
+import type { WorkloadOptions } from "./workload-api.ts";
 
 /** Where a program's own X509-SVID comes from. */
 export interface X509SvidSource extends Updates {
@@ -21,22 +21,20 @@ export interface X509SourceOptions extends WorkloadOptions, Pick {}
  * This workload's X509-SVIDs and the bundles to judge others by, kept fresh by one open stream (Workload API §5.2.1).
  * Ask it each time instead of keeping what it said: SVIDs are replaced at half their life, and taken away.
  */
-export class X509Source implements X509SvidSource, X509BundleSource, AsyncDisposable {
-  readonly #api: WorkloadApi;
+export class X509Source
+  extends StreamSource<X509SVIDResponse, X509Material>
+  implements X509SvidSource, X509BundleSource
+{
   readonly #pick: Pick;
-  readonly #follower: StreamFollower<X509SVIDResponse, X509Material>;
 
   /** Begins the stream and does not wait; {@link openX509Source} does. */
   constructor(options: X509SourceOptions) {
-    const api = new WorkloadApi(options);
-    this.#api = api;
-    this.#pick = options;
-    this.#follower = new StreamFollower({
-      ...api.surroundings,
+    super(options, (api) => ({
       what: "X509-SVIDs",
       open: (signal) => api.calls.fetchX509SVID({}, api.callOptions(signal)),
       read: (message) => readX509Material(message, api.onProblem),
-    });
+    }));
+    this.#pick = options;
   }
 
   /**
@@ -44,37 +42,22 @@ export class X509Source implements X509SvidSource, X509BundleSource, AsyncDispos
    * @throws AssayError `NO_IDENTITY_ISSUED` where there is none, or no longer; other codes while none has come yet.
    */
   x509Svid(pick: Pick = this.#pick): WorkloadX509Svid {
-    return pickSvid(this.#follower.require().svids, pick);
+    return pickSvid(this.follower.require().svids, pick);
   }
 
   /** Every present X509-SVID, the default first; none after a withdrawal. */
   x509Svids(): readonly WorkloadX509Svid[] {
-    return this.#follower.current?.svids ?? [];
+    return this.follower.current?.svids ?? [];
   }
 
   /** The bundle of the own trust domain and those it federates with; none after a withdrawal. */
   x509Bundles(): ReadonlyMap<TrustDomain, X509Bundle> {
-    return this.#follower.current?.bundles ?? NO_BUNDLES;
+    return this.follower.current?.bundles ?? NO_BUNDLES;
   }
 
   /** Revocation lists of the same trust domains. */
   crls(): readonly CertificateRevocationList[] {
-    return this.#follower.current?.crls ?? [];
-  }
-
-  onUpdate(listener: () => void): Disposable {
-    return this.#follower.onUpdate(listener);
-  }
-
-  /** Waits for the first message. @throws AssayError see {@link openX509Source}. */
-  ready(timeout: number, signal?: AbortSignal): Promise<void> {
-    return this.#follower.ready(timeout, signal);
-  }
-
-  /** Ends the stream and forgets the material. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#follower[Symbol.asyncDispose]();
-    this.#api[Symbol.dispose]();
+    return this.follower.current?.crls ?? [];
   }
 }
 
