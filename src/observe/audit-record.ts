@@ -27,12 +27,17 @@ export interface AuditRecord {
   readonly spiffe_id?: string;
   readonly agent_id?: string;
   readonly attestor?: string;
+  readonly task_id?: string;
+  readonly platform?: string;
+  readonly claims?: readonly string[];
+  readonly author_claims?: readonly string[];
   readonly trust_domain?: string;
   readonly audience?: readonly string[];
   readonly authority_id?: string;
   readonly serial?: string;
   readonly jti?: string;
   readonly expires_at?: number;
+  readonly reason?: string;
   readonly reasons?: readonly string[];
 }
 
@@ -78,12 +83,17 @@ export const AUDIT_FIELDS: Readonly<Record<keyof StoredAuditRecord, AuditFieldFa
   spiffe_id: text("SPIFFE ID issued, asked for or changed"),
   agent_id: text("Agent through which the request came, or which was attested or changed"),
   attestor: text("Name of the attestor"),
+  task_id: text("Task that the identity belongs to, or that was opened, refused or ended"),
+  platform: text("Platform that the task runs on, as its attestor calls it"),
+  claims: list("What the platform itself says of the run, `name=value`"),
+  author_claims: list("What the run's authors chose, `name=value`: never a ground for a decision"),
   trust_domain: text("Trust domain of the bundle"),
-  audience: list("Audience of a JWT-SVID"),
+  audience: list("Audience of a JWT-SVID or access token"),
   authority_id: text("Authority that signed, or whose state changed"),
   serial: text("Serial number of an X509-SVID, lower-case hex"),
-  jti: text("`jti` of a JWT-SVID"),
+  jti: text("`jti` of a JWT-SVID, WIT-SVID or access token"),
   expires_at: number("When what was issued expires, Unix seconds"),
+  reason: text("Why a task ended or something was revoked, one word"),
   reasons: list("Why it was decided so: rules that said no and entries that came near, compact"),
 };
 
