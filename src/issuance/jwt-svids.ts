@@ -1,12 +1,11 @@
 import { unixSeconds } from "../clock.ts";
-import { AssayError } from "../errors/assay-error.ts";
 import { decideJwtSvid, jwtSvidAlgorithm } from "../policy/jwt-svid.ts";
 import type { IssuedJwtSvid } from "../signing/signing.ts";
 import { type Audience, parseAudiences } from "../spiffe/audience.ts";
 import type { SpiffeId } from "../spiffe/id.ts";
-import { formatSelector } from "../spiffe/selector.ts";
 import type { AgentCaller, Caller } from "./caller.ts";
-import { decision, type DecisionFacts, outcomeOf, recorded } from "./decision.ts";
+import type { DecisionFacts } from "./decision.ts";
+import { entryOf, issueOne, orderFacts, type SvidWanted } from "./entry-svids.ts";
 import { allowedTtl, type WorkloadIssuanceOptions } from "./x509-svids.ts";
 
 /**
@@ -18,26 +17,17 @@ export async function issueJwtSvid(
   caller: AgentCaller,
   order: { readonly entryId: string; readonly audience: readonly string[] },
 ): Promise<IssuedJwtSvid> {
-  const facts = { agent_id: caller.svid.spiffeId, entry_id: order.entryId, audience: order.audience };
-  const decided = await decision(options, JWT_EVENTS, caller, facts, async (draft) => {
+  const known = { ...orderFacts(caller, order), audience: order.audience };
+  return issueOne(options, JWT, caller, known, async (draft) => {
     const audiences = parseAudiences(order.audience);
-    const entry = options.authorizedEntry(caller.svid.spiffeId, order.entryId);
-    if (entry === undefined) throw new AssayError("ENTRY_NOT_FOUND", "entry not found or not authorized");
-    draft.note({
-      spiffe_id: entry.spiffeId,
-      entry_revision: entry.revision,
-      selectors: entry.selectors.map(formatSelector),
-    });
-    const issued = await sign(options, audiences, {
+    const entry = entryOf(options, caller, order, draft);
+    return sign(options, audiences, {
       spiffeId: entry.spiffeId,
       entryTtl: entry.jwtSvidTtl,
       entryExpiresAt: entry.expiresAt,
       includeJti: entry.jwtSvidIncludeJti,
     });
-    draft.note(jwtFacts(issued));
-    return issued;
   });
-  return outcomeOf(recorded(options, [decided])[0] ?? decided);
 }
 
 /**
@@ -49,30 +39,16 @@ export async function mintJwtSvid(
   caller: Caller,
   request: { readonly spiffeId: SpiffeId; readonly audience: readonly string[]; readonly ttl: number },
 ): Promise<IssuedJwtSvid> {
-  const { spiffeId } = request;
-  const facts = { spiffe_id: spiffeId, audience: request.audience };
-  const decided = await decision(options, JWT_EVENTS, caller, facts, async (draft) => {
-    const issued = await sign(options, parseAudiences(request.audience), {
-      spiffeId,
-      requestedTtl: request.ttl,
-      includeJti: false,
-    });
-    draft.note(jwtFacts(issued));
-    return issued;
-  });
-  return outcomeOf(recorded(options, [decided])[0] ?? decided);
+  const { spiffeId, audience, ttl } = request;
+  return issueOne(options, JWT, caller, { spiffe_id: spiffeId, audience }, async () =>
+    sign(options, parseAudiences(audience), { spiffeId, requestedTtl: ttl, includeJti: false }),
+  );
 }
 
 async function sign(
   options: Omit<WorkloadIssuanceOptions, "authorizedEntry">,
   audiences: readonly Audience[],
-  wanted: {
-    readonly spiffeId: SpiffeId;
-    readonly entryTtl?: number;
-    readonly entryExpiresAt?: number;
-    readonly requestedTtl?: number;
-    readonly includeJti: boolean;
-  },
+  wanted: SvidWanted & { readonly includeJti: boolean },
 ): Promise<IssuedJwtSvid> {
   const { signing, policy, trustDomain, clock } = options;
   const { includeJti, ...facts } = wanted;
@@ -102,4 +78,4 @@ function jwtFacts(issued: IssuedJwtSvid): DecisionFacts {
   return { jti: issued.tokenId, authority_id: issued.keyId, expires_at: issued.expiresAt };
 }
 
-const JWT_EVENTS = { issued: "svid.jwt.issued", refused: "svid.denied" } as const;
+const JWT = { events: { issued: "svid.jwt.issued", refused: "svid.denied" }, facts: jwtFacts } as const;

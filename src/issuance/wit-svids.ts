@@ -7,9 +7,9 @@ import { AssayError } from "../errors/assay-error.ts";
 import { decideWitSvid } from "../policy/wit-svid.ts";
 import type { IssuedWitSvid } from "../signing/signing.ts";
 import type { SpiffeId } from "../spiffe/id.ts";
-import { formatSelector } from "../spiffe/selector.ts";
 import type { AgentCaller, Caller } from "./caller.ts";
-import { type Decided, decision, type DecisionFacts, outcomeOf, recorded } from "./decision.ts";
+import type { Decided, DecisionFacts } from "./decision.ts";
+import { issueForEntries, issueOne, type SvidWanted } from "./entry-svids.ts";
 import { allowedTtl, type WorkloadIssuanceOptions } from "./x509-svids.ts";
 
 /** The key that a WIT-SVID is to be bound to, as the caller names it. */
@@ -37,32 +37,13 @@ export async function issueWitSvids(
   caller: AgentCaller,
   orders: readonly WitSvidOrder[],
 ): Promise<readonly Decided<IssuedWitSvid>[]> {
-  const decided: Decided<IssuedWitSvid>[] = [];
-  for (const [index, order] of orders.entries()) {
-    // As with X509-SVIDs: nobody else is to wait for all of a large batch.
-    if (index > 0 && index % ORDERS_A_TURN === 0) await new Promise(setImmediate);
-    const facts = { agent_id: caller.svid.spiffeId, entry_id: order.entryId };
-    decided.push(
-      await decision(options, WIT_EVENTS, caller, facts, async (draft) => {
-        const entry = options.authorizedEntry(caller.svid.spiffeId, order.entryId);
-        if (entry === undefined) throw new AssayError("ENTRY_NOT_FOUND", "entry not found or not authorized");
-        draft.note({
-          spiffe_id: entry.spiffeId,
-          entry_revision: entry.revision,
-          selectors: entry.selectors.map(formatSelector),
-        });
-        const key = readKey(options, caller, order.entryId, order);
-        const issued = await sign(options, key, {
-          spiffeId: entry.spiffeId,
-          entryTtl: entry.x509SvidTtl,
-          entryExpiresAt: entry.expiresAt,
-        });
-        draft.note(issuedFacts(issued));
-        return issued;
-      }),
-    );
-  }
-  return recorded(options, decided);
+  return issueForEntries(options, WIT, caller, orders, async (entry, order) =>
+    sign(options, readKey(options, caller, order.entryId, order), {
+      spiffeId: entry.spiffeId,
+      entryTtl: entry.x509SvidTtl,
+      entryExpiresAt: entry.expiresAt,
+    }),
+  );
 }
 
 /**
@@ -75,14 +56,10 @@ export async function mintWitSvid(
   caller: Caller,
   request: WitKeyOrder & { readonly spiffeId: SpiffeId; readonly ttl: number },
 ): Promise<IssuedWitSvid> {
-  const { spiffeId } = request;
-  const decided = await decision(options, WIT_EVENTS, caller, { spiffe_id: spiffeId }, async (draft) => {
-    const key = readKey(options, caller, spiffeId, request);
-    const issued = await sign(options, key, { spiffeId, requestedTtl: request.ttl });
-    draft.note(issuedFacts(issued));
-    return issued;
-  });
-  return outcomeOf(recorded(options, [decided])[0] ?? decided);
+  const { spiffeId, ttl } = request;
+  return issueOne(options, WIT, caller, { spiffe_id: spiffeId }, async () =>
+    sign(options, readKey(options, caller, spiffeId, request), { spiffeId, requestedTtl: ttl }),
+  );
 }
 
 /** A key that a WIT-SVID can be bound to. */
@@ -125,12 +102,7 @@ function readKey(
 async function sign(
   options: Omit<WorkloadIssuanceOptions, "authorizedEntry">,
   { publicKey, algorithm, keyType, proved }: WitKey,
-  wanted: {
-    readonly spiffeId: SpiffeId;
-    readonly entryTtl?: number;
-    readonly entryExpiresAt?: number;
-    readonly requestedTtl?: number;
-  },
+  wanted: SvidWanted,
 ): Promise<IssuedWitSvid> {
   const { signing, policy, trustDomain, clock } = options;
   const ttl = allowedTtl(
@@ -155,5 +127,4 @@ function issuedFacts(issued: IssuedWitSvid): DecisionFacts {
   return { jti: issued.jti, authority_id: issued.keyId, expires_at: issued.expiresAt };
 }
 
-const WIT_EVENTS = { issued: "svid.wit.issued", refused: "svid.denied" } as const;
-const ORDERS_A_TURN = 50;
+const WIT = { events: { issued: "svid.wit.issued", refused: "svid.denied" }, facts: issuedFacts } as const;

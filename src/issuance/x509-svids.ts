@@ -5,21 +5,18 @@ import { denials, type PolicyDecision } from "../policy/decision.ts";
 import type { PolicyOptions } from "../policy/policy-options.ts";
 import { decideX509Svid } from "../policy/x509-svid.ts";
 import type { IssuedX509Svid, Signing } from "../signing/signing.ts";
-import { parseSpiffeId, type SpiffeId } from "../spiffe/id.ts";
+import { parseSpiffeId } from "../spiffe/id.ts";
 import type { TrustDomain } from "../spiffe/trust-domain.ts";
-import type { EntryRecord } from "../store/records.ts";
 import type { AgentCaller, Caller } from "./caller.ts";
-import { type Decided, decision, type DecisionOptions, outcomeOf, recorded } from "./decision.ts";
-import { formatSelector } from "../spiffe/selector.ts";
+import type { Decided } from "./decision.ts";
+import { type EntryIssuanceOptions, issueForEntries, issueOne, type SvidWanted } from "./entry-svids.ts";
 
 /** What the issuance of workloads' SVIDs stands on. */
-export interface WorkloadIssuanceOptions extends DecisionOptions {
+export interface WorkloadIssuanceOptions extends EntryIssuanceOptions {
   readonly trustDomain: TrustDomain;
   readonly clock: Clock;
   readonly policy: PolicyOptions;
   readonly signing: Signing;
-  /** The entry, if the agent is authorised for it now and it has not expired. */
-  readonly authorizedEntry: (agent: SpiffeId, entryId: string) => EntryRecord | undefined;
 }
 
 /** One X509-SVID that an agent asks for. */
@@ -39,39 +36,14 @@ export async function issueX509Svids(
   caller: AgentCaller,
   orders: readonly X509SvidOrder[],
 ): Promise<readonly Decided<IssuedX509Svid>[]> {
-  const decided: Decided<IssuedX509Svid>[] = [];
-  for (const [index, order] of orders.entries()) {
-    // A large batch takes a tenth of a second of signatures; nobody else is to wait for all of it.
-    if (index > 0 && index % ORDERS_A_TURN === 0) await new Promise(setImmediate);
-    decided.push(
-      await decision(
-        options,
-        X509_EVENTS,
-        caller,
-        { agent_id: caller.svid.spiffeId, entry_id: order.entryId },
-        async (draft) => {
-          const entry = options.authorizedEntry(caller.svid.spiffeId, order.entryId);
-          if (entry === undefined)
-            throw new AssayError("ENTRY_NOT_FOUND", "entry not found or not authorized");
-          draft.note({
-            spiffe_id: entry.spiffeId,
-            entry_revision: entry.revision,
-            selectors: entry.selectors.map(formatSelector),
-          });
-          const csr = readCertificationRequest(order.csr);
-          const issued = await sign(options, csr, {
-            spiffeId: entry.spiffeId,
-            dnsNames: entry.dnsNames,
-            entryTtl: entry.x509SvidTtl,
-            entryExpiresAt: entry.expiresAt,
-          });
-          draft.note(issuedFacts(issued));
-          return issued;
-        },
-      ),
-    );
-  }
-  return recorded(options, decided);
+  return issueForEntries(options, X509, caller, orders, async (entry, { csr }) =>
+    sign(options, readCertificationRequest(csr), {
+      spiffeId: entry.spiffeId,
+      dnsNames: entry.dnsNames,
+      entryTtl: entry.x509SvidTtl,
+      entryExpiresAt: entry.expiresAt,
+    }),
+  );
 }
 
 /**
@@ -84,22 +56,15 @@ export async function mintX509Svid(
   caller: Caller,
   request: { readonly csr: Uint8Array; readonly ttl: number },
 ): Promise<IssuedX509Svid> {
-  const decided = await decision(options, X509_EVENTS, caller, {}, async (draft) => {
+  return issueOne(options, X509, caller, {}, async (draft) => {
     const csr = readCertificationRequest(request.csr);
     const [uri, ...more] = csr.uris;
     if (uri === undefined) throw new AssayError("INVALID_CSR", "CSR URI SAN is required");
     if (more.length > 0) throw new AssayError("INVALID_CSR", "only one URI SAN is expected");
     const spiffeId = parseSpiffeId(uri);
     draft.note({ spiffe_id: spiffeId });
-    const issued = await sign(options, csr, {
-      spiffeId,
-      dnsNames: csr.dnsNames,
-      requestedTtl: request.ttl,
-    });
-    draft.note(issuedFacts(issued));
-    return issued;
+    return sign(options, csr, { spiffeId, dnsNames: csr.dnsNames, requestedTtl: request.ttl });
   });
-  return outcomeOf(recorded(options, [decided])[0] ?? decided);
 }
 
 /** The part of an audit record that an issued X509-SVID fills in. */
@@ -121,13 +86,7 @@ export function allowedTtl(decided: PolicyDecision): number {
 async function sign(
   options: Omit<WorkloadIssuanceOptions, "authorizedEntry">,
   csr: CertificationRequest,
-  wanted: {
-    readonly spiffeId: SpiffeId;
-    readonly dnsNames: readonly string[];
-    readonly entryTtl?: number;
-    readonly entryExpiresAt?: number;
-    readonly requestedTtl?: number;
-  },
+  wanted: SvidWanted & { readonly dnsNames: readonly string[] },
 ): Promise<IssuedX509Svid> {
   const { signing, policy, trustDomain, clock } = options;
   const ttl = allowedTtl(
@@ -152,5 +111,4 @@ async function sign(
   );
 }
 
-const X509_EVENTS = { issued: "svid.x509.issued", refused: "svid.denied" } as const;
-const ORDERS_A_TURN = 50;
+const X509 = { events: { issued: "svid.x509.issued", refused: "svid.denied" }, facts: issuedFacts } as const;
