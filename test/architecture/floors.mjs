@@ -105,6 +105,18 @@ export const ROOMS = [
   },
   { room: "policy", floor: 3, offline: true, why: "policy judges facts that are handed to it" },
   { room: "federation", floor: 3, why: "federation exchanges bundles and needs no other room to do so" },
+  {
+    room: "tasks",
+    floor: 3,
+    offline: true,
+    why: "the lives of tasks are leases and ends alone, whatever proved the task and whatever is issued to it",
+  },
+  {
+    room: "revocation",
+    floor: 3,
+    offline: true,
+    why: "what is revoked are facts and lists of them; whoever signs and sends those lists stands above",
+  },
   { room: "keys", floor: 3, why: "key managers are plugins: they hold keys and know nobody who signs" },
   { room: "upstream", floor: 3, why: "upstream authorities are plugins as key managers are" },
   {
