@@ -88,6 +88,12 @@ export const serverSchema = z.strictObject({
       "Audiences that verify RS256 and nothing else: a JWT-SVID for these alone is signed by an RSA key, made when the first is named here",
   }),
   rate_limit: rateLimitSchema(serverRateLimits),
+  // Only those who attest, fetch the public bundle or keys, or use the web port without an SVID are counted, and each
+  // for seconds; a thousand at once leaves room for a CI fleet behind one NAT, and descriptors for everybody else.
+  max_connections_per_address: z.int().min(1).max(1_000_000).default(1000).meta({
+    description:
+      "Connections without an SVID that one address (of IPv6 a /64) may have open at each port, handshakes under way included; further ones are closed at once. Agents that have attested do not count",
+  }),
   key_manager: z
     .strictObject({
       type: z

@@ -1,8 +1,15 @@
 import { constants } from "node:crypto";
-import { type AddressInfo, createConnection } from "node:net";
-import { createServer, type Server, type TLSSocket } from "node:tls";
+import {
+  type AddressInfo,
+  createConnection,
+  createServer as createTcpServer,
+  type Server as TcpServer,
+  type Socket,
+} from "node:net";
+import { createServer as createTlsServer, type Server as TlsServer, type TLSSocket } from "node:tls";
 import { AssayError } from "../errors/assay-error.ts";
 import { listenOnSocket } from "../files/socket-path.ts";
+import { AddressLimit, type AddressLimitOptions } from "./address-limit.ts";
 import { type ClientSvid, clientChain, type ClientSvidVerifier } from "./client-svid.ts";
 
 /** Certificate and key that the listener shows, as PEM. */
@@ -55,6 +62,11 @@ export interface TlsListenerOptions {
   readonly requireSvid?: boolean;
   /** Connections at once, handshakes that are under way included; further ones are closed. No bound unless told. */
   readonly maxConnections?: number;
+  /**
+   * How many connections one address may have at once without having shown an SVID, handshakes that are under way
+   * included; further ones are closed before any TLS. No bound unless told, and none on a Unix socket.
+   */
+  readonly addressLimit?: AddressLimitOptions;
   /** Takes over each connection whose handshake is done and whose client SVID, if any, is good. */
   readonly onConnection: (connection: TlsConnection) => void;
   /** Told of handshakes that failed; the text names no secret. */
@@ -69,33 +81,29 @@ export interface TlsListenerOptions {
  * root or agent.
  */
 export class TlsListener implements AsyncDisposable {
-  readonly #server: Server;
   readonly #options: TlsListenerOptions;
-  readonly #sockets = new Set<TLSSocket>();
+  readonly #tcp: TcpServer;
+  readonly #tls: TlsServer;
+  readonly #addresses: AddressLimit | undefined;
+  readonly #sockets = new Set<Socket>();
+  #shown: ServerCredential | undefined;
 
   private constructor(options: TlsListenerOptions) {
     this.#options = options;
-    const { credential } = options;
-    this.#server = createServer({
-      ...contextOptions(typeof credential === "function" ? undefined : credential),
+    const { credential, addressLimit } = options;
+    this.#shown = typeof credential === "function" ? undefined : credential;
+    this.#tls = createTlsServer({
+      ...contextOptions(this.#shown),
       ALPNProtocols: [...options.alpn],
       requestCert: true,
       rejectUnauthorized: false,
       handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
     });
-    if (options.maxConnections !== undefined) this.#server.maxConnections = options.maxConnections;
-    if (typeof credential === "function") {
-      let shown: ServerCredential | undefined;
-      // Heard before the platform begins the handshake.
-      this.#server.prependListener("connection", () => {
-        const next = credential();
-        if (next === shown) return;
-        shown = next;
-        this.setCredential(next);
-      });
-    }
-    this.#server.on("secureConnection", (socket) => this.#accept(socket));
-    this.#server.on("tlsClientError", (error, socket) => {
+    this.#addresses = addressLimit === undefined ? undefined : new AddressLimit(addressLimit);
+    this.#tcp = createTcpServer((socket) => this.#begin(socket));
+    if (options.maxConnections !== undefined) this.#tcp.maxConnections = options.maxConnections;
+    this.#tls.on("secureConnection", (socket) => this.#accept(socket));
+    this.#tls.on("tlsClientError", (error, socket) => {
       options.onRefused?.(socket.remoteAddress ?? "", error.message);
       socket.destroy();
     });
@@ -104,7 +112,7 @@ export class TlsListener implements AsyncDisposable {
   /** Opens the listener. @throws AssayError `LISTEN_FAILED` naming the address and the remedy. */
   static async open(options: TlsListenerOptions): Promise<TlsListener> {
     const listener = new TlsListener(options);
-    const server = listener.#server;
+    const server = listener.#tcp;
     const { address } = options;
     if ("path" in address) await listenOnSocket(server, address.path, { mode: address.mode });
     else {
@@ -122,27 +130,47 @@ export class TlsListener implements AsyncDisposable {
 
   /** The address of a port, with the number the system chose if 0 was asked for. */
   get address(): AddressInfo {
-    return this.#server.address() as AddressInfo;
+    return this.#tcp.address() as AddressInfo;
   }
 
   /** Shows another certificate from the next handshake on; connections that are open keep theirs. */
   setCredential(credential: ServerCredential | undefined): void {
-    this.#server.setSecureContext(contextOptions(credential));
+    this.#tls.setSecureContext(contextOptions(credential));
   }
 
   /** Takes no further connections. Those that are open belong to whoever took them over. */
   stopAccepting(): void {
-    this.#server.close();
+    this.#tcp.close();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#server.close();
+    this.#tcp.close();
     for (const socket of this.#sockets) socket.destroy();
   }
 
-  #accept(socket: TLSSocket): void {
+  /** Lets a connection begin its handshake, or closes it before that costs anything. */
+  #begin(socket: Socket): void {
+    if (this.#addresses?.take(socket) === false) {
+      socket.on("error", () => undefined).destroy();
+      return;
+    }
+    const { credential } = this.#options;
+    if (typeof credential === "function") {
+      const next = credential();
+      if (next !== this.#shown) this.setCredential(next);
+      this.#shown = next;
+    }
+    this.#keep(socket);
+    this.#tls.emit("connection", socket);
+  }
+
+  #keep(socket: Socket): void {
     this.#sockets.add(socket);
     socket.once("close", () => this.#sockets.delete(socket));
+  }
+
+  #accept(socket: TLSSocket): void {
+    this.#keep(socket);
     const address = socket.remoteAddress ?? "";
     try {
       const chain = clientChain(socket);
@@ -155,6 +183,7 @@ export class TlsListener implements AsyncDisposable {
         return;
       }
       const verified = this.#options.verifier.open(chain);
+      if (!socket.destroyed) this.#addresses?.identify(socket);
       this.#options.onConnection({
         socket,
         peer: { caller: () => ({ address, svid: verified.current() }) },

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { Socket } from "node:net";
 import type { Clock } from "../clock.ts";
+import type { AddressLimitOptions } from "../endpoint/address-limit.ts";
 import { LocalEndpoint } from "../endpoint/local-endpoint.ts";
 import { AssayError } from "../errors/assay-error.ts";
 import { CODES } from "../errors/codes.ts";
@@ -25,7 +26,7 @@ import { TlsListener } from "../endpoint/tls-listener.ts";
 import type { Operations } from "./operations/operations.ts";
 import type { ServerOptions } from "./options.ts";
 import type { RunningServer } from "./running-server.ts";
-import type { ServerMetrics, createServerMetrics } from "./server-metrics.ts";
+import type { createServerMetrics, LimitedPort, ServerMetrics } from "./server-metrics.ts";
 import type { ServerSvid } from "./server-svid.ts";
 import { buildWebApp } from "./web/web-app.ts";
 
@@ -94,9 +95,22 @@ export async function openFaces(parts: FaceParts): Promise<Faces> {
     metrics.refused();
     log.debug("TLS connection refused", { [FIELD.address]: address, [FIELD.detail]: reason });
   };
+  const addressLimit = (port: LimitedPort): AddressLimitOptions => ({
+    limit: options.maxConnectionsPerAddress,
+    onOver(address, first) {
+      metrics.overLimit(port);
+      // Once for each time that the limit is reached: whoever is over it can go on for long.
+      if (!first) return;
+      log.warn("connection closed, its address has too many connections without an SVID", {
+        [FIELD.address]: address,
+        port,
+      });
+    },
+  });
   const api = stack.use(
     await TlsListener.open({
       address: options.listen,
+      addressLimit: addressLimit("api"),
       alpn: ["h2"],
       credential: parts.svid.credential,
       verifier: parts.verifier,
@@ -107,6 +121,7 @@ export async function openFaces(parts: FaceParts): Promise<Faces> {
   const webListener = stack.use(
     await TlsListener.open({
       address: options.webListen,
+      addressLimit: addressLimit("web"),
       alpn: ["http/1.1"],
       credential: parts.svid.credential,
       verifier: parts.verifier,

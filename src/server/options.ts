@@ -47,6 +47,8 @@ export interface ServerOptions {
   readonly rs256Audiences: readonly string[];
   /** Requests a second of one caller, or no limits at all. */
   readonly rateLimit: "off" | ServerRates;
+  /** Connections without an SVID that one address, of IPv6 a /64, may have open at each port. */
+  readonly maxConnectionsPerAddress: number;
   readonly keyManager: PluginChoice;
   readonly nodeAttestors: readonly PluginChoice[];
   /** Administrators without an entry. */

@@ -12,7 +12,12 @@ export interface ServerMetrics extends Metrics {
   decided(records: readonly AuditRecord[]): void;
   /** Counts a TLS handshake or client SVID that was refused. */
   refused(): void;
+  /** Counts a connection that was closed at once, as its address had too many. */
+  overLimit(port: LimitedPort): void;
 }
+
+/** The ports on which the connections of each address are bounded. */
+export type LimitedPort = (typeof LIMITED_PORTS)[number];
 
 /** What is read at each scrape. */
 export interface ServerGauges {
@@ -45,6 +50,11 @@ export function createServerMetrics(): ServerMetrics & { observe(gauges: ServerG
     name: "tls_refused_total",
     help: "TLS connections that were refused at the handshake or for their client SVID",
   });
+  const overLimit = metrics.counter({
+    name: "connections_over_limit_total",
+    help: "Connections that were closed at once as their address had too many without an SVID, by port",
+    labels: { port: LIMITED_PORTS },
+  });
   return {
     ...metrics,
     called({ method, error, duration }) {
@@ -55,6 +65,7 @@ export function createServerMetrics(): ServerMetrics & { observe(gauges: ServerG
       for (const { event, outcome } of records) decisions.add({ event, outcome });
     },
     refused: () => refusals.add({}),
+    overLimit: (port) => overLimit.add({ port }),
     observe(gauges) {
       const gauge = (name: string, help: string, read: () => number) =>
         metrics.observedGauge({ name, help }, read);
@@ -73,3 +84,5 @@ export function createServerMetrics(): ServerMetrics & { observe(gauges: ServerG
     },
   };
 }
+
+const LIMITED_PORTS = ["api", "web"] as const;

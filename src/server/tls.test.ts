@@ -1,7 +1,9 @@
 import { execFile } from "node:child_process";
 import { writeFileSync } from "node:fs";
+import { get, type IncomingMessage } from "node:http";
 import { createServer, connect as plain } from "node:net";
 import { once } from "node:events";
+import { text } from "node:stream/consumers";
 import { connect, type ConnectionOptions, type TLSSocket } from "node:tls";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -187,6 +189,28 @@ describe("TLS sessions", () => {
   });
 });
 
+describe("connections without an SVID", () => {
+  it("are so many of one address at each port, and nobody who is connected feels it", async () => {
+    await using small = await ServerBench.start({ maxConnectionsPerAddress: 3 });
+    const known = await TestAgent.attest(small);
+    await known.entries.getAuthorizedEntries({});
+    small.lines.length = 0;
+    const { api, web } = small.addresses;
+    await using _api = await crowd(api.port, 5, 3);
+    await expect((await small.tls()).service(Bundle).getBundle({})).rejects.toMatchObject({
+      status: "UNAVAILABLE",
+    });
+    await using _web = await crowd(web.port, 5, 3);
+    await expect(known.entries.getAuthorizedEntries({})).resolves.toBeDefined();
+    const warnings = small.lines.filter((line) => line.includes("too many connections without an SVID"));
+    expect(warnings).toHaveLength(2);
+    expect(warnings[0]).toMatch(/"level":"warn".*127\.0\.0\.1/);
+    const metrics = await adminGet(small, "/metrics");
+    expect(metrics).toMatch(/connections_over_limit_total\{port="api"\} ([3-9]|\d\d)/);
+    expect(metrics).toMatch(/connections_over_limit_total\{port="web"\} 2/);
+  });
+});
+
 describe("a port that is taken", () => {
   it("is said with its address and what to do", async () => {
     await using busy = createServer();
@@ -209,6 +233,25 @@ describe("a port that is taken", () => {
     await other.start();
   });
 });
+
+/** Opens connections that say nothing, until all but so many of them have been closed by the server. */
+async function crowd(port: number, count: number, kept: number): Promise<AsyncDisposable> {
+  const sockets = Array.from({ length: count }, () => plain(port, "127.0.0.1"));
+  for (const socket of sockets) socket.on("error", () => undefined).resume();
+  await expect.poll(() => sockets.filter(({ closed }) => !closed)).toHaveLength(kept);
+  return {
+    async [Symbol.asyncDispose]() {
+      for (const socket of sockets) socket.destroy();
+    },
+  };
+}
+
+async function adminGet(server: ServerBench, path: string): Promise<string> {
+  const headers = { host: "localhost" };
+  const sent = get({ socketPath: server.path("admin.sock"), path, headers, agent: false });
+  const [answer] = (await once(sent, "response")) as [IncomingMessage];
+  return text(answer);
+}
 
 interface Identity {
   readonly certificates: readonly Uint8Array[];

@@ -61,6 +61,7 @@ export class ServerBench implements AsyncDisposable {
       rs256Audiences: [],
       agentTtl: 3600,
       rateLimit: "off",
+      maxConnectionsPerAddress: 1000,
       keyManager: { type: "disk" },
       nodeAttestors: [{ type: "join_token" }],
       adminIds: [],
