@@ -61,6 +61,10 @@ export async function openBundleEndpoint(parts: BundleEndpointParts): Promise<Bu
           }),
         )
       : undefined;
+  const overLimit = metrics.counter({
+    name: "bundle_endpoint_over_limit_total",
+    help: "Connections to the bundle endpoint that were closed at once as their address had too many",
+  });
   const listener = stack.use(
     await EndpointListener.open({
       listen: options.listen,
@@ -72,6 +76,14 @@ export async function openBundleEndpoint(parts: BundleEndpointParts): Promise<Bu
           [FIELD.address]: address,
           [FIELD.detail]: reason,
         }),
+      onOverLimit(address, first) {
+        overLimit.add({});
+        if (first) {
+          log.warn("connection to the bundle endpoint closed, its address has too many", {
+            [FIELD.address]: address,
+          });
+        }
+      },
     }),
   );
   if (options.profile === "https_spiffe") svid.onRotated((credential) => listener.setCredential(credential));

@@ -1,5 +1,6 @@
 import { once } from "node:events";
-import { connect } from "node:tls";
+import { connect as plain } from "node:net";
+import { connect, type TLSSocket } from "node:tls";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { makeCa, makeCredential } from "../../../test/fakes/remote-server.ts";
 import { systemClock } from "../../clock.ts";
@@ -20,6 +21,7 @@ describe("while a CA validates a name, somebody who passes for it", () => {
       credential: undefined,
       onConnection: (socket) => served.push(socket),
       onRefused: () => undefined,
+      onOverLimit: () => undefined,
     });
     listener.setChallenge(NAME, { certificateChain: cert, privateKey: key });
   });
@@ -49,6 +51,33 @@ describe("while a CA validates a name, somebody who passes for it", () => {
     // What is left is the client's own end.
     await vi.waitFor(() => expect(openSockets() - before).toBeLessThanOrEqual(1), 3000);
     expect(served).toEqual([]);
+  });
+});
+
+describe("one address", () => {
+  it("may have only some of the connections, and is let in again when others have closed", async () => {
+    const served: TLSSocket[] = [];
+    const over: string[] = [];
+    await using listener = await EndpointListener.open({
+      listen: { host: "127.0.0.1", port: 0 },
+      clock: systemClock,
+      credential: { certificateChain: cert, privateKey: key },
+      onConnection: (socket) => served.push(socket.on("error", () => undefined)),
+      onRefused: () => undefined,
+      onOverLimit: (address) => over.push(address),
+    });
+    const sockets = Array.from({ length: 260 }, () => plain(listener.address.port, "127.0.0.1"));
+    for (const socket of sockets) socket.on("error", () => undefined).resume();
+    const open = () => sockets.filter(({ closed }) => !closed);
+    await vi.waitFor(() => expect(open()).toHaveLength(256), 5000);
+    expect(over).toEqual(Array.from({ length: 4 }, () => "127.0.0.1"));
+    for (const socket of sockets) socket.destroy();
+    await vi.waitFor(async () => {
+      const late = connect({ ...listener.address, servername: NAME, rejectUnauthorized: false });
+      late.on("error", () => undefined);
+      await once(late, "secureConnect");
+    }, 5000);
+    await vi.waitFor(() => expect(served).toHaveLength(1));
   });
 });
 

@@ -13,6 +13,7 @@ import {
 } from "node:tls";
 import type { Clock } from "../../clock.ts";
 import { INTERMEDIATE_CIPHERS, INTERMEDIATE_GROUPS } from "../../tls/handshake.ts";
+import { AddressLimit } from "../../endpoint/address-limit.ts";
 import { listenError, type ServerCredential } from "../../endpoint/tls-listener.ts";
 import type { ListenAddress } from "../options.ts";
 import { asksForChallenge } from "./client-hello.ts";
@@ -27,6 +28,8 @@ export interface EndpointListenerOptions {
   readonly onConnection: (socket: TLSSocket) => void;
   /** Told of handshakes that failed. */
   readonly onRefused: (address: string, reason: string) => void;
+  /** Told of connections that were closed at once as their address has too many; `first` as for `AddressLimit`. */
+  readonly onOverLimit: (address: string, first: boolean) => void;
 }
 
 /**
@@ -41,9 +44,11 @@ export class EndpointListener implements AsyncDisposable {
   readonly #challengeTls: TlsServer;
   readonly #challenges = new Map<string, ServerCredential>();
   readonly #sockets = new Set<Socket>();
+  readonly #addresses: AddressLimit;
 
   private constructor(options: EndpointListenerOptions) {
     this.#options = options;
+    this.#addresses = new AddressLimit({ limit: MAX_PER_ADDRESS, onOver: options.onOverLimit });
     const onError = (error: Error, socket: TLSSocket) => {
       options.onRefused(socket.remoteAddress ?? "", error.message);
       socket.destroy();
@@ -109,10 +114,14 @@ export class EndpointListener implements AsyncDisposable {
   }
 
   #accept(socket: Socket): void {
-    this.#sockets.add(socket);
-    socket.once("close", () => this.#sockets.delete(socket));
     // A peer that resets before its handshake has begun is nobody's error.
     socket.on("error", () => socket.destroy());
+    if (!this.#addresses.take(socket)) {
+      socket.destroy();
+      return;
+    }
+    this.#sockets.add(socket);
+    socket.once("close", () => this.#sockets.delete(socket));
     if (this.#challenges.size === 0) this.#tls.emit("connection", socket);
     else void this.#sort(socket);
   }
@@ -147,4 +156,6 @@ const SERVER_OPTIONS = {
   handshakeTimeout: HANDSHAKE_TIMEOUT,
 };
 const MAX_CONNECTIONS = 4096;
+// A partner's servers and tools need one each, for seconds; no single address may take the place of all others.
+const MAX_PER_ADDRESS = 256;
 const BACKLOG = 4096;
