@@ -9,7 +9,10 @@ export interface ChainToVerify {
   readonly leaf: Certificate;
   /** Certificates that may stand between leaf and root, in any order; at most 16. */
   readonly intermediates: readonly Certificate[];
-  /** The trust anchors. Hundreds with one name are fine if they have key identifiers. */
+  /**
+   * The trust anchors. Hundreds with one name are fine if they have subject key identifiers, as CAs must
+   * (RFC 5280 §4.2.1.2); of those with one name and none, 64 can be tried.
+   */
   readonly roots: readonly Certificate[];
   /** The moment of the check, Unix seconds. */
   readonly at: number;
@@ -151,6 +154,9 @@ function fail(detail: string): never {
 
 const MAX_DEPTH = 10;
 const MAX_INTERMEDIATES = 16;
+// A bound on what a stranger's handshake can cost. Only anchors with one name and no key identifier come near it: each
+// may then be the issuer, and must be tried. A trust domain with more of them is refused rather than let anybody who can
+// send a chain buy hundreds of signature checks; identifiers, or names that differ, are the remedy.
 const MAX_SIGNATURES = 64;
 const NAME_CONSTRAINTS = "2.5.29.30";
 const UNDERSTOOD: ReadonlySet<string> = new Set([
