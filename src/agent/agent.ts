@@ -25,6 +25,7 @@ import { takeDataFolder } from "./disk/data-folder.ts";
 import { IdentityFile, type StoredIdentity } from "./disk/identity-file.ts";
 import { readTrustBundle } from "./disk/trust-bundle.ts";
 import { IdentityKeeper } from "./identity/identity-keeper.ts";
+import { bundleDigest, OperatorBundle } from "./identity/operator-bundle.ts";
 import { isDenial } from "./link/denial.ts";
 import { ServerLink } from "./link/server-link.ts";
 import type { ServerApi } from "./link/server-api.ts";
@@ -47,6 +48,11 @@ export async function startAgent(options: AgentOptions, deps: AgentDependencies)
   const file = new IdentityFile(dataDir);
   const stored = await file.read();
   const firstBundle = await bundleFor(options, stored);
+  const { trustBundle } = options;
+  const operatorBundle = new OperatorBundle(
+    trustBundle === undefined ? undefined : () => readTrustBundle(trustBundle, trustDomain),
+    stored === undefined ? bundleDigest(firstBundle) : stored.operatorBundle,
+  );
   const hostFor = (plugin: string) => ({ trustDomain, clock, log: log.child({ [FIELD.plugin]: plugin }) });
   const nodeAttestor = options.nodeAttestor === undefined ? [] : [options.nodeAttestor];
   const ofNode = stack.use(await loadPlugins(agentNodeAttestors, nodeAttestor, hostFor));
@@ -91,6 +97,7 @@ export async function startAgent(options: AgentOptions, deps: AgentDependencies)
     new IdentityKeeper({
       file,
       firstBundle,
+      operatorBundle,
       stored,
       attestor: ofNode.all[0],
       link,
@@ -109,6 +116,7 @@ export async function startAgent(options: AgentOptions, deps: AgentDependencies)
       if (cache.apply(update).bundleChanged) keeper.setBundle(cache.table.bundle);
     },
     onConnected: () => {
+      keeper.heard();
       cache.x509.resume();
       cache.wit.resume();
       const status = { version, bundleSequence: cache.table.bundle.sequence };
@@ -116,6 +124,7 @@ export async function startAgent(options: AgentOptions, deps: AgentDependencies)
         .postStatus(status, work.signal)
         .catch((error: unknown) => log.debug("status was not taken", { [FIELD.error]: error }));
     },
+    onUnheard: () => keeper.recheck(),
     isNeedy: () => cache.x509.size === 0,
     clock,
     spread,

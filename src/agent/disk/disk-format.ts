@@ -122,6 +122,8 @@ export const identityFile = z.strictObject({
   privateKey: bytes,
   reattestable: z.boolean(),
   bundle,
+  // Absent in files of versions that did not look at it again.
+  operatorBundle: z.string().optional(),
 });
 
 /** A value as JSON with bytes as base64 and sequences as decimal text. */

@@ -16,6 +16,8 @@ export interface StoredIdentity {
   readonly reattestable: boolean;
   /** The trust domain's bundle as last seen: what the server is believed by. */
   readonly bundle: SpiffeBundle;
+  /** The digest of the operator's bundle when a server was last heard, see `OperatorBundle`. */
+  readonly operatorBundle?: string | undefined;
 }
 
 /** The file in which an agent keeps its own SVID, its key and the bundle: mode 0600, replaced in one step. */

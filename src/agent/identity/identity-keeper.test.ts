@@ -5,11 +5,13 @@ import { FakeClock } from "../../../test/fakes/clock.ts";
 import { AssayError } from "../../errors/assay-error.ts";
 import { silentLog } from "../../observe/log.ts";
 import type { AgentNodeAttestor } from "../../plugin/agent-node-attestor.ts";
+import type { SpiffeBundle } from "../../spiffe/bundle.ts";
 import { parseSpiffeId } from "../../spiffe/id.ts";
 import { parseTrustDomain } from "../../spiffe/trust-domain.ts";
 import type { StoredIdentity } from "../disk/identity-file.ts";
 import type { AgentIdentity } from "./agent-identity.ts";
 import { IdentityKeeper } from "./identity-keeper.ts";
+import { bundleDigest, OperatorBundle } from "./operator-bundle.ts";
 
 const trustDomain = parseTrustDomain("example.org");
 const agentId = parseSpiffeId("spiffe://example.org/spire/agent/x/1");
@@ -20,6 +22,9 @@ let server: FakeServerApi;
 let disk: { stored: StoredIdentity | undefined };
 let used: (AgentIdentity | undefined)[];
 let denials: AssayError[];
+/** What the operator gave, and what a server says to whoever believes it by a bundle. */
+let given: SpiffeBundle;
+let ask: (believed: SpiffeBundle) => Promise<SpiffeBundle>;
 let signal: AbortSignal;
 
 beforeEach(async () => {
@@ -29,6 +34,8 @@ beforeEach(async () => {
   disk = { stored: undefined };
   used = [];
   denials = [];
+  given = authority.bundle();
+  ask = () => Promise.reject(new AssayError("SERVER_UNAVAILABLE", "down"));
   signal = new AbortController().signal;
 });
 
@@ -47,7 +54,12 @@ function keeper(withAttestor = true): IdentityKeeper {
     firstBundle: authority.bundle(),
     stored: disk.stored,
     attestor: withAttestor ? { name: "x", instance: attestor } : undefined,
-    link: { server, use: (identity) => void used.push(identity) },
+    operatorBundle: new OperatorBundle(async () => given, disk.stored?.operatorBundle ?? bundleDigest(given)),
+    link: {
+      server,
+      use: (identity) => void used.push(identity),
+      askBundle: (believed) => ask(believed),
+    },
     clock,
     spread: () => 0.5,
     log: silentLog,
@@ -197,5 +209,141 @@ describe("the agent's identity", () => {
     kept.setBundle({ ...authority.bundle(3n), x509Authorities: [] });
     await kept.flush();
     expect(kept.bundle.x509Authorities.length).toBe(2);
+  });
+});
+
+describe("an agent that cannot follow its server", () => {
+  const others = async () => FakeAuthority.create(trustDomain, clock);
+
+  it("keeps its identity while nobody answers, and while its authority is in the bundle", async () => {
+    const kept = keeper();
+    const identity = await kept.ensure(signal);
+    kept.recheck();
+    await settle();
+    const next = await others();
+    const { x509Authorities } = next.bundle();
+    ask = async () => ({
+      ...authority.bundle(2n),
+      x509Authorities: [...authority.bundle().x509Authorities, ...x509Authorities],
+    });
+    kept.recheck();
+    await settle();
+    expect(denials).toEqual([]);
+    expect(kept.current).toBe(identity);
+    expect(kept.bundle.x509Authorities.length).toBe(2);
+    kept[Symbol.dispose]();
+  });
+
+  it("must attest again where a server that it believes has its authority no more", async () => {
+    const kept = keeper();
+    await kept.ensure(signal);
+    const next = await others();
+    const asked: SpiffeBundle[] = [];
+    const before = kept.bundle;
+    ask = async (believed) => {
+      asked.push(believed);
+      return next.bundle(2n);
+    };
+    kept.recheck();
+    kept.recheck();
+    await settle();
+    expect(asked).toEqual([before]);
+    expect(denials.map(({ code }) => code)).toEqual(["AGENT_MUST_REATTEST"]);
+    // The next start knows it at once.
+    await kept.flush();
+    expect(keeper().current).toBeUndefined();
+  });
+
+  it.each([
+    ["no authority", (bundle: SpiffeBundle) => ({ ...bundle, x509Authorities: [] })],
+    [
+      "another trust domain",
+      (bundle: SpiffeBundle) => ({ ...bundle, trustDomain: parseTrustDomain("other.org") }),
+    ],
+  ])("learns nothing from a bundle of %s", async (_, changed) => {
+    const kept = keeper();
+    await kept.ensure(signal);
+    const next = await others();
+    ask = async () => changed(next.bundle(2n));
+    kept.recheck();
+    await settle();
+    expect(denials).toEqual([]);
+    expect(kept.bundle).toEqual(authority.bundle());
+    kept[Symbol.dispose]();
+  });
+
+  it("must attest again where its SVID has expired, without asking anybody", async () => {
+    const kept = keeper();
+    await kept.ensure(signal);
+    ask = () => expect.unreachable();
+    clock.step(3_601_000);
+    kept.recheck();
+    await settle();
+    expect(denials.map(({ code }) => code)).toEqual(["AGENT_EXPIRED"]);
+    kept[Symbol.dispose]();
+  });
+
+  it("believes by the operator's bundle only where that was changed since a server was heard", async () => {
+    const kept = keeper();
+    await kept.ensure(signal);
+    const next = await others();
+    const asked: SpiffeBundle[] = [];
+    const told = async (believed: SpiffeBundle) => {
+      asked.push(believed);
+      if (believed === given && given !== first) return next.bundle(2n);
+      throw new AssayError("SERVER_UNAVAILABLE", "unable to verify the first certificate");
+    };
+    const first = given;
+    ask = told;
+    kept.recheck();
+    await settle();
+    expect(asked.length).toBe(1);
+
+    // What lay there when a server was heard is older than that server's word.
+    given = next.bundle();
+    kept.heard();
+    await settle();
+    kept.recheck();
+    await settle();
+    expect([asked.length, denials.length]).toEqual([2, 0]);
+
+    given = {
+      ...next.bundle(),
+      x509Authorities: [...next.bundle().x509Authorities, ...first.x509Authorities],
+    };
+    kept.recheck();
+    await settle();
+    expect(asked.slice(2)).toEqual([first, given]);
+    expect(denials.map(({ code }) => code)).toEqual(["AGENT_MUST_REATTEST"]);
+    kept[Symbol.dispose]();
+  });
+
+  it("does not go back to an older edition of the bundle", async () => {
+    const known = { ...authority.bundle(5n) };
+    const next = await others();
+    const bundle = new OperatorBundle(async () => next.bundle(4n), "other");
+    expect(await bundle.news(known)).toBeUndefined();
+    const newer = new OperatorBundle(async () => next.bundle(6n), "other");
+    expect(await newer.news(known)).toEqual(next.bundle(6n));
+  });
+
+  it("takes a file that cannot be read for no news", async () => {
+    const bundle = new OperatorBundle(() => Promise.reject(new Error("gone")), "other");
+    expect([await bundle.news(authority.bundle()), await bundle.note(), bundle.seen]).toEqual([
+      undefined,
+      false,
+      "other",
+    ]);
+  });
+
+  it("says what to do where it lost its identity and its evidence is refused", async () => {
+    const kept = keeper();
+    await kept.ensure(signal);
+    await kept.denied(new AssayError("AGENT_MUST_REATTEST", "its authority is gone"));
+    server.failure = new AssayError("INVALID_REQUEST", "join token has been used");
+    await expect(kept.ensure(signal)).rejects.toThrowCode(
+      "INVALID_REQUEST",
+      /join token has been used.*its authority is gone.*assay token generate/,
+    );
   });
 });

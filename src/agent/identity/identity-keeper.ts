@@ -19,11 +19,15 @@ import type { ServerApi } from "../link/server-api.ts";
 import { delay } from "../delay.ts";
 import { isDenial } from "../link/denial.ts";
 import { type AgentIdentity, agentIdentity, isTainted } from "./agent-identity.ts";
+import { inquireBundle } from "./inquire-bundle.ts";
+import type { OperatorBundle } from "./operator-bundle.ts";
 
 /** The connection as identity needs it. */
 export interface IdentityLink {
   use(identity: AgentIdentity | undefined, bundle: SpiffeBundle): void;
   readonly server: Pick<ServerApi, "attest" | "renew">;
+  /** What a server tells anybody, where it is believed by this bundle. */
+  askBundle(believed: SpiffeBundle, signal: AbortSignal): Promise<SpiffeBundle>;
 }
 
 /** What keeping an identity needs. */
@@ -31,13 +35,14 @@ export interface IdentityKeeperOptions {
   readonly file: Pick<IdentityFile, "read" | "write" | "wipe">;
   /** What the operator gave to believe the first server by; the stored bundle goes before it. */
   readonly firstBundle: SpiffeBundle;
+  readonly operatorBundle: OperatorBundle;
   readonly stored: StoredIdentity | undefined;
   readonly attestor: { readonly name: string; readonly instance: AgentNodeAttestor } | undefined;
   readonly link: IdentityLink;
   readonly clock: Clock;
   readonly spread: Spread;
   readonly log: Log;
-  /** Told where the server refuses to renew: the agent itself is at fault, see `denied`. */
+  /** Told where the server refuses to renew, or would refuse any call: the agent itself is at fault, see `denied`. */
   readonly onDenied: (error: AssayError) => void;
 }
 
@@ -49,6 +54,9 @@ export class IdentityKeeper implements Disposable {
   #identity: AgentIdentity | undefined;
   #renewal: Disposable | undefined;
   #writing: Promise<void> = Promise.resolve();
+  #isChecking = false;
+  /** Why there is no identity though there was one. */
+  #lost: string | undefined;
 
   constructor(options: IdentityKeeperOptions) {
     this.#options = options;
@@ -72,7 +80,8 @@ export class IdentityKeeper implements Disposable {
 
   /**
    * The identity, attesting first where there is none. Waits for a server that cannot be reached.
-   * @throws AssayError where attesting again would not help: the server refused the evidence, or there is none to show.
+   * @throws AssayError where attesting again would not help: the server refused the evidence, or there is none to show;
+   * where an identity was lost before, it says why and what the operator can do.
    */
   async ensure(signal: AbortSignal): Promise<AgentIdentity> {
     const now = this.#options.clock.now();
@@ -82,15 +91,36 @@ export class IdentityKeeper implements Disposable {
         return await this.#attest(signal);
       } catch (thrown) {
         const error = toAssayError(thrown);
-        if (signal.aborted || !isTrouble(error.code)) throw error;
+        if (signal.aborted) throw error;
+        if (!isTrouble(error.code)) throw this.#withRemedy(error);
         const wait = retryDelay(failures, FIRST_RETRY, LONGEST_RETRY, this.#options.spread);
         this.#options.log.warn("attestation failed, trying again", {
           [FIELD.retryMs]: Math.round(wait),
           [FIELD.error]: error,
         });
+        if (failures > 1) await this.#learnBundle();
         await delay(this.#options.clock, wait, signal);
       }
     }
+  }
+
+  /** Tells that a server was heard: what it has told counts for more than what the operator gave before. */
+  heard(): void {
+    void this.#options.operatorBundle.note().then((isOther) => {
+      if (isOther) this.#store();
+    });
+  }
+
+  /**
+   * Looks for the reason why a server cannot be followed in the agent itself. A server cuts the connection of an agent whose
+   * SVID it does not believe; but so can anybody in between. So the bundle is asked for as nobody, of a server that proves
+   * itself, and only where the SVID does not chain to what such a one answers is the agent told that it must attest again.
+   * One check at a time; never throws.
+   */
+  recheck(): void {
+    if (this.#isChecking) return;
+    this.#isChecking = true;
+    void this.#recheck().finally(() => (this.#isChecking = false));
   }
 
   /**
@@ -115,7 +145,8 @@ export class IdentityKeeper implements Disposable {
       case "AGENT_NOT_ACTIVE":
       case "AGENT_NOT_ATTESTED":
       case "AGENT_MUST_REATTEST":
-        this.#options.log.warn("the server wants the agent to attest again", { [FIELD.code]: error.code });
+        this.#options.log.warn("the agent has to attest again", { [FIELD.error]: error });
+        this.#lost = error.detail;
         this.#drop();
         this.#options.link.use(undefined, this.#bundle);
         return;
@@ -131,6 +162,7 @@ export class IdentityKeeper implements Disposable {
     const before = this.#bundle;
     this.#bundle = bundle;
     this.#store();
+    this.heard();
     const identity = this.#identity;
     this.#options.link.use(identity, bundle);
     if (identity !== undefined && isTainted(identity, bundle) && !isTainted(identity, before)) {
@@ -187,8 +219,9 @@ export class IdentityKeeper implements Disposable {
     const parts = { chain, privateKey, reattestable };
     const identity = agentIdentity(parts, this.#bundle, unixSeconds(this.#options.clock));
     await this.#writing;
-    await this.#options.file.write({ ...parts, bundle: this.#bundle });
+    await this.#options.file.write({ ...parts, ...this.#beliefs() });
     this.#identity = identity;
+    this.#lost = undefined;
     this.#options.link.use(identity, this.#bundle);
     this.#scheduleRenewal(identity);
     return identity;
@@ -231,6 +264,7 @@ export class IdentityKeeper implements Disposable {
       return agentIdentity(stored, stored.bundle, unixSeconds(this.#options.clock));
     } catch (error) {
       this.#options.log.warn("stored agent SVID cannot be used, attesting anew", { [FIELD.error]: error });
+      this.#lost = toAssayError(error).detail;
       return undefined;
     }
   }
@@ -240,10 +274,56 @@ export class IdentityKeeper implements Disposable {
     if (identity === undefined) return;
     const { chain, privateKey, reattestable } = identity;
     this.#writing = this.#writing
-      .then(() => this.#options.file.write({ chain, privateKey, reattestable, bundle: this.#bundle }))
+      .then(() => this.#options.file.write({ chain, privateKey, reattestable, ...this.#beliefs() }))
       .catch((error: unknown) =>
         this.#options.log.warn("agent identity cannot be written", { [FIELD.error]: error }),
       );
+  }
+
+  #beliefs() {
+    const { seen } = this.#options.operatorBundle;
+    return { bundle: this.#bundle, ...(seen === undefined ? {} : { operatorBundle: seen }) };
+  }
+
+  async #recheck(): Promise<void> {
+    const identity = this.#identity;
+    if (identity === undefined || this.#stopped.signal.aborted) return;
+    const { clock, onDenied } = this.#options;
+    if (identity.notAfter * 1000 <= clock.now()) {
+      onDenied(new AssayError("AGENT_EXPIRED", "the agent's SVID has expired"));
+      return;
+    }
+    if (!(await this.#learnBundle()) || this.#identity !== identity) return;
+    try {
+      agentIdentity(identity, this.#bundle, unixSeconds(clock));
+    } catch (cause) {
+      const detail = "the agent's SVID chains to no authority that the trust domain still has";
+      onDenied(new AssayError("AGENT_MUST_REATTEST", detail, { cause }));
+    }
+  }
+
+  /** Takes over what a server tells anybody, and says whether there is one to believe. */
+  async #learnBundle(): Promise<boolean> {
+    const believed = this.#bundle;
+    const { signal } = this.#stopped;
+    const bundle = await inquireBundle({ ...this.#options, believed, signal });
+    // Whoever was told of another bundle meanwhile knows better.
+    if (bundle === undefined || this.#bundle !== believed) return false;
+    this.setBundle(bundle);
+    return true;
+  }
+
+  /** Says what can be done where an agent that had an identity cannot get another. */
+  #withRemedy(error: AssayError): AssayError {
+    if (this.#lost === undefined) return error;
+    const remedy = "give it a new join token (assay token generate) or evidence that the server takes again";
+    return new AssayError(
+      error.code,
+      `${error.detail}; the agent must attest again: ${this.#lost}; ${remedy}`,
+      {
+        cause: error,
+      },
+    );
   }
 
   #drop(): void {

@@ -41,8 +41,44 @@ export class ServerLink implements Disposable {
 
   /** Speaks as this agent from here on, or as nobody yet; believes servers by this bundle. */
   use(identity: AgentIdentity | undefined, bundle: SpiffeBundle): void {
-    const { host, port, clock, log } = this.#options;
-    const client = new RpcClient({
+    const client = this.#connect(identity, bundle);
+    this.#client?.close();
+    this.#client = client;
+    this.#api = new RpcServerApi(client, this.#options.log);
+    // A new bundle alone is no reason to begin streams anew: every agent of the trust domain would do so at once.
+    const isOther = identity !== this.#identity;
+    this.#identity = identity;
+    if (isOther) for (const listener of this.#onReplaced) listener();
+  }
+
+  /** The server, over the present connection. @throws AssayError `NOT_READY` before the first `use`. */
+  get server(): ServerApi {
+    if (this.#api === undefined) throw new AssayError("NOT_READY", "the agent has no connection yet");
+    return this.#api;
+  }
+
+  /**
+   * The trust domain's bundle as a server tells it that is believed by this one; asked as nobody, over a connection of its
+   * own.
+   */
+  async askBundle(believed: SpiffeBundle, signal: AbortSignal): Promise<SpiffeBundle> {
+    using client = this.#connect(undefined, believed);
+    return await new RpcServerApi(client, this.#options.log).bundle(signal);
+  }
+
+  /** Hears of each connection under another identity. */
+  onReplaced(listener: () => void): Disposable {
+    this.#onReplaced.add(listener);
+    return { [Symbol.dispose]: () => void this.#onReplaced.delete(listener) };
+  }
+
+  [Symbol.dispose](): void {
+    this.#client?.[Symbol.dispose]();
+  }
+
+  #connect(identity: AgentIdentity | undefined, bundle: SpiffeBundle): RpcClient {
+    const { host, port, clock } = this.#options;
+    return new RpcClient({
       target: {
         kind: "tls",
         host,
@@ -57,29 +93,6 @@ export class ServerLink implements Disposable {
       keepaliveTime: KEEPALIVE_TIME,
       keepaliveTimeout: KEEPALIVE_TIMEOUT,
     });
-    this.#client?.close();
-    this.#client = client;
-    this.#api = new RpcServerApi(client, log);
-    // A new bundle alone is no reason to begin streams anew: every agent of the trust domain would do so at once.
-    const isOther = identity !== this.#identity;
-    this.#identity = identity;
-    if (isOther) for (const listener of this.#onReplaced) listener();
-  }
-
-  /** The server, over the present connection. @throws AssayError `NOT_READY` before the first `use`. */
-  get server(): ServerApi {
-    if (this.#api === undefined) throw new AssayError("NOT_READY", "the agent has no connection yet");
-    return this.#api;
-  }
-
-  /** Hears of each connection under another identity. */
-  onReplaced(listener: () => void): Disposable {
-    this.#onReplaced.add(listener);
-    return { [Symbol.dispose]: () => void this.#onReplaced.delete(listener) };
-  }
-
-  [Symbol.dispose](): void {
-    this.#client?.[Symbol.dispose]();
   }
 }
 

@@ -21,6 +21,7 @@ let stop: AbortController;
 let updates: SyncUpdate[];
 let connected: number;
 let needy: boolean;
+let unheard: number;
 
 beforeEach(async () => {
   clock = new FakeClock();
@@ -30,11 +31,13 @@ beforeEach(async () => {
   updates = [];
   connected = 0;
   needy = false;
+  unheard = 0;
   syncer = new Syncer({
     server: () => server,
     known: () => server.entries,
     apply: (update) => updates.push(update),
     onConnected: () => (connected += 1),
+    onUnheard: () => (unheard += 1),
     isNeedy: () => needy,
     clock,
     spread: () => 0.5,
@@ -84,6 +87,7 @@ describe("following by the stream", () => {
     await settle();
     expect(syncer.state).toBe("stream");
     expect(connected).toBe(2);
+    expect(unheard).toBe(0);
     stop.abort();
   });
 
@@ -106,6 +110,8 @@ describe("following by the stream", () => {
     await clock.advance(300_000);
     expect(attempts - early).toBeGreaterThan(9);
     expect(attempts - early).toBeLessThan(30);
+    // Of all but the first of them, and no oftener.
+    expect(unheard).toBe(attempts - 1);
     stop.abort();
     await clock.advance(1);
     await running;

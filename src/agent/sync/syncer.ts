@@ -28,6 +28,8 @@ export interface SyncerOptions {
   readonly apply: (update: SyncUpdate) => void;
   /** Told when an update has come after an attempt began, the first time of each attempt. */
   readonly onConnected: () => void;
+  /** Told of each attempt in which nothing was heard, the second in a row and later ones: the agent itself may be why. */
+  readonly onUnheard: () => void;
   /** Whether workloads lack something that only the server can give, so that long pauses would hurt. */
   readonly isNeedy: () => boolean;
   readonly clock: Clock;
@@ -93,6 +95,7 @@ export class Syncer {
         if (signal.aborted) break;
         const heard = this.#lastSyncAt > before;
         failures = heard ? 1 : failures + 1;
+        if (failures > 1) this.#options.onUnheard();
         if (!this.#attempt.signal.aborted) await this.#pause(error, failures, heard, signal);
       }
       this.#checkDenial();
