@@ -65,13 +65,15 @@ async function sign(
       policy,
     ),
   );
-  return signing.mintJwtSvid({
-    spiffeId: wanted.spiffeId,
-    audiences,
-    ttl,
-    includeJti,
-    ...(algorithm === undefined ? {} : { algorithm }),
-  });
+  return signing.signJwtSvid(
+    signing.prepareJwtSvid({
+      spiffeId: wanted.spiffeId,
+      audiences,
+      ttl,
+      includeJti,
+      ...(algorithm === undefined ? {} : { algorithm }),
+    }),
+  );
 }
 
 function jwtFacts(issued: IssuedJwtSvid): DecisionFacts {

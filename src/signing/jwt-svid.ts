@@ -1,16 +1,17 @@
 import { hash } from "node:crypto";
 import { type Clock, unixSeconds } from "../clock.ts";
+import { lintJwtSvidInput } from "../crypto/jose/jwt-svid-lint.ts";
 import { assembleJwtSvid, jwtSvidSigningInput } from "../crypto/jose/jwt-svid.ts";
 import type { Random } from "../crypto/random.ts";
 import { AssayError } from "../errors/assay-error.ts";
-import { isMemberOf, pathOf } from "../spiffe/id.ts";
 import type { TrustDomain } from "../spiffe/trust-domain.ts";
+import { Pending } from "./pending.ts";
 import { randomUuid } from "./random-uuid.ts";
-import type { Signing } from "./signing.ts";
+import type { PreparedJwtSvid, Signing } from "./signing.ts";
 import type { TokenAuthority } from "./token-authority.ts";
 
-/** What minting works with. */
-export interface JwtSvidMinterDependencies {
+/** What the signer works with. */
+export interface JwtSvidSignerDependencies {
   readonly trustDomain: TrustDomain;
   readonly clock: Clock;
   readonly random: Random;
@@ -20,43 +21,62 @@ export interface JwtSvidMinterDependencies {
   readonly issuer?: string;
 }
 
-/** The minter of JWT-SVIDs. */
-export function createJwtSvidMinter(dependencies: JwtSvidMinterDependencies): Signing["mintJwtSvid"] {
+/** The two steps in which JWT-SVIDs are made; the second accepts nothing but what the first has checked. */
+export type JwtSvidSigner = Pick<Signing, "prepareJwtSvid" | "signJwtSvid">;
+
+/** The signer of JWT-SVIDs. */
+export function createJwtSvidSigner(dependencies: JwtSvidSignerDependencies): JwtSvidSigner {
   const { trustDomain, clock, random, authority, issuer } = dependencies;
-  return async ({ spiffeId, audiences, ttl, includeJti, algorithm: wanted }) => {
-    const { record, key, algorithm } = authority(wanted);
-    const issuedAt = unixSeconds(clock);
-    if (!isMemberOf(spiffeId, trustDomain)) throw refused(`SPIFFE ID must be a member of ${trustDomain}`);
-    if (pathOf(spiffeId) === "") throw refused("SPIFFE ID must have a path");
-    if (!(ttl >= 1)) throw refused("lifetime must be at least one second");
-    const expiresAt = Math.min(issuedAt + Math.floor(ttl), record.notAfter);
-    const jti = includeJti ? randomUuid(random) : undefined;
-    const signingInput = jwtSvidSigningInput({
-      keyId: record.id,
-      alg: algorithm,
-      claims: {
-        sub: spiffeId,
-        aud: audiences,
-        exp: expiresAt,
-        iat: issuedAt,
-        ...(issuer === undefined ? {} : { iss: issuer }),
-        ...(jti === undefined ? {} : { jti }),
-      },
-    });
-    const token = assembleJwtSvid(signingInput, await key.sign(signingInput, "p1363"));
-    const tokenId = jti ?? hash("sha256", signingInput, "hex");
-    return {
-      spiffeId,
-      token,
-      keyId: record.id,
-      tokenId,
-      issuedAt,
-      expiresAt,
-      ...(jti === undefined ? {} : { jti }),
-    };
+  const pending = new Pending<PreparedJwtSvid, { readonly input: Uint8Array; readonly by: TokenAuthority }>(
+    "JWT-SVID",
+  );
+
+  return {
+    prepareJwtSvid({ spiffeId, audiences, ttl, includeJti, algorithm: wanted }) {
+      const by = authority(wanted);
+      const { algorithm } = by;
+      const { id: keyId, notAfter: authorityNotAfter } = by.record;
+      const issuedAt = unixSeconds(clock);
+      if (!(ttl >= 1)) throw refused("lifetime must be at least one second");
+      const expiresAt = Math.min(issuedAt + Math.floor(ttl), authorityNotAfter);
+      const jti = includeJti ? randomUuid(random) : undefined;
+      const input = jwtSvidSigningInput({
+        keyId,
+        alg: algorithm,
+        claims: {
+          sub: spiffeId,
+          aud: audiences,
+          exp: expiresAt,
+          iat: issuedAt,
+          ...(issuer === undefined ? {} : { iss: issuer }),
+          ...(jti === undefined ? {} : { jti }),
+        },
+      });
+      const [finding] = lintJwtSvidInput(input, {
+        trustDomain,
+        spiffeId,
+        audiences,
+        keyId,
+        algorithm,
+        issuedAt,
+        expiresAt,
+        authorityNotAfter,
+        issuer,
+        jti,
+      });
+      if (finding !== undefined) throw refused(`${finding.rule}: ${finding.detail}`);
+      const tokenId = jti ?? hash("sha256", input, "hex");
+      const named = jti === undefined ? {} : { jti };
+      return pending.add({ spiffeId, keyId, tokenId, issuedAt, expiresAt, ...named }, { input, by });
+    },
+
+    async signJwtSvid(prepared) {
+      const { input, by } = pending.take(prepared);
+      return { ...prepared, token: assembleJwtSvid(input, await by.key.sign(input, "p1363")) };
+    },
   };
 }
 
 function refused(detail: string): AssayError {
-  return new AssayError("INTERNAL", `JWT-SVID: ${detail}`);
+  return new AssayError("CERTIFICATE_LINT_FAILED", `JWT-SVID: ${detail}`);
 }

@@ -9,7 +9,7 @@ import type { AuthorityStore, BundleStore, ChangeLog } from "../store/store.ts";
 import type { AuthorityEvent } from "./authority.ts";
 import { AuthorityLines } from "./authority-lines.ts";
 import { checkAdditions, withAuthorities } from "./bundle-edit.ts";
-import { createJwtSvidMinter } from "./jwt-svid.ts";
+import { createJwtSvidSigner } from "./jwt-svid.ts";
 import { OwnBundle } from "./own-bundle.ts";
 import { upkeepSeconds } from "./rotation-schedule.ts";
 import type { Signing } from "./signing.ts";
@@ -130,7 +130,7 @@ export async function openSigning(dependencies: SigningDependencies): Promise<Si
     witAuthorityNotAfter: () => lines.wit.active().record.notAfter,
     ...createX509SvidSigner({ ...makes, authority: () => lines.x509.active() }),
     ...createWitSvidSigner({ ...makes, authority: () => lines.wit.active() }),
-    mintJwtSvid: createJwtSvidMinter({
+    ...createJwtSvidSigner({
       ...makes,
       authority: (algorithm) => lines.jwt(algorithm).active(),
       ...(jwtIssuer === undefined ? {} : { issuer: jwtIssuer }),

@@ -39,11 +39,17 @@ export interface Signing extends AsyncDisposable {
    */
   signX509Svid(prepared: PreparedX509Svid): Promise<IssuedX509Svid>;
   /**
-   * Mints one JWT-SVID (JWT-SVID §2, §3).
-   * @throws AssayError `AUTHORITY_EXPIRED`, `KEY_UNAVAILABLE`, `INVALID_AUDIENCE` without an audience, and `INTERNAL`
-   * for an order that no decision could have allowed: a foreign ID, one without a path, a lifetime below a second.
+   * Builds the signing input of a JWT-SVID and reads the bytes back with the independent reader against the profile
+   * (JWT-SVID §2, §3) and the order.
+   * @throws AssayError `CERTIFICATE_LINT_FAILED` naming the first rule broken, `AUTHORITY_EXPIRED`, `INVALID_AUDIENCE`
+   * without an audience.
    */
-  mintJwtSvid(order: JwtSvidOrder): Promise<IssuedJwtSvid>;
+  prepareJwtSvid(order: JwtSvidOrder): PreparedJwtSvid;
+  /**
+   * Signs what `prepareJwtSvid` returned, once, whether or not the signing succeeds.
+   * @throws AssayError `INTERNAL` for anything else or a second time, `KEY_UNAVAILABLE`.
+   */
+  signJwtSvid(prepared: PreparedJwtSvid): Promise<IssuedJwtSvid>;
   /**
    * Builds the signing input of a WIT-SVID and reads the bytes back with the independent reader against the profile
    * (WIT-SVID §2 to §4) and the order.
@@ -145,12 +151,10 @@ export interface JwtSvidOrder {
   readonly algorithm?: "RS256";
 }
 
-/** A signed JWT-SVID. */
-export interface IssuedJwtSvid {
+/** A JWT-SVID that has passed the lint and may be signed once. Only `prepareJwtSvid` makes one that can be. */
+export interface PreparedJwtSvid {
   readonly spiffeId: SpiffeId;
-  /** JWS compact serialisation. A bearer secret: never logged. */
-  readonly token: string;
-  /** The JWT authority that signed; the `kid` of the token. */
+  /** The JWT authority that will sign; the `kid` of the token. */
   readonly keyId: string;
   /**
    * By which this one token can be traced: its `jti` where it has one, else the SHA-256 of its signing input in
@@ -162,6 +166,12 @@ export interface IssuedJwtSvid {
   readonly issuedAt: number;
   /** Unix seconds. */
   readonly expiresAt: number;
+}
+
+/** A signed JWT-SVID. */
+export interface IssuedJwtSvid extends PreparedJwtSvid {
+  /** JWS compact serialisation. A bearer secret: never logged. */
+  readonly token: string;
 }
 
 /** A WIT-SVID to be made, as it was decided elsewhere. */

@@ -10,13 +10,15 @@ const DAY = 86_400;
 const web = parseSpiffeId("spiffe://example.org/web");
 
 async function tokenHeader(signing: Signing, algorithm?: "RS256") {
-  const { token } = await signing.mintJwtSvid({
-    spiffeId: web,
-    audiences: parseAudiences(["cloud"]),
-    ttl: 300,
-    includeJti: false,
-    ...(algorithm === undefined ? {} : { algorithm }),
-  });
+  const { token } = await signing.signJwtSvid(
+    signing.prepareJwtSvid({
+      spiffeId: web,
+      audiences: parseAudiences(["cloud"]),
+      ttl: 300,
+      includeJti: false,
+      ...(algorithm === undefined ? {} : { algorithm }),
+    }),
+  );
   return decodeProtectedHeader(token);
 }
 

@@ -5,6 +5,7 @@ import type { Random } from "../crypto/random.ts";
 import { AssayError } from "../errors/assay-error.ts";
 import { isMemberOf, pathOf } from "../spiffe/id.ts";
 import type { TrustDomain } from "../spiffe/trust-domain.ts";
+import { Pending } from "./pending.ts";
 import { randomUuid } from "./random-uuid.ts";
 import type { PreparedWitSvid, Signing } from "./signing.ts";
 import type { TokenAuthority } from "./token-authority.ts";
@@ -24,7 +25,9 @@ export type WitSvidSigner = Pick<Signing, "prepareWitSvid" | "signWitSvid">;
 /** The signer of WIT-SVIDs. */
 export function createWitSvidSigner(dependencies: WitSvidSignerDependencies): WitSvidSigner {
   const { trustDomain, clock, random, authority } = dependencies;
-  const pending = new WeakMap<PreparedWitSvid, { readonly input: Uint8Array; readonly by: TokenAuthority }>();
+  const pending = new Pending<PreparedWitSvid, { readonly input: Uint8Array; readonly by: TokenAuthority }>(
+    "WIT-SVID",
+  );
 
   return {
     prepareWitSvid({ spiffeId, publicKey, keyAlgorithm, ttl }) {
@@ -53,19 +56,11 @@ export function createWitSvidSigner(dependencies: WitSvidSignerDependencies): Wi
         jti,
       });
       if (finding !== undefined) throw refused(`${finding.rule}: ${finding.detail}`);
-      const prepared: PreparedWitSvid = Object.freeze({ spiffeId, keyId, jti, issuedAt, expiresAt });
-      pending.set(prepared, { input, by });
-      return prepared;
+      return pending.add({ spiffeId, keyId, jti, issuedAt, expiresAt }, { input, by });
     },
 
     async signWitSvid(prepared) {
-      const found = pending.get(prepared);
-      if (found === undefined) {
-        throw new AssayError("INTERNAL", "WIT-SVID was not prepared here or is signed already");
-      }
-      // Taken out before the key is used: two calls at once must not both get a signature.
-      pending.delete(prepared);
-      const { input, by } = found;
+      const { input, by } = pending.take(prepared);
       return { ...prepared, token: assembleWitSvid(input, await by.key.sign(input, "p1363")) };
     },
   };

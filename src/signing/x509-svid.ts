@@ -5,6 +5,7 @@ import { lintX509SvidTbs } from "../crypto/x509-svid-lint.ts";
 import { AssayError } from "../errors/assay-error.ts";
 import { isMemberOf } from "../spiffe/id.ts";
 import type { TrustDomain } from "../spiffe/trust-domain.ts";
+import { Pending } from "./pending.ts";
 import type { PreparedX509Svid, Signing } from "./signing.ts";
 import type { X509Authority } from "./x509-authority.ts";
 
@@ -23,7 +24,9 @@ export type X509SvidSigner = Pick<Signing, "prepareX509Svid" | "signX509Svid">;
 /** The signer of X509-SVIDs: workloads', agents' and the server's own alike. */
 export function createX509SvidSigner(dependencies: X509SvidSignerDependencies): X509SvidSigner {
   const { trustDomain, clock, random, authority } = dependencies;
-  const pending = new WeakMap<PreparedX509Svid, { readonly tbs: Uint8Array; readonly by: X509Authority }>();
+  const pending = new Pending<PreparedX509Svid, { readonly tbs: Uint8Array; readonly by: X509Authority }>(
+    "X509-SVID",
+  );
 
   return {
     prepareX509Svid(order) {
@@ -58,24 +61,14 @@ export function createX509SvidSigner(dependencies: X509SvidSignerDependencies): 
         serial,
       });
       if (finding !== undefined) throw refused(`${finding.rule}: ${finding.detail}`);
-      const prepared: PreparedX509Svid = Object.freeze({
-        spiffeId,
-        serial: serialToHex(serial),
-        notBefore,
-        notAfter,
-        authorityId: by.record.id,
-      });
-      pending.set(prepared, { tbs, by });
-      return prepared;
+      return pending.add(
+        { spiffeId, serial: serialToHex(serial), notBefore, notAfter, authorityId: by.record.id },
+        { tbs, by },
+      );
     },
 
     async signX509Svid(prepared) {
-      const found = pending.get(prepared);
-      if (found === undefined)
-        throw new AssayError("INTERNAL", "X509-SVID was not prepared here or is signed already");
-      // Taken out before the key is used: two calls at once must not both get a signature.
-      pending.delete(prepared);
-      const { tbs, by } = found;
+      const { tbs, by } = pending.take(prepared);
       const certificate = by.template.assemble(tbs, await by.key.sign(tbs, "der"));
       return { ...prepared, certificate, chain: [certificate, ...by.intermediates] };
     },

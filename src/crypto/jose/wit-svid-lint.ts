@@ -1,8 +1,8 @@
 import { AssayError } from "../../errors/assay-error.ts";
 import { readSpki } from "../spki.ts";
 import { jwkToSpki } from "./jwk.ts";
-import { type JsonObject, parseJsonObject } from "./strict-json.ts";
 import { fitsKeyType, svidAlgorithmOf } from "./svid-algorithms.ts";
+import { hasMembers, isJsonObject, readTokenInput, type TokenFinding } from "./token-input.ts";
 
 /** What a WIT-SVID was ordered to say. Times are Unix seconds. */
 export interface WitSvidOrdered {
@@ -19,27 +19,21 @@ export interface WitSvidOrdered {
   readonly jti: string;
 }
 
-/** A rule of the profile that a token breaks. */
-export interface WitSvidFinding {
-  /** The section of WIT-SVID, or `order`. */
-  readonly rule: string;
-  readonly detail: string;
-}
-
 /**
  * Reads the bytes that are about to be signed as somebody would who does not know how they were made, and compares
  * them with the profile and with what was ordered. Nothing is signed that has a finding.
  */
-export function lintWitSvidInput(input: Uint8Array, ordered: WitSvidOrdered): readonly WitSvidFinding[] {
-  const findings: WitSvidFinding[] = [];
+export function lintWitSvidInput(input: Uint8Array, ordered: WitSvidOrdered): readonly TokenFinding[] {
+  const findings: TokenFinding[] = [];
   const expect = (holds: boolean, rule: string, detail: string) => {
     if (!holds) findings.push({ rule, detail });
   };
-  const [header, claims, ...more] = Buffer.from(input).toString("latin1").split(".").map(read);
-  if (header === undefined || claims === undefined || more.length > 0) {
+  const read = readTokenInput(input);
+  if (read === undefined) {
     return [{ rule: "§2", detail: "token must be a header and claims, each a JSON object in base64url" }];
   }
-  expect(sameMembers(header, ["alg", "kid", "typ"]), "§2.4", "header must have alg, kid and typ alone");
+  const { header, claims } = read;
+  expect(hasMembers(header, ["alg", "kid", "typ"]), "§2.4", "header must have alg, kid and typ alone");
   expect(header["kid"] === ordered.keyId && ordered.keyId !== "", "§2.1", "kid must be the authority's");
   expect(header["typ"] === "wit+jwt", "§2.2", "typ must be wit+jwt");
   expect(
@@ -48,7 +42,7 @@ export function lintWitSvidInput(input: Uint8Array, ordered: WitSvidOrdered): re
     "alg must be the authority's",
   );
   expect(
-    sameMembers(claims, ["sub", "exp", "iat", "jti", "cnf"]),
+    hasMembers(claims, ["sub", "exp", "iat", "jti", "cnf"]),
     "§4",
     "claims must be sub, exp, iat, jti and cnf alone",
   );
@@ -64,11 +58,11 @@ export function lintWitSvidInput(input: Uint8Array, ordered: WitSvidOrdered): re
 }
 
 function confirmationFault(cnf: unknown, { publicKey, keyAlgorithm }: WitSvidOrdered): string | undefined {
-  if (!isObject(cnf) || !sameMembers(cnf, ["jwk"])) return "cnf must have a jwk alone";
+  if (!isJsonObject(cnf) || !hasMembers(cnf, ["jwk"])) return "cnf must have a jwk alone";
   const jwk = cnf["jwk"];
-  if (!isObject(jwk)) return "cnf.jwk must be an object";
+  if (!isJsonObject(jwk)) return "cnf.jwk must be an object";
   const members = jwk["kty"] === "RSA" ? ["kty", "n", "e", "alg"] : ["kty", "crv", "x", "y", "alg"];
-  if (!sameMembers(jwk, members)) return `cnf.jwk must have ${members.join(", ")} alone`;
+  if (!hasMembers(jwk, members)) return `cnf.jwk must have ${members.join(", ")} alone`;
   const algorithm = svidAlgorithmOf(keyAlgorithm);
   if (algorithm === undefined || jwk["alg"] !== algorithm) return "cnf.jwk.alg must be as ordered";
   try {
@@ -80,20 +74,4 @@ function confirmationFault(cnf: unknown, { publicKey, keyAlgorithm }: WitSvidOrd
   } catch (error) {
     return `cnf.jwk: ${error instanceof AssayError ? error.detail : "no key"}`;
   }
-}
-
-function read(part: string): JsonObject | undefined {
-  const bytes = Buffer.from(part, "base64url");
-  if (bytes.toString("base64url") !== part) return undefined;
-  const value = parseJsonObject(bytes);
-  return typeof value === "string" ? undefined : value;
-}
-
-function sameMembers(value: JsonObject, names: readonly string[]): boolean {
-  const members = Object.keys(value);
-  return members.length === names.length && names.every((name) => members.includes(name));
-}
-
-function isObject(value: unknown): value is JsonObject {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
