@@ -1,4 +1,4 @@
-import type { KeyObject } from "node:crypto";
+import { constants, type KeyObject, sign } from "node:crypto";
 import { compactVerify } from "jose";
 import { AssayError } from "../../errors/assay-error.ts";
 import type { ErrorCode } from "../../errors/codes.ts";
@@ -31,25 +31,32 @@ export interface JwsKind {
   readonly types: readonly string[];
   /** Whether `typ` may be absent. */
   readonly typeOptional: boolean;
+  /** The longest text that is read, in characters; 16384 unless given. */
+  readonly maxCharacters?: number;
+  /** `alg` values that it may have, fewer than the nine; all of them unless given. */
+  readonly algorithms?: readonly SvidAlgorithm[];
 }
 
 /**
- * Takes a JWS in compact serialisation apart, at most 16384 characters. In this order: size, three parts of unpadded
- * base64url, `alg` among the nine, `typ`, neither `crit` nor `b64`, payload an object without repeated members.
+ * Takes a JWS in compact serialisation apart. In this order: size, three parts of unpadded base64url, `alg` among those
+ * of the kind, `typ`, neither `crit` nor `b64`, payload an object without repeated members.
  * @throws AssayError `kind.code`; the detail never holds any part of the token but names of members.
  */
 export function splitCompactJws(text: string, kind: JwsKind): CompactJws {
   const fail = (detail: string): never => {
     throw new AssayError(kind.code, detail);
   };
-  if (text.length > MAX_TOKEN_CHARACTERS) fail(`token must be at most ${MAX_TOKEN_CHARACTERS} characters`);
+  const { algorithms = SVID_ALGORITHMS, maxCharacters = MAX_TOKEN_CHARACTERS } = kind;
+  if (text.length > maxCharacters) fail(`token must be at most ${maxCharacters} characters`);
   const [header, payload, signature, ...more] = text.split(".");
   if (header === undefined || payload === undefined || signature === undefined || more.length > 0) {
     return fail("token must be a JWS in compact serialisation, three parts with two dots");
   }
   const members = objectIn(header, "header", fail);
   const algorithm = JWS_ALGORITHMS.get(members["alg"]);
-  if (algorithm === undefined) return fail(`alg must be one of ${[...JWS_ALGORITHMS.keys()].join(", ")}`);
+  if (algorithm === undefined || !algorithms.includes(algorithm.name)) {
+    return fail(`alg must be one of ${algorithms.join(", ")}`);
+  }
   const { typ } = members;
   if (typ === undefined ? !kind.typeOptional : !kind.types.some((type) => type === typ)) {
     fail(`typ must be ${kind.types.join(" or ")}`);
@@ -77,6 +84,15 @@ export async function verifyCompactJws(
   } catch {
     throw new AssayError(code, "signature does not verify");
   }
+}
+
+/** A signature by the algorithm as JOSE has it (RFC 7518 §3): R ‖ S for ECDSA, MGF1 and a salt as long as the digest for PSS. */
+export function signJws({ name, kind }: JwsAlgorithm, input: Uint8Array, key: KeyObject): Uint8Array {
+  const digest = `sha${name.slice(2)}`;
+  if (kind === "ec") return sign(digest, input, { key, dsaEncoding: "ieee-p1363" });
+  if (!name.startsWith("PS")) return sign(digest, input, key);
+  const { RSA_PKCS1_PSS_PADDING: padding, RSA_PSS_SALTLEN_DIGEST: saltLength } = constants;
+  return sign(digest, input, { key, padding, saltLength });
 }
 
 /** Whether signatures of the algorithm are made with keys of this kind and curve. */

@@ -1,9 +1,10 @@
-import { constants, hash, type KeyObject, sign } from "node:crypto";
+import { hash, type KeyObject } from "node:crypto";
 import { AssayError } from "../../errors/assay-error.ts";
 import {
   dateClaim,
   fitsAlgorithm,
   type JwsAlgorithm,
+  signJws,
   splitCompactJws,
   verifyCompactJws,
 } from "./compact-jws.ts";
@@ -50,7 +51,7 @@ export function signWorkloadProof(witSvid: string, key: ProofKey, claims: Worklo
   const { audience: aud, expiresAt: exp, id: jti } = claims;
   const payload = base64url(JSON.stringify({ aud, exp, jti, wth: hashOf(witSvid) }));
   const input = Buffer.from(`${header}.${payload}`, "latin1");
-  const signature = sign(digestOf(algorithm), input, signingOptions(key));
+  const signature = Buffer.from(signJws(algorithm, input, privateKey));
   return `${header}.${payload}.${signature.toString("base64url")}`;
 }
 
@@ -81,20 +82,6 @@ export async function verifyWorkloadProof(
     fail(`proof must end within ${expected.maxLifetimeSeconds} seconds`);
   }
   return { audience: aud, expiresAt, id: jti };
-}
-
-function signingOptions({ privateKey, algorithm }: ProofKey) {
-  if (algorithm.kind === "ec") return { key: privateKey, dsaEncoding: "ieee-p1363" as const };
-  if (!algorithm.name.startsWith("PS")) return { key: privateKey };
-  return {
-    key: privateKey,
-    padding: constants.RSA_PKCS1_PSS_PADDING,
-    saltLength: constants.RSA_PSS_SALTLEN_DIGEST,
-  };
-}
-
-function digestOf({ name }: JwsAlgorithm): string {
-  return `sha${name.slice(2)}`;
 }
 
 function hashOf(witSvid: string): string {
