@@ -7,10 +7,11 @@ import type { RpcClient, ServiceClient } from "../rpc/client.ts";
 import { type EntryOfFile, FILE_NAMES } from "./entry-file.ts";
 import { type EntryDraft, type EntryFlags, entryFromFlags, maskOfFlags } from "./entry-flags.ts";
 import { type EntryView, entryView } from "./entry-view.ts";
-import { itemFault } from "./wire-text.ts";
+import { idText, itemFault } from "./wire-text.ts";
 
 /** What became of one entry of an applied file. */
 export interface AppliedEntry {
+  /** As the file has it, else the server's; the template of an entry that a dry run would create without naming an ID. */
   readonly spiffe_id: string;
   /** Empty for an entry that a dry run would create. */
   readonly id: string;
@@ -19,7 +20,7 @@ export interface AppliedEntry {
 
 /**
  * Makes entries be there: creates those that are missing, changes those that differ in anything that was said of them,
- * leaves the rest alone. An entry is recognised by its id, or by SPIFFE ID, parent and selectors.
+ * leaves the rest alone. An entry is recognised by its id, or by SPIFFE ID, parent, selectors and template.
  * @throws AssayError `USAGE` before anything is changed where one is malformed; `INVALID_ENTRY` naming the entry that the
  * server refused: those before it have been applied.
  */
@@ -49,13 +50,14 @@ type WantedEntry = EntryOfFile & { readonly message: EntryDraft };
 
 async function applyOne(service: EntryClient, wanted: WantedEntry, dryRun: boolean): Promise<AppliedEntry> {
   const { message, flags } = wanted;
-  const spiffe_id = flags.spiffeId;
   const existing = await existingEntry(service, message);
   if (existing === undefined) {
-    if (dryRun) return { spiffe_id, id: wanted.id ?? "", outcome: "created" };
+    if (dryRun) return { spiffe_id: nameOf(flags), id: wanted.id ?? "", outcome: "created" };
     const { results } = await service.batchCreateEntry({ entries: [message] });
-    return { spiffe_id, id: checked(results[0]).id, outcome: "created" };
+    const { id, spiffeId } = checked(results[0]);
+    return { spiffe_id: flags.spiffeId ?? idText(spiffeId), id, outcome: "created" };
   }
+  const spiffe_id = flags.spiffeId ?? idText(existing.spiffeId);
   const changed = withAttributesOf(existing, wanted);
   if (sameAs(existing, changed, wanted.keys)) return { spiffe_id, id: existing.id, outcome: "unchanged" };
   if (!dryRun) {
@@ -85,15 +87,19 @@ async function existingEntry(service: EntryClient, wanted: EntryDraft): Promise<
       },
     },
   });
-  return entries[0];
+  const template = wanted.assay?.idTemplate ?? "";
+  return entries.find((entry) => (entry.assay?.idTemplate ?? "") === template);
 }
 
-/** The mask has one bit for all attributes, so those that nobody spoke of are taken from the entry as it is. */
+/**
+ * The mask has one bit for all attributes and one for what other servers do not know, so those of them that nobody spoke of are
+ * taken from the entry as it is.
+ */
 export function withAttributesOf(
   existing: Entry,
   { message, flags }: { readonly message: EntryDraft; readonly flags: EntryFlags },
 ): EntryDraft {
-  const before = existing.additionalAttributes;
+  const { additionalAttributes: before, assay } = existing;
   return {
     ...message,
     additionalAttributes: {
@@ -101,7 +107,24 @@ export function withAttributesOf(
         flags.x509Prefetch === undefined ? (before?.disableX509SvidPrefetch ?? false) : !flags.x509Prefetch,
       jwtSvidIncludeJti: flags.includeJti ?? before?.jwtSvidIncludeJti ?? false,
     },
+    ...(message.assay !== undefined && {
+      assay: {
+        idTemplate: flags.idTemplate ?? assay?.idTemplate ?? "",
+        maxTaskDuration:
+          flags.maxTaskDuration === undefined
+            ? (assay?.maxTaskDuration ?? 0)
+            : (message.assay.maxTaskDuration ?? 0),
+        exchangeAudiences:
+          flags.exchangeAudience === undefined
+            ? (assay?.exchangeAudiences ?? [])
+            : [...(message.assay.exchangeAudiences ?? [])],
+      },
+    }),
   };
+}
+
+function nameOf({ spiffeId, idTemplate }: EntryFlags): string {
+  return spiffeId ?? idTemplate ?? "";
 }
 
 function messageOf({ flags, id }: EntryOfFile): EntryDraft {
@@ -138,7 +161,7 @@ function within<Value>(entry: EntryOfFile, index: number, read: () => Value): Va
 
 function named({ flags }: EntryOfFile, index: number, error: unknown): unknown {
   if (!(error instanceof AssayError)) return error;
-  return new AssayError(error.code, `entries[${index}] (${flags.spiffeId}): ${error.detail}`, {
+  return new AssayError(error.code, `entries[${index}] (${nameOf(flags)}): ${error.detail}`, {
     cause: error,
   });
 }

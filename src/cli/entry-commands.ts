@@ -44,7 +44,7 @@ export function addEntryCommands(program: Command, io: CliIo): void {
           throw new AssayError("USAGE", "nothing to change was given, expected a flag such as --hint");
         const service = client.service(EntryService);
         const entry =
-          inputMask.additionalAttributes === true
+          inputMask.additionalAttributes === true || inputMask.assay === true
             ? withAttributesOf(await service.getEntry({ id: flags.id }), { message, flags })
             : message;
         const { results } = await service.batchUpdateEntry({ entries: [entry], inputMask });
@@ -184,9 +184,9 @@ function filterOf(flags: FilterFlags) {
   };
 }
 
-function requireAll({ spiffeId, parentId, node, selector }: EntryFlags): void {
+function requireAll({ spiffeId, idTemplate = "", parentId, node, selector }: EntryFlags): void {
   const missing = [
-    ...(spiffeId === undefined ? ["--spiffe-id"] : []),
+    ...(spiffeId === undefined && idTemplate === "" ? ["--spiffe-id"] : []),
     ...(parentId === undefined && node !== true ? ["--parent-id (or --node)"] : []),
     ...(selector === undefined ? ["--selector"] : []),
   ];

@@ -8,7 +8,7 @@ import type { CliIo } from "./io.ts";
 /** One entry of an entry file: the keys that it names, and the same as flags. */
 export interface EntryOfFile {
   readonly id: string | undefined;
-  readonly flags: EntryFlags & { readonly spiffeId: string };
+  readonly flags: EntryFlags;
   /** Keys that the file gives, spelled as in the file, without what only the server sets. */
   readonly keys: readonly string[];
 }
@@ -22,6 +22,7 @@ export const FILE_NAMES: EntryFieldNames = {
   jwtSvidTtl: "jwt_svid_ttl",
   federatesWith: "federates_with",
   expiresAt: "expires_at",
+  maxTaskDuration: "max_task_duration",
 };
 
 /**
@@ -54,7 +55,7 @@ function entryOfFile(entry: z.infer<typeof entrySchema>): EntryOfFile {
     id,
     keys: Object.keys(entry).filter((key) => !SET_BY_SERVER.has(key)),
     flags: {
-      spiffeId,
+      ...(spiffeId !== undefined && { spiffeId }),
       parentId,
       selector: selectors,
       ...(entry.x509_svid_ttl !== undefined && { x509SvidTtl: lifetimeText(entry.x509_svid_ttl) }),
@@ -70,6 +71,11 @@ function entryOfFile(entry: z.infer<typeof entrySchema>): EntryOfFile {
       ...(entry.disable_x509_svid_prefetch !== undefined && {
         x509Prefetch: !entry.disable_x509_svid_prefetch,
       }),
+      ...(entry.id_template !== undefined && { idTemplate: entry.id_template }),
+      ...(entry.max_task_duration !== undefined && {
+        maxTaskDuration: lifetimeText(entry.max_task_duration),
+      }),
+      ...(entry.exchange_audiences !== undefined && { exchangeAudience: entry.exchange_audiences }),
     },
   };
 }
@@ -102,9 +108,9 @@ const strings = z.array(z.string());
 const lifetime = z.union([z.int().min(0), z.string()], {
   error: "expected seconds, or a duration such as 1h",
 });
-const entrySchema = z.strictObject({
+const entryFields = z.strictObject({
   id: z.string().optional(),
-  spiffe_id: z.string(),
+  spiffe_id: z.string().optional(),
   parent_id: z.string(),
   selectors: strings.min(1),
   x509_svid_ttl: lifetime.optional(),
@@ -118,8 +124,15 @@ const entrySchema = z.strictObject({
   store_svid: z.boolean().optional(),
   jwt_svid_include_jti: z.boolean().optional(),
   disable_x509_svid_prefetch: z.boolean().optional(),
+  id_template: z.string().optional(),
+  max_task_duration: lifetime.optional(),
+  exchange_audiences: strings.optional(),
   revision: z.int().optional(),
   created_at: z.string().optional(),
 });
+const entrySchema = entryFields.refine(
+  ({ spiffe_id: id, id_template: template = "" }) => id !== undefined || template !== "",
+  { path: ["spiffe_id"], error: "expected a SPIFFE ID, or id_template" },
+);
 const fileSchema = z.strictObject({ entries: z.array(entrySchema).max(10_000) });
 const SET_BY_SERVER: ReadonlySet<string> = new Set(["revision", "created_at"]);

@@ -23,6 +23,9 @@ export interface EntryFlags {
   readonly storeSvid?: boolean;
   readonly x509Prefetch?: boolean;
   readonly includeJti?: boolean;
+  readonly idTemplate?: string;
+  readonly maxTaskDuration?: string;
+  readonly exchangeAudience?: readonly string[];
 }
 
 /** An entry to be sent. */
@@ -31,7 +34,14 @@ export type EntryDraft = Exclude<MessageInitShape<typeof EntrySchema>, Entry>;
 /** How messages call the fields that can be malformed. */
 export type EntryFieldNames = Readonly<
   Record<
-    "spiffeId" | "parentId" | "selector" | "x509SvidTtl" | "jwtSvidTtl" | "federatesWith" | "expiresAt",
+    | "spiffeId"
+    | "parentId"
+    | "selector"
+    | "x509SvidTtl"
+    | "jwtSvidTtl"
+    | "federatesWith"
+    | "expiresAt"
+    | "maxTaskDuration",
     string
   >
 >;
@@ -40,7 +50,10 @@ export type EntryFieldNames = Readonly<
 export function withEntryFlags(command: Command): Command {
   command
     .option("--spiffe-id <id>", "the SPIFFE ID that is earned")
-    .option("--parent-id <id>", "who may hand it out: an agent's ID or a node alias")
+    .option(
+      "--parent-id <id>",
+      "who may hand it out: an agent's ID, a node alias, or /spire/task/ and a task attestor's name",
+    )
     .option("--node", "make a node alias: the parent is the server itself")
     .option("--selector <type:value>", "a selector that must be found; may be given again", collect)
     .option("--x509-svid-ttl <duration>", "lifetime of X509-SVIDs, such as 1h, or default")
@@ -52,7 +65,17 @@ export function withEntryFlags(command: Command): Command {
     )
     .option("--dns-name <name>", "a DNS name in X509-SVIDs, or '' for none; may be given again", collect)
     .option("--hint <hint>", "tells a workload's several identities apart")
-    .option("--expires-at <time>", "RFC 3339 time after which nothing is earned, or never");
+    .option("--expires-at <time>", "RFC 3339 time after which nothing is earned, or never")
+    .option(
+      "--id-template <path>",
+      "of tasks: the ID's path over verified claims, such as /ci/{repository_id}/run/{run_id}, or '' for none",
+    )
+    .option("--max-task-duration <duration>", "of tasks: the longest life of one, such as 1h, or default")
+    .option(
+      "--exchange-audience <audience>",
+      "what it may be exchanged for access tokens for, or '' for none; may be given again",
+      collect,
+    );
   for (const [name, description] of SWITCHES) {
     command.option(`--${name}`, description).option(`--no-${name}`, `not --${name}`);
   }
@@ -82,6 +105,13 @@ export function entryFromFlags(flags: EntryFlags, names: EntryFieldNames = FLAG_
       disableX509SvidPrefetch: flags.x509Prefetch === false,
       jwtSvidIncludeJti: flags.includeJti ?? false,
     },
+    ...(namesExtension(flags) && {
+      assay: {
+        idTemplate: flags.idTemplate ?? "",
+        maxTaskDuration: ttl(flags.maxTaskDuration, names.maxTaskDuration),
+        exchangeAudiences: given(flags.exchangeAudience),
+      },
+    }),
   };
 }
 
@@ -101,8 +131,13 @@ export function maskOfFlags(flags: EntryFlags): MessageInitShape<typeof EntryMas
     downstream: flags.downstream !== undefined,
     storeSvid: flags.storeSvid !== undefined,
     additionalAttributes: flags.x509Prefetch !== undefined || flags.includeJti !== undefined,
+    assay: namesExtension(flags),
   };
   return Object.fromEntries(Object.entries(isGiven).filter(([, value]) => value));
+}
+
+function namesExtension({ idTemplate, maxTaskDuration, exchangeAudience }: EntryFlags): boolean {
+  return idTemplate !== undefined || maxTaskDuration !== undefined || exchangeAudience !== undefined;
 }
 
 function parentOf(flags: EntryFlags, names: EntryFieldNames) {
@@ -151,5 +186,6 @@ const FLAG_NAMES: EntryFieldNames = {
   jwtSvidTtl: "--jwt-svid-ttl",
   federatesWith: "--federates-with",
   expiresAt: "--expires-at",
+  maxTaskDuration: "--max-task-duration",
 };
 const RFC_3339 = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})$/;

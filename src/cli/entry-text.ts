@@ -4,18 +4,24 @@ import { idText, selectorTexts } from "./wire-text.ts";
 
 /** An entry for people: what is set, one fact a line. */
 export function entryText(entry: Entry): string {
-  const attributes = entry.additionalAttributes;
+  const { additionalAttributes: attributes, assay } = entry;
   return facts([
     ["Entry ID", entry.id],
     ["SPIFFE ID", idText(entry.spiffeId)],
+    ...optional("ID template", assay === undefined || assay.idTemplate === "" ? [] : [assay.idTemplate]),
     ["Parent ID", idText(entry.parentId)],
     ["Revision", String(entry.revisionNumber)],
     ["X509-SVID TTL", durationText(entry.x509SvidTtl)],
     ["JWT-SVID TTL", durationText(entry.jwtSvidTtl)],
+    ...optional(
+      "Longest task",
+      (assay?.maxTaskDuration ?? 0) === 0 ? [] : [durationText(assay?.maxTaskDuration ?? 0)],
+    ),
     ["Selectors", selectorTexts(entry.selectors)],
     ...optional("Federates with", entry.federatesWith),
     ...optional("DNS names", entry.dnsNames),
     ...optional("Hint", entry.hint === "" ? [] : [entry.hint]),
+    ...optional("Exchangeable for", assay?.exchangeAudiences ?? []),
     ...optional("Expires", entry.expiresAt === 0n ? [] : [timeText(entry.expiresAt)]),
     ...optional("Flags", [
       ...(entry.admin ? ["admin"] : []),

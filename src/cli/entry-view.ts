@@ -22,6 +22,9 @@ export interface EntryView {
   readonly store_svid: boolean;
   readonly jwt_svid_include_jti: boolean;
   readonly disable_x509_svid_prefetch: boolean;
+  readonly id_template: string;
+  readonly max_task_duration: number;
+  readonly exchange_audiences: readonly string[];
   readonly revision: number;
   readonly created_at: string;
 }
@@ -45,6 +48,9 @@ export function entryView(entry: Entry): EntryView {
     store_svid: entry.storeSvid,
     jwt_svid_include_jti: attributes?.jwtSvidIncludeJti ?? false,
     disable_x509_svid_prefetch: attributes?.disableX509SvidPrefetch ?? false,
+    id_template: entry.assay?.idTemplate ?? "",
+    max_task_duration: entry.assay?.maxTaskDuration ?? 0,
+    exchange_audiences: (entry.assay?.exchangeAudiences ?? []).toSorted(),
     revision: Number(entry.revisionNumber),
     created_at: timeText(entry.createdAt),
   };

@@ -11,6 +11,7 @@ import { checkedEntryId, type EntryDraft, validateEntry } from "./entry-rules.ts
 import { type EntryUpdateDraft, type EntryUpdateResult, updateEntries } from "./entry-updates.ts";
 import type { NearMiss } from "./match.ts";
 import { type Page, type PageRequest, pageOf } from "./paging.ts";
+import { type TaskFacts, type TaskIdentities, taskIdentities } from "./task-identities.ts";
 
 /** Registration entries as the registry serves them: read from memory, written through the store. */
 export interface EntryRegistry {
@@ -40,6 +41,11 @@ export interface EntryRegistry {
   aliases(agent: SpiffeId): readonly EntryRecord[];
   /** The aliases that came nearest to the agent's node, best first, at most `limit`. */
   nearestAliases(agent: SpiffeId, limit: number): readonly NearMiss<EntryRecord>[];
+  /**
+   * What a task earns now: the identities of the entries below `/spire/task/<instance>`.
+   * @throws AssayError `INVALID_SPIFFE_ID` where the instance's name is none.
+   */
+  taskIdentities(instance: string, facts: TaskFacts): TaskIdentities;
 }
 
 /** What became of one draft. */
@@ -114,6 +120,7 @@ export function entryRegistry(options: EntryRegistryOptions): EntryRegistry {
     authorizedEntry: (agent, entryId) => authorizedEntry(directory, agent, entryId, now()),
     aliases: (agent) => aliasesOf(directory, agent, now()),
     nearestAliases: (agent, limit) => directory.entries.nearestAliases(options.selectorsOf(agent), limit),
+    taskIdentities: (instance, facts) => taskIdentities(directory, instance, facts, now()),
   };
 }
 

@@ -1,5 +1,5 @@
 import type { SpiffeId } from "../spiffe/id.ts";
-import { serverId } from "../spiffe/reserved.ts";
+import { serverId, taskInstanceOf } from "../spiffe/reserved.ts";
 import type { Selector } from "../spiffe/selector.ts";
 import type { TrustDomain } from "../spiffe/trust-domain.ts";
 import type { EntryRecord } from "../store/records.ts";
@@ -17,9 +17,13 @@ export class EntryDirectory {
   readonly #bySpiffeId = new Map<SpiffeId, EntryRecord[]>();
   readonly #byFederation = new Map<TrustDomain, EntryRecord[]>();
   readonly #aliases = new SelectorIndex<EntryRecord>();
+  /** Entries of tasks by their parent: each task attestor's are looked through alone. */
+  readonly #ofTasks = new Map<SpiffeId, SelectorIndex<EntryRecord>>();
+  readonly #trustDomain: TrustDomain;
   readonly #serverId: SpiffeId;
 
   constructor(trustDomain: TrustDomain) {
+    this.#trustDomain = trustDomain;
     this.#serverId = serverId(trustDomain);
   }
 
@@ -62,6 +66,20 @@ export class EntryDirectory {
     return this.#aliases.nearest(selectors, limit);
   }
 
+  /** Entries of tasks below this parent whose selectors are all among these, in no particular order. */
+  ofTasks(parentId: SpiffeId, selectors: readonly Selector[]): readonly EntryRecord[] {
+    return this.#ofTasks.get(parentId)?.match(selectors) ?? [];
+  }
+
+  /** Entries of tasks below this parent that came nearest to these selectors, best first. */
+  nearestOfTasks(
+    parentId: SpiffeId,
+    selectors: readonly Selector[],
+    limit: number,
+  ): readonly NearMiss<EntryRecord>[] {
+    return this.#ofTasks.get(parentId)?.nearest(selectors, limit) ?? [];
+  }
+
   /** Takes an entry in, in place of the one with the same id. */
   put(entry: EntryRecord): void {
     const before = this.#byId.get(entry.id);
@@ -72,6 +90,7 @@ export class EntryDirectory {
     putUnder(this.#bySpiffeId, entry.spiffeId, entry);
     for (const trustDomain of entry.federatesWith) putUnder(this.#byFederation, trustDomain, entry);
     if (this.isAlias(entry)) this.#aliases.put(entry);
+    if (taskInstanceOf(entry.parentId, this.#trustDomain) !== undefined) this.#putOfTasks(entry);
   }
 
   /** Takes an entry out. */
@@ -83,6 +102,12 @@ export class EntryDirectory {
     removeOrdered(this.#all, before.ordinal);
   }
 
+  #putOfTasks(entry: EntryRecord): void {
+    let index = this.#ofTasks.get(entry.parentId);
+    if (index === undefined) this.#ofTasks.set(entry.parentId, (index = new SelectorIndex()));
+    index.put(entry);
+  }
+
   #unindex(entry: EntryRecord): void {
     removeUnder(this.#byParent, entry.parentId, entry.ordinal);
     removeUnder(this.#bySpiffeId, entry.spiffeId, entry.ordinal);
@@ -90,5 +115,8 @@ export class EntryDirectory {
       removeUnder(this.#byFederation, trustDomain, entry.ordinal);
     }
     this.#aliases.delete(entry.id);
+    const ofTasks = this.#ofTasks.get(entry.parentId);
+    ofTasks?.delete(entry.id);
+    if (ofTasks?.size === 0) this.#ofTasks.delete(entry.parentId);
   }
 }

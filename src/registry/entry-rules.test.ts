@@ -29,6 +29,9 @@ describe("validateEntry", () => {
       hint: "",
       disableX509SvidPrefetch: false,
       jwtSvidIncludeJti: false,
+      idTemplate: "",
+      maxTaskDuration: 0,
+      exchangeAudiences: [],
     });
   });
 

@@ -1,16 +1,19 @@
 import { AssayError, type Violation } from "../errors/assay-error.ts";
 import type { ErrorCode } from "../errors/codes.ts";
 import { isMemberOf, parseSpiffeId, pathOf, type SpiffeId, spiffeIdFault } from "../spiffe/id.ts";
-import { isReservedPath } from "../spiffe/reserved.ts";
+import { isReservedPath, isTaskPath, taskInstanceOf } from "../spiffe/reserved.ts";
 import { canonicalSelectors, type Selector, selectorOf } from "../spiffe/selector.ts";
 import { parseTrustDomainOrId, type TrustDomain } from "../spiffe/trust-domain.ts";
 import type { EntryContent } from "../store/records.ts";
 import { dnsNameFault } from "./dns-name.ts";
+import { parseIdTemplate, prefixIdOf } from "./id-template.ts";
+import { exchangeAudience, taskRuleFaults } from "./task-entry-rules.ts";
 
 /** A registration entry as somebody wrote it, on whichever protocol: nothing is checked yet. */
 export interface EntryDraft {
   /** Chosen by the registry where it is left out or empty. */
   readonly id?: string | undefined;
+  /** With a template it may be empty: it is then what the template says before its first claim. */
   readonly spiffeId: string;
   readonly parentId: string;
   readonly selectors: readonly Selector[];
@@ -26,13 +29,16 @@ export interface EntryDraft {
   readonly hint?: string | undefined;
   readonly disableX509SvidPrefetch?: boolean | undefined;
   readonly jwtSvidIncludeJti?: boolean | undefined;
+  readonly idTemplate?: string | undefined;
+  readonly maxTaskDuration?: number | undefined;
+  readonly exchangeAudiences?: readonly string[] | undefined;
 }
 
 /**
  * Checks a draft against every rule of a registration entry and gives its content in canonical form: selectors and
  * trust domains sorted and each once, DNS names each once in their order.
  * @throws AssayError of the first thing that is wrong (`INVALID_SPIFFE_ID`, `INVALID_SELECTOR`,
- * `INVALID_TRUST_DOMAIN` or `INVALID_ENTRY`), with all of them as violations.
+ * `INVALID_TRUST_DOMAIN`, `INVALID_AUDIENCE` or `INVALID_ENTRY`), with all of them as violations.
  */
 export function validateEntry(draft: EntryDraft, trustDomain: TrustDomain): EntryContent {
   const faults: Fault[] = [];
@@ -45,13 +51,12 @@ export function validateEntry(draft: EntryDraft, trustDomain: TrustDomain): Entr
       return fallback;
     }
   };
-  const number = (field: "x509SvidTtl" | "jwtSvidTtl" | "expiresAt", most: number): number =>
+  const number = (field: NumberField, most: number): number =>
     check(`/${field}`, () => wholeNumber(draft[field] ?? 0, most), 0);
 
-  const nowhere = "" as SpiffeId;
   const content: EntryContent = {
-    spiffeId: check("/spiffeId", () => entrySpiffeId(draft.spiffeId, trustDomain), nowhere),
-    parentId: check("/parentId", () => entryParentId(draft.parentId, trustDomain), nowhere),
+    spiffeId: checkedSpiffeId(draft, trustDomain, check),
+    parentId: check("/parentId", () => entryParentId(draft.parentId, trustDomain), NOWHERE),
     selectors: canonicalSelectors(
       bounded("/selectors", draft.selectors, check).flatMap(({ type, value }, n) =>
         check<readonly Selector[]>(`/selectors/${n}`, () => [selectorOf(type, value)], []),
@@ -78,9 +83,20 @@ export function validateEntry(draft: EntryDraft, trustDomain: TrustDomain): Entr
     hint: check("/hint", () => checkedHint(draft.hint ?? ""), ""),
     disableX509SvidPrefetch: draft.disableX509SvidPrefetch ?? false,
     jwtSvidIncludeJti: draft.jwtSvidIncludeJti ?? false,
+    idTemplate: draft.idTemplate ?? "",
+    maxTaskDuration: number("maxTaskDuration", MAX_TASK_DURATION),
+    exchangeAudiences: sortedOnce(
+      bounded("/exchangeAudiences", draft.exchangeAudiences ?? [], check).flatMap((text, n) =>
+        check<readonly string[]>(`/exchangeAudiences/${n}`, () => [exchangeAudience(text)], []),
+      ),
+    ),
   };
   check("/selectors", () => requireSelectors(draft, content), undefined);
   check("/disableX509SvidPrefetch", () => requirePrefetch(content), undefined);
+  const isOfTasks = taskInstanceOf(content.parentId, trustDomain) !== undefined;
+  for (const { pointer, detail } of taskRuleFaults(content, isOfTasks)) {
+    faults.push({ code: "INVALID_ENTRY", pointer, detail });
+  }
   const [first] = faults;
   if (first === undefined) return content;
   const violations: Violation[] = faults.map(({ pointer, detail }) => ({ pointer, detail }));
@@ -112,6 +128,7 @@ interface Fault {
   readonly detail: string;
 }
 
+type NumberField = "x509SvidTtl" | "jwtSvidTtl" | "expiresAt" | "maxTaskDuration";
 type Check = <T>(pointer: string, value: () => T, fallback: T) => T;
 
 function bounded<T>(pointer: string, list: readonly T[], check: Check): readonly T[] {
@@ -121,8 +138,28 @@ function bounded<T>(pointer: string, list: readonly T[], check: Check): readonly
   }, []);
 }
 
+function checkedSpiffeId(draft: EntryDraft, trustDomain: TrustDomain, check: Check): SpiffeId {
+  const { spiffeId, idTemplate = "" } = draft;
+  if (idTemplate === "") return check("/spiffeId", () => entrySpiffeId(spiffeId, trustDomain), NOWHERE);
+  const prefix = check("/idTemplate", () => prefixIdOf(parseIdTemplate(idTemplate), trustDomain), NOWHERE);
+  return check(
+    "/spiffeId",
+    () => {
+      if (spiffeId === "" || spiffeId === prefix) return prefix;
+      const given = entrySpiffeId(spiffeId, trustDomain);
+      if (prefix === NOWHERE) return given;
+      throw refused(`expected ${prefix}, where the template's IDs lie, or nothing`);
+    },
+    NOWHERE,
+  );
+}
+
 function entryParentId(text: string, trustDomain: TrustDomain): SpiffeId {
-  return memberWithPath(text, trustDomain);
+  const id = memberWithPath(text, trustDomain);
+  if (isTaskPath(pathOf(id)) && taskInstanceOf(id, trustDomain) === undefined) {
+    throw refused("expected /spire/task/ and a task attestor's name, 1 to 64 of a-z 0-9 and dashes");
+  }
+  return id;
 }
 
 function memberWithPath(text: string, trustDomain: TrustDomain): SpiffeId {
@@ -186,3 +223,6 @@ const ENTRY_ID = /^[A-Za-z0-9._-]{1,255}$/;
 const MAX_TTL = 2 ** 31 - 1;
 const MAX_HINT_BYTES = 1024;
 const MAX_LIST = 1000;
+// The hard cap of every task; what is longer would never be reached. Seconds.
+const MAX_TASK_DURATION = 6 * 3600;
+const NOWHERE = "" as SpiffeId;

@@ -73,6 +73,10 @@ function builtUpdate(directory: Directory, update: EntryUpdateDraft): EntryUpdat
   try {
     const values: Record<string, unknown> = mask === undefined ? { ...BLANK } : { ...current };
     for (const field of mask ?? FIELDS) values[field] = update.draft[field] ?? BLANK[field];
+    // Of an entry with a template the ID follows the template.
+    if (mask?.has("idTemplate") === true && !mask.has("spiffeId") && values["idTemplate"] !== "") {
+      values["spiffeId"] = "";
+    }
     const content = validateEntry(values as unknown as EntryDraft, directory.trustDomain);
     return { id, content, revision: update.revision ?? current.revision };
   } catch (error) {
@@ -102,6 +106,9 @@ const BLANK: Readonly<Record<EntryField, unknown>> = {
   hint: "",
   disableX509SvidPrefetch: false,
   jwtSvidIncludeJti: false,
+  idTemplate: "",
+  maxTaskDuration: 0,
+  exchangeAudiences: [],
 };
 const FIELDS = Object.keys(BLANK) as readonly EntryField[];
 const ATTEMPTS = 10;

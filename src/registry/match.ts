@@ -46,6 +46,11 @@ export class SelectorIndex<T extends Demanding> {
     if (waiting?.size === 0) this.#waiting.delete(anchor);
   }
 
+  /** How many there are. */
+  get size(): number {
+    return this.#anchors.size;
+  }
+
   /** Everything whose selectors are all among these, in no particular order. */
   match(selectors: readonly Selector[]): readonly T[] {
     const seen = new Set(selectors.map(formatSelector));

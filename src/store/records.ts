@@ -25,6 +25,12 @@ export interface EntryContent {
   readonly hint: string;
   readonly disableX509SvidPrefetch: boolean;
   readonly jwtSvidIncludeJti: boolean;
+  /** Of an entry of tasks: the path of the ID over verified claims; empty where the ID is `spiffeId` itself. */
+  readonly idTemplate: string;
+  /** Of an entry of tasks: the longest life of a task in seconds, 0 for the server's default. */
+  readonly maxTaskDuration: number;
+  /** Audiences for which the identity may be exchanged for access tokens. Sorted, each once. */
+  readonly exchangeAudiences: readonly string[];
 }
 
 /** A registration entry as stored. */
@@ -129,8 +135,19 @@ export interface CrlRecord {
 export interface ChangeRecord {
   /** Grows without repetition; a gap is a change that was rolled back. */
   readonly sequence: number;
-  readonly kind: "entry" | "node" | "authority" | "bundle" | "federation_relationship" | "crl";
-  /** The entry's id, the node's SPIFFE ID, the authority's id, or the trust domain of what else it is. */
+  readonly kind:
+    | "entry"
+    | "node"
+    | "authority"
+    | "bundle"
+    | "federation_relationship"
+    | "crl"
+    | "task"
+    | "credential";
+  /**
+   * The id of an entry, an authority or a task, the SPIFFE ID of a node, `kind:id` of a credential that was revoked, or the
+   * trust domain of what else it is.
+   */
   readonly key: string;
   readonly operation: "put" | "delete";
 }

@@ -10,7 +10,8 @@ export type WireEntry = MessageInitShape<typeof EntrySchema>;
  * Writes an entry for the wire. A mask that is absent keeps everything; one that is there keeps the id and what it
  * names.
  */
-export function entryToWire(entry: Omit<EntryRecord, "ordinal">, mask?: EntryMask): WireEntry {
+export function entryToWire(entry: KnownEntry, mask?: EntryMask): WireEntry {
+  const { idTemplate = "", maxTaskDuration = 0, exchangeAudiences = [] } = entry;
   const keeps = (field: EntryMaskField): boolean => mask === undefined || mask[field];
   return {
     id: entry.id,
@@ -35,8 +36,16 @@ export function entryToWire(entry: Omit<EntryRecord, "ordinal">, mask?: EntryMas
           jwtSvidIncludeJti: entry.jwtSvidIncludeJti,
         },
       }),
+    ...(keeps("assay") &&
+      (idTemplate !== "" || maxTaskDuration !== 0 || exchangeAudiences.length > 0) && {
+        assay: { idTemplate, maxTaskDuration, exchangeAudiences: [...exchangeAudiences] },
+      }),
   };
 }
+
+/** An entry as whoever writes it knows it: an agent does not know what only a server acts on. */
+export type KnownEntry = Omit<EntryRecord, "ordinal" | ServerField> & Partial<Pick<EntryRecord, ServerField>>;
+type ServerField = "idTemplate" | "maxTaskDuration" | "exchangeAudiences";
 
 /** The fields that a mask can name. */
 export type EntryMaskField = Exclude<keyof EntryMask, `$${string}`>;

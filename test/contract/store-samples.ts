@@ -43,6 +43,9 @@ export function fullContent(path: string): EntryContent {
     hint: "internal \u{1f4a1}",
     disableX509SvidPrefetch: true,
     jwtSvidIncludeJti: true,
+    idTemplate: "/ci/{repository_id}",
+    maxTaskDuration: 3600,
+    exchangeAudiences: ["https://a.example", "https://b.example"],
   };
 }
 

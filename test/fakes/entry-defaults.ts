@@ -13,4 +13,7 @@ export const ENTRY_DEFAULTS = {
   hint: "",
   disableX509SvidPrefetch: false,
   jwtSvidIncludeJti: false,
+  idTemplate: "",
+  maxTaskDuration: 0,
+  exchangeAudiences: [],
 } as const satisfies Omit<EntryContent, "spiffeId" | "parentId" | "selectors">;

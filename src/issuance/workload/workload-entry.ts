@@ -1,8 +1,14 @@
 import type { Selector } from "../../spiffe/selector.ts";
 import type { EntryRecord } from "../../store/records.ts";
 
-/** A registration entry as an agent knows it: everything but the store's own ordinal, which never leaves a server. */
-export type WorkloadEntry = Omit<EntryRecord, "ordinal">;
+/**
+ * A registration entry as an agent knows it: everything but the store's own ordinal, which never leaves a server, and
+ * what only a server acts on: a workload's tokens are exchanged there, and entries of tasks go to no agent.
+ */
+export type WorkloadEntry = Omit<
+  EntryRecord,
+  "ordinal" | "idTemplate" | "maxTaskDuration" | "exchangeAudiences"
+>;
 
 /** An entry that might have matched, and what it demands that was not seen. */
 export interface WorkloadNearMiss {

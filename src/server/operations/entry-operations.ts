@@ -86,11 +86,17 @@ function entryFacts(entry: EntryRecord): Partial<AuditRecord> {
     spiffe_id: entry.spiffeId,
     selectors: entry.selectors.map(formatSelector),
     ...(entry.expiresAt > 0 && { expires_at: entry.expiresAt }),
-    ...(privileges(entry).length > 0 && { reasons: privileges(entry) }),
+    ...(notable(entry).length > 0 && { reasons: notable(entry) }),
   };
 }
 
-// Who reads the audit log for who made an administrator must not have to look up the entry.
-function privileges(entry: EntryRecord): readonly string[] {
-  return [...(entry.admin ? ["admin"] : []), ...(entry.downstream ? ["downstream"] : [])];
+// Who reads the audit log for who made an administrator, or widened what tasks are called, must not have to look up the
+// entry.
+function notable(entry: EntryRecord): readonly string[] {
+  return [
+    ...(entry.admin ? ["admin"] : []),
+    ...(entry.downstream ? ["downstream"] : []),
+    ...(entry.idTemplate === "" ? [] : [`id template ${entry.idTemplate}`]),
+    ...entry.exchangeAudiences.map((audience) => `exchange for ${audience}`),
+  ];
 }

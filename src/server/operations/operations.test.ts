@@ -259,5 +259,8 @@ function entry(id: string): EntryRecord {
     hint: "",
     disableX509SvidPrefetch: false,
     jwtSvidIncludeJti: false,
+    idTemplate: "",
+    maxTaskDuration: 0,
+    exchangeAudiences: [],
   };
 }

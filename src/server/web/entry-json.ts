@@ -42,6 +42,19 @@ const writable = {
     .boolean()
     .describe("Whether agents ask for the X509-SVID only when a workload wants it"),
   jwt_svid_include_jti: z.boolean().describe("Whether each JWT-SVID has a `jti` and is fresh"),
+  id_template: z
+    .string()
+    .max(1024)
+    .describe(
+      "For entries of tasks: the path of the SPIFFE ID over verified claims, e.g. `/ci/{repository_id}/run/{run_id}`; empty for none",
+    ),
+  max_task_duration: durationInput({ min: 0, max: 21_600 }).describe(
+    "For entries of tasks: longest life of a task, seconds or e.g. `1h`; 0 for the server's default",
+  ),
+  exchange_audiences: z
+    .array(z.string().min(1).max(1024))
+    .max(1000)
+    .describe("Audiences for which the identity may be exchanged for access tokens"),
 };
 const { spiffe_id, parent_id, selectors, ...optional } = writable;
 
@@ -54,10 +67,16 @@ export const newEntrySchema = z
       .max(255)
       .optional()
       .describe("Letters, digits, `.`, `-` and `_`; a UUID unless given"),
-    spiffe_id,
+    spiffe_id: spiffe_id
+      .optional()
+      .describe("SPIFFE ID that the entry gives; may be left out where `id_template` says it"),
     parent_id,
     selectors,
     ...z.object(optional).partial().shape,
+  })
+  .refine(({ spiffe_id: id, id_template: template = "" }) => id !== undefined || template !== "", {
+    path: ["spiffe_id"],
+    error: "expected a SPIFFE ID, or id_template",
   })
   .meta({ id: "NewRegistrationEntry", description: "A registration entry to create" });
 
@@ -90,6 +109,9 @@ export const entrySchema = z
     hint: z.string(),
     disable_x509_svid_prefetch: z.boolean(),
     jwt_svid_include_jti: z.boolean(),
+    id_template: z.string().describe("Path of the SPIFFE ID over a task's claims; empty for none"),
+    max_task_duration: z.int().describe("Seconds; 0 for the server's default"),
+    exchange_audiences: z.array(z.string()).describe("Sorted, each once"),
   })
   .meta({ id: "RegistrationEntry", description: "A registration entry" });
 
@@ -113,6 +135,9 @@ export function entryToJson(entry: EntryRecord): z.output<typeof entrySchema> {
     hint: entry.hint,
     disable_x509_svid_prefetch: entry.disableX509SvidPrefetch,
     jwt_svid_include_jti: entry.jwtSvidIncludeJti,
+    id_template: entry.idTemplate,
+    max_task_duration: entry.maxTaskDuration,
+    exchange_audiences: [...entry.exchangeAudiences],
   };
 }
 

@@ -79,7 +79,7 @@ export function entryRoutes(routes: HttpRoutes, options: EntryRoutesOptions, gua
     },
     async (request, reply) => {
       const { id, ...rest } = request.body;
-      const { spiffe_id: spiffeId, parent_id: parentId } = rest;
+      const { spiffe_id: spiffeId = "", parent_id: parentId } = rest;
       const draft = { selectors: [], ...draftFrom(rest), spiffeId, parentId, id };
       const entry = outcomeOf(await operations.createEntries(guard.callOf(request), [draft]));
       return reply
@@ -215,6 +215,7 @@ const WRITE_FAULTS = [
   "INVALID_SPIFFE_ID",
   "INVALID_SELECTOR",
   "INVALID_TRUST_DOMAIN",
+  "INVALID_AUDIENCE",
   "MESSAGE_TOO_LARGE",
   "UNSUPPORTED_MEDIA_TYPE",
   "AUDIT_UNAVAILABLE",

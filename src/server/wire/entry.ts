@@ -13,7 +13,7 @@ import { spiffeIdText } from "../../wire/spiffe-id.ts";
 export function entryFromWire(wire: Entry): EntryDraft {
   return {
     ...(wire.id === "" ? {} : { id: wire.id }),
-    spiffeId: spiffeIdText(wire.spiffeId, "spiffe_id"),
+    spiffeId: ownIdText(wire),
     parentId: spiffeIdText(wire.parentId, "parent_id"),
     selectors: selectorsFromWire(wire),
     x509SvidTtl: wire.x509SvidTtl,
@@ -26,11 +26,13 @@ export function entryFromWire(wire: Entry): EntryDraft {
     dnsNames: wire.dnsNames,
     hint: wire.hint,
     ...attributes(wire),
+    ...extension(wire),
   };
 }
 
 /**
- * Reads a change of an entry from the wire: the fields that the mask names, or all without one.
+ * Reads a change of an entry from the wire: the fields that the mask names, or all without one. Without one the extension
+ * stays as it is where it is absent: a client that has never heard of it does not clear it.
  * @throws AssayError as `entryFromWire`, and `INVALID_ENTRY` without an id.
  */
 export function entryUpdateFromWire(wire: Entry, mask: EntryMask | undefined): EntryUpdateDraft {
@@ -38,7 +40,7 @@ export function entryUpdateFromWire(wire: Entry, mask: EntryMask | undefined): E
   const changes = (field: EntryMaskField): boolean => mask === undefined || mask[field];
   return {
     id: wire.id,
-    ...(changes("spiffeId") && { spiffeId: spiffeIdText(wire.spiffeId, "spiffe_id") }),
+    ...(changes("spiffeId") && { spiffeId: ownIdText(wire) }),
     ...(changes("parentId") && { parentId: spiffeIdText(wire.parentId, "parent_id") }),
     ...(changes("selectors") && { selectors: selectorsFromWire(wire) }),
     ...(changes("x509SvidTtl") && { x509SvidTtl: wire.x509SvidTtl }),
@@ -51,6 +53,7 @@ export function entryUpdateFromWire(wire: Entry, mask: EntryMask | undefined): E
     ...(changes("dnsNames") && { dnsNames: wire.dnsNames }),
     ...(changes("hint") && { hint: wire.hint }),
     ...(changes("additionalAttributes") && attributes(wire)),
+    ...(changes("assay") && (mask !== undefined || wire.assay !== undefined) && extension(wire)),
   };
 }
 
@@ -63,6 +66,20 @@ function attributes({ additionalAttributes }: Entry) {
     disableX509SvidPrefetch: additionalAttributes?.disableX509SvidPrefetch ?? false,
     jwtSvidIncludeJti: additionalAttributes?.jwtSvidIncludeJti ?? false,
   };
+}
+
+function extension({ assay }: Entry) {
+  return {
+    idTemplate: assay?.idTemplate ?? "",
+    maxTaskDuration: assay?.maxTaskDuration ?? 0,
+    exchangeAudiences: assay?.exchangeAudiences ?? [],
+  };
+}
+
+// With a template the ID may be left out; the registry takes it from there.
+function ownIdText({ spiffeId, assay }: Entry): string {
+  if (spiffeId === undefined && assay !== undefined && assay.idTemplate !== "") return "";
+  return spiffeIdText(spiffeId, "spiffe_id");
 }
 
 function seconds(wire: bigint): number {

@@ -12,13 +12,14 @@ import { readSelectors, writeSelectors } from "./selector-lists.ts";
 export type EntryRow = Selectable<EntryTable>;
 
 /**
- * What makes two entries similar, as a text of fixed length: a hash over SPIFFE ID, parent ID and canonical
- * selectors. The separator occurs in none of the parts but selectors, which come last and are JSON there.
+ * What makes two entries similar, as a text of fixed length: a hash over SPIFFE ID, parent ID, canonical selectors and, where
+ * it has one, the template of its ID. The separator occurs in none of the parts but selectors, and is escaped in their JSON.
  */
 export function entryIdentity(content: EntryContent): string {
   const selectors = JSON.stringify(content.selectors.map(formatSelector));
+  const template = content.idTemplate === "" ? "" : `\n${content.idTemplate}`;
   return createHash("sha256")
-    .update(`${content.spiffeId}\n${content.parentId}\n${selectors}`)
+    .update(`${content.spiffeId}\n${content.parentId}\n${selectors}${template}`)
     .digest("base64url");
 }
 
@@ -51,6 +52,9 @@ export function contentColumns(content: EntryContent) {
     hint: content.hint,
     disable_x509_svid_prefetch: Number(content.disableX509SvidPrefetch),
     jwt_svid_include_jti: Number(content.jwtSvidIncludeJti),
+    id_template: content.idTemplate,
+    max_task_duration: content.maxTaskDuration,
+    exchange_audiences: JSON.stringify(content.exchangeAudiences),
   };
 }
 
@@ -72,6 +76,9 @@ export function entryOfRow(row: EntryRow): EntryRecord {
     hint: row.hint,
     disableX509SvidPrefetch: row.disable_x509_svid_prefetch === 1,
     jwtSvidIncludeJti: row.jwt_svid_include_jti === 1,
+    idTemplate: row.id_template,
+    maxTaskDuration: row.max_task_duration,
+    exchangeAudiences: JSON.parse(row.exchange_audiences) as string[],
     revision: row.revision,
     createdAt: row.created_at,
     ordinal: row.ordinal,
@@ -96,6 +103,9 @@ export function entryOfCreation({ id, createdAt, content }: NewEntry, ordinal: n
     hint: content.hint,
     disableX509SvidPrefetch: content.disableX509SvidPrefetch,
     jwtSvidIncludeJti: content.jwtSvidIncludeJti,
+    idTemplate: content.idTemplate,
+    maxTaskDuration: content.maxTaskDuration,
+    exchangeAudiences: content.exchangeAudiences,
     revision: 0,
     createdAt,
     ordinal,

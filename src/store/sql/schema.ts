@@ -48,6 +48,9 @@ export interface EntryTable {
   readonly revision: number;
   readonly created_at: number;
   readonly owner_node: string | null;
+  readonly id_template: string;
+  readonly max_task_duration: number;
+  readonly exchange_audiences: string;
 }
 
 /** Which entries name which bundle: an index over `entries.federates_with`, and the proof that the bundle exists. */
