@@ -6,7 +6,7 @@ import type { SpiffeId } from "../spiffe/id.ts";
 import type { AgentCaller, Caller } from "./caller.ts";
 import type { DecisionFacts } from "./decision.ts";
 import { entryOf, issueOne, orderFacts, type SvidWanted } from "./entry-svids.ts";
-import { allowedTtl, type WorkloadIssuanceOptions } from "./x509-svids.ts";
+import { allowedTtl, type SvidOptions, type WorkloadIssuanceOptions } from "./x509-svids.ts";
 
 /**
  * Issues a JWT-SVID for an entry of an agent.
@@ -21,7 +21,7 @@ export async function issueJwtSvid(
   return issueOne(options, JWT, caller, known, async (draft) => {
     const audiences = parseAudiences(order.audience);
     const entry = entryOf(options, caller, order, draft);
-    return sign(options, audiences, {
+    return jwtSvidFor(options, audiences, {
       spiffeId: entry.spiffeId,
       entryTtl: entry.jwtSvidTtl,
       entryExpiresAt: entry.expiresAt,
@@ -41,17 +41,28 @@ export async function mintJwtSvid(
 ): Promise<IssuedJwtSvid> {
   const { spiffeId, audience, ttl } = request;
   return issueOne(options, JWT, caller, { spiffe_id: spiffeId, audience }, async () =>
-    sign(options, parseAudiences(audience), { spiffeId, requestedTtl: ttl, includeJti: false }),
+    jwtSvidFor(options, parseAudiences(audience), { spiffeId, requestedTtl: ttl, includeJti: false }),
   );
 }
 
-async function sign(
-  options: Omit<WorkloadIssuanceOptions, "authorizedEntry">,
+/** A JWT-SVID that is wanted. */
+export interface JwtSvidWanted extends SvidWanted {
+  readonly includeJti: boolean;
+  /** Further claims, made once it is known when the token expires (Unix seconds); they replace none of the profile's. */
+  readonly claims?: (expiresAt: number) => Promise<Readonly<Record<string, unknown>>>;
+}
+
+/**
+ * A JWT-SVID for audiences, if policy allows it.
+ * @throws AssayError `POLICY_DENIED`, what `claims` throws, and signing's.
+ */
+export async function jwtSvidFor(
+  options: SvidOptions,
   audiences: readonly Audience[],
-  wanted: SvidWanted & { readonly includeJti: boolean },
+  wanted: JwtSvidWanted,
 ): Promise<IssuedJwtSvid> {
   const { signing, policy, trustDomain, clock } = options;
-  const { includeJti, ...facts } = wanted;
+  const { includeJti, claims, ...facts } = wanted;
   const algorithm = jwtSvidAlgorithm(audiences, policy);
   const ttl = allowedTtl(
     decideJwtSvid(
@@ -65,6 +76,7 @@ async function sign(
       policy,
     ),
   );
+  const more = await claims?.(unixSeconds(clock) + ttl);
   return signing.signJwtSvid(
     signing.prepareJwtSvid({
       spiffeId: wanted.spiffeId,
@@ -72,11 +84,13 @@ async function sign(
       ttl,
       includeJti,
       ...(algorithm === undefined ? {} : { algorithm }),
+      ...(more === undefined ? {} : { claims: more }),
     }),
   );
 }
 
-function jwtFacts(issued: IssuedJwtSvid): DecisionFacts {
+/** The part of an audit record that an issued JWT-SVID fills in. */
+export function jwtFacts(issued: IssuedJwtSvid): DecisionFacts {
   return { jti: issued.tokenId, authority_id: issued.keyId, expires_at: issued.expiresAt };
 }
 

@@ -10,7 +10,7 @@ import type { SpiffeId } from "../spiffe/id.ts";
 import type { AgentCaller, Caller } from "./caller.ts";
 import type { Decided, DecisionFacts } from "./decision.ts";
 import { issueForEntries, issueOne, type SvidWanted } from "./entry-svids.ts";
-import { allowedTtl, type WorkloadIssuanceOptions } from "./x509-svids.ts";
+import { allowedTtl, type SvidOptions, type WorkloadIssuanceOptions } from "./x509-svids.ts";
 
 /** The key that a WIT-SVID is to be bound to, as the caller names it. */
 export interface WitKeyOrder {
@@ -38,7 +38,7 @@ export async function issueWitSvids(
   orders: readonly WitSvidOrder[],
 ): Promise<readonly Decided<IssuedWitSvid>[]> {
   return issueForEntries(options, WIT, caller, orders, async (entry, order) =>
-    sign(options, readKey(options, caller, order.entryId, order), {
+    witSvidFor(options, readWitKey(options, callerId(caller), order.entryId, order), {
       spiffeId: entry.spiffeId,
       entryTtl: entry.x509SvidTtl,
       entryExpiresAt: entry.expiresAt,
@@ -58,21 +58,29 @@ export async function mintWitSvid(
 ): Promise<IssuedWitSvid> {
   const { spiffeId, ttl } = request;
   return issueOne(options, WIT, caller, { spiffe_id: spiffeId }, async () =>
-    sign(options, readKey(options, caller, spiffeId, request), { spiffeId, requestedTtl: ttl }),
+    witSvidFor(options, readWitKey(options, callerId(caller), spiffeId, request), {
+      spiffeId,
+      requestedTtl: ttl,
+    }),
   );
 }
 
 /** A key that a WIT-SVID can be bound to. */
-interface WitKey {
+export interface WitKey {
   readonly publicKey: Uint8Array;
   readonly algorithm: SvidAlgorithm;
   readonly keyType: KeyType;
   readonly proved: boolean;
 }
 
-function readKey(
-  options: Pick<WorkloadIssuanceOptions, "trustDomain" | "clock">,
-  caller: Caller,
+/**
+ * Reads the key that a WIT-SVID is to be bound to, and the proof that comes with it.
+ * @param caller SPIFFE ID that the caller proved; empty on the admin socket.
+ * @throws AssayError `INVALID_REQUEST`.
+ */
+export function readWitKey(
+  options: Pick<SvidOptions, "trustDomain" | "clock">,
+  caller: string,
   subject: string,
   { publicKey, signingAlgorithm, proof }: WitKeyOrder,
 ): WitKey {
@@ -89,7 +97,7 @@ function readKey(
   if (proof !== undefined) {
     const context = {
       trustDomain: options.trustDomain,
-      caller: caller.svid?.spiffeId ?? "",
+      caller,
       subject,
       publicKey,
       algorithm,
@@ -99,8 +107,12 @@ function readKey(
   return { publicKey, algorithm, keyType, proved: proof !== undefined };
 }
 
-async function sign(
-  options: Omit<WorkloadIssuanceOptions, "authorizedEntry">,
+/**
+ * A WIT-SVID bound to a key, if policy allows it.
+ * @throws AssayError `POLICY_DENIED` and signing's.
+ */
+export async function witSvidFor(
+  options: SvidOptions,
   { publicKey, algorithm, keyType, proved }: WitKey,
   wanted: SvidWanted,
 ): Promise<IssuedWitSvid> {
@@ -123,8 +135,13 @@ async function sign(
   );
 }
 
-function issuedFacts(issued: IssuedWitSvid): DecisionFacts {
+function callerId({ svid }: Caller): string {
+  return svid?.spiffeId ?? "";
+}
+
+/** The part of an audit record that an issued WIT-SVID fills in. */
+export function witFacts(issued: IssuedWitSvid): DecisionFacts {
   return { jti: issued.jti, authority_id: issued.keyId, expires_at: issued.expiresAt };
 }
 
-const WIT = { events: { issued: "svid.wit.issued", refused: "svid.denied" }, facts: issuedFacts } as const;
+const WIT = { events: { issued: "svid.wit.issued", refused: "svid.denied" }, facts: witFacts } as const;

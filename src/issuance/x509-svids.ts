@@ -11,13 +11,16 @@ import type { AgentCaller, Caller } from "./caller.ts";
 import type { Decided } from "./decision.ts";
 import { type EntryIssuanceOptions, issueForEntries, issueOne, type SvidWanted } from "./entry-svids.ts";
 
-/** What the issuance of workloads' SVIDs stands on. */
-export interface WorkloadIssuanceOptions extends EntryIssuanceOptions {
+/** What making one SVID stands on. */
+export interface SvidOptions {
   readonly trustDomain: TrustDomain;
   readonly clock: Clock;
   readonly policy: PolicyOptions;
   readonly signing: Signing;
 }
+
+/** What the issuance of workloads' SVIDs stands on. */
+export interface WorkloadIssuanceOptions extends EntryIssuanceOptions, SvidOptions {}
 
 /** One X509-SVID that an agent asks for. */
 export interface X509SvidOrder {
@@ -37,7 +40,7 @@ export async function issueX509Svids(
   orders: readonly X509SvidOrder[],
 ): Promise<readonly Decided<IssuedX509Svid>[]> {
   return issueForEntries(options, X509, caller, orders, async (entry, { csr }) =>
-    sign(options, readCertificationRequest(csr), {
+    x509SvidFor(options, readCertificationRequest(csr), {
       spiffeId: entry.spiffeId,
       dnsNames: entry.dnsNames,
       entryTtl: entry.x509SvidTtl,
@@ -63,7 +66,7 @@ export async function mintX509Svid(
     if (more.length > 0) throw new AssayError("INVALID_CSR", "only one URI SAN is expected");
     const spiffeId = parseSpiffeId(uri);
     draft.note({ spiffe_id: spiffeId });
-    return sign(options, csr, { spiffeId, dnsNames: csr.dnsNames, requestedTtl: request.ttl });
+    return x509SvidFor(options, csr, { spiffeId, dnsNames: csr.dnsNames, requestedTtl: request.ttl });
   });
 }
 
@@ -83,8 +86,12 @@ export function allowedTtl(decided: PolicyDecision): number {
   throw new AssayError("POLICY_DENIED", rules.join("; "));
 }
 
-async function sign(
-  options: Omit<WorkloadIssuanceOptions, "authorizedEntry">,
+/**
+ * An X509-SVID for the key of a signing request, if policy allows it.
+ * @throws AssayError `POLICY_DENIED` and signing's.
+ */
+export async function x509SvidFor(
+  options: SvidOptions,
   csr: CertificationRequest,
   wanted: SvidWanted & { readonly dnsNames: readonly string[] },
 ): Promise<IssuedX509Svid> {

@@ -235,7 +235,7 @@ export class TaskKeeper implements Tasks {
   }
 
   async #tellAndClose(task: TaskRecord): Promise<void> {
-    await Promise.all([...this.#listeners].map((listener) => listener(task)));
+    await Promise.all([...this.#listeners].map(async (listener) => listener(task)));
     await this.#tasks.close(task.id);
     this.#forget(task.id);
   }
