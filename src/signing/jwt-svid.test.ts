@@ -1,15 +1,14 @@
 import { createPublicKey, randomBytes } from "node:crypto";
 import { compactVerify, decodeProtectedHeader, jwtVerify } from "jose";
 import { afterAll, describe, expect, it } from "vitest";
-import { FakeAuthorityStore } from "../../test/fakes/authority-store.ts";
 import { FakeClock } from "../../test/fakes/clock.ts";
+import { SigningWorld } from "../../test/fakes/signing-world.ts";
 import { unixSeconds } from "../clock.ts";
-import { openMemoryKeyManager } from "../keys/memory/memory.ts";
 import { type Audience, parseAudiences } from "../spiffe/audience.ts";
 import { parseSpiffeId } from "../spiffe/id.ts";
 import { parseTrustDomain } from "../spiffe/trust-domain.ts";
 import { createJwtSvidSigner } from "./jwt-svid.ts";
-import { openSigning, type SigningOptions } from "./open-signing.ts";
+import type { SigningOptions } from "./open-signing.ts";
 import type { JwtSvidOrder, Signing } from "./signing.ts";
 import type { TokenAuthority } from "./token-authority.ts";
 
@@ -20,22 +19,11 @@ const now = unixSeconds(clock);
 const DAY = 86_400;
 const LINT = "CERTIFICATE_LINT_FAILED";
 
-const opened: AsyncDisposable[] = [];
-afterAll(async () => {
-  for (const one of opened.splice(0)) await one[Symbol.asyncDispose]();
-});
+const opened = new AsyncDisposableStack();
+afterAll(() => opened.disposeAsync());
 
 async function open(options: Partial<SigningOptions> = {}): Promise<Signing> {
-  const signing = await openSigning({
-    trustDomain,
-    store: new FakeAuthorityStore(trustDomain),
-    keyManager: openMemoryKeyManager(),
-    clock,
-    random: randomBytes,
-    options: { serverId: "one", ...options },
-  });
-  opened.push(signing);
-  return signing;
+  return opened.use(await opened.use(new SigningWorld()).open(options));
 }
 
 describe("a JWT-SVID", () => {

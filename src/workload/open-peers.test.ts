@@ -1,5 +1,6 @@
 import { sign } from "node:crypto";
 import { once } from "node:events";
+import http2 from "node:http2";
 import { connect, type TLSSocket } from "node:tls";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { FakeClock } from "../../test/fakes/clock.ts";
@@ -12,7 +13,7 @@ import { readCrl } from "../crypto/crl.ts";
 import { authorizeAny, authorizeId } from "./authorize.ts";
 import { tlsClientOptions } from "./tls-client.ts";
 import { peerOf, verifyPeer } from "./tls-peer.ts";
-import { createTlsServer, type SpiffeTlsServerOptions } from "./tls-server.ts";
+import { createTlsServer, guardServer, type SpiffeTlsServerOptions, tlsServerOptions } from "./tls-server.ts";
 
 const SERVER = "spiffe://factory.test/server";
 const ONE = "spiffe://factory.test/one";
@@ -154,6 +155,34 @@ describe("open connections of a guarded server", () => {
     set(everybody, [crlOf(leaf)]);
     await vi.waitFor(() => expect(callers()).toEqual([]));
     expect(refused).toHaveLength(150);
+  });
+
+  it("are judged where they carry HTTP/2 too", async () => {
+    const source = new TestX509Source({ chain: server, trust: everybody });
+    const guard = guardServer(http2.createSecureServer(tlsServerOptions()), source, {
+      authorize: authorizeAny(),
+    });
+    guard.on("request", (_, response) => response.end("in"));
+    cleanups.push(() => guard.close());
+    const port = await listen(guard);
+    const leaf = makeLeaf(ONE, authority);
+    const options = tlsClientOptions(new TestX509Source({ chain: [leaf], trust: everybody }), {
+      authorize: authorizeAny(),
+    });
+    const session = http2.connect(`https://127.0.0.1:${port}`, {
+      createConnection: () => connect({ host: "127.0.0.1", port, ALPNProtocols: ["h2"], ...options }),
+    });
+    session.on("error", () => undefined);
+    const ask = async () => {
+      const stream = session.request({ ":path": "/" });
+      return (await stream.setEncoding("utf8").toArray()).join("");
+    };
+    expect(await ask()).toBe("in");
+    source.set({ chain: server, trust: { "factory.test": [authority] } });
+    expect(await ask()).toBe("in");
+    source.set({ chain: server, trust: everybody, crls: [crlOf(leaf)] });
+    if (!session.closed) await once(session, "close");
+    expect(session.destroyed).toBe(true);
   });
 
   it("are all judged though the program fails when it is told", async () => {
