@@ -13,6 +13,7 @@ import type { ConfigProblem } from "./problems.ts";
 import { serverRateLimits, serverSchema } from "./server-schema.ts";
 import { rateLimits, type RateLimits } from "./rate-limits.ts";
 import { repeatedType } from "./shared-schema.ts";
+import { taskProblems } from "./task-schema.ts";
 
 /**
  * The server's settings. Lifetimes (`…Ttl`) are seconds, sizes bytes, paths absolute. `rateLimit` is `off` or requests
@@ -63,7 +64,7 @@ function problemsOf(parsed: Parsed): readonly ConfigProblem[] {
       text: `expected each type once, got ${repeated} twice (remove one)`,
     });
   }
-  return [...problems, ...federationProblems(parsed)];
+  return [...problems, ...federationProblems(parsed), ...taskProblems(parsed)];
 }
 
 function warningsOf(parsed: Parsed): readonly string[] {

@@ -9,6 +9,7 @@ import {
   pluginSchema,
   rateLimitSchema,
 } from "./shared-schema.ts";
+import { taskAttestorsSchema, tasksSchema } from "./task-schema.ts";
 
 const keyType = z.enum(["ec-p256", "ec-p384", "rsa-2048", "rsa-4096"]);
 
@@ -17,6 +18,7 @@ export const serverRateLimits = z.strictObject({
   attestation: perSecond(10, "Node attestations"),
   signing: perSecond(500, "SVIDs signed"),
   bundle: perSecond(100, "Changes of bundles and keys"),
+  task: perSecond(20, "Calls of one task"),
 });
 
 /** The configuration file of the server. Keys are as in the file. */
@@ -112,6 +114,8 @@ export const serverSchema = z.strictObject({
     .max(32)
     .default([{ type: "join_token" }])
     .meta({ description: "Node attestors that agents may use, each type once" }),
+  task_attestors: taskAttestorsSchema,
+  tasks: tasksSchema,
   admin_ids: z
     .array(kind.spiffeId())
     .max(1000)

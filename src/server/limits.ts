@@ -16,6 +16,8 @@ export interface ServerLimits {
   readonly witSigning: Allowance;
   readonly bundle: Allowance;
   readonly status: Allowance;
+  /** Calls of the task API, by the task's id. */
+  readonly tasks: Allowance;
   /** Refusals that make an audit record. */
   readonly refusals: Allowance;
 }
@@ -32,6 +34,7 @@ export function createServerLimits(rates: ServerRates | "off", clock: Clock): Se
       witSigning: NONE,
       bundle: NONE,
       status: NONE,
+      tasks: NONE,
       refusals,
     };
   }
@@ -43,6 +46,7 @@ export function createServerLimits(rates: ServerRates | "off", clock: Clock): Se
     witSigning: limiter(rates.signing, Math.max(500, 2 * rates.signing)),
     bundle: limiter(rates.bundle, 2 * rates.bundle),
     status: limiter(1, 10),
+    tasks: limiter(rates.task, 5 * rates.task),
     refusals,
   };
 }

@@ -1,3 +1,4 @@
+import type { TaskSettings } from "../issuance/tasks/task-options.ts";
 import type { KeyType } from "../plugin/key-manager.ts";
 import type { Feature } from "../spiffe/features.ts";
 import type { SpiffeId } from "../spiffe/id.ts";
@@ -12,6 +13,12 @@ export interface PluginChoice {
   readonly module?: string | undefined;
   /** The plugin's own settings, unchecked. */
   readonly config?: unknown;
+}
+
+/** A task attestor that the operator chose. */
+export interface TaskAttestorChoice extends PluginChoice {
+  /** The operator's name for it: 1 to 64 of `a-z 0-9 -`, each once. */
+  readonly name: string;
 }
 
 /** An address to listen on. */
@@ -51,6 +58,10 @@ export interface ServerOptions {
   readonly maxConnectionsPerAddress: number;
   readonly keyManager: PluginChoice;
   readonly nodeAttestors: readonly PluginChoice[];
+  /** Whose tokens open tasks; they need `jwtIssuer`. None where absent. */
+  readonly taskAttestors?: readonly TaskAttestorChoice[] | undefined;
+  /** The usual ones where absent. */
+  readonly tasks?: TaskSettings | undefined;
   /** Administrators without an entry. */
   readonly adminIds: readonly SpiffeId[];
   /** Who may read the metrics on the web port beside operators. */
@@ -75,4 +86,6 @@ export interface ServerRates {
   readonly attestation: number;
   readonly signing: number;
   readonly bundle: number;
+  /** Calls of one task. */
+  readonly task: number;
 }
