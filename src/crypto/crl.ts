@@ -45,31 +45,44 @@ export function readCrl(der: Uint8Array, code: ErrorCode): CertificateRevocation
   const signature = list.bitString("signature of the CRL");
   list.done("CRL");
 
-  const fields = openDer(tbs, code, MAX_CRL_BYTES, "TBSCertList").enter(SEQUENCE, "TBSCertList");
+  const signed = readTbsCrl(tbs, code);
+  if (signed.signatureAlgorithm.oid !== outerAlgorithm.oid) {
+    list.fail("signature algorithm of the CRL differs from the signed one");
+  }
+  const { revoked: entries, ...fields } = signed;
+  return { der, tbs, signature, ...fields, revoked: new Set(entries.keys()) };
+}
+
+/** What the signed part of a CRL says. */
+export interface TbsCertList
+  extends Omit<CertificateRevocationList, "der" | "tbs" | "signature" | "revoked"> {
+  /** Revoked certificates by their serial number, lower-case hex without leading zero octets. */
+  readonly revoked: ReadonlyMap<string, CrlEntry>;
+}
+
+/** One revoked certificate. */
+export interface CrlEntry {
+  /** When it was revoked, Unix seconds. */
+  readonly revokedAt: number;
+  /** Extensions of the entry, not interpreted. */
+  readonly extensions: readonly Extension[];
+}
+
+/** Reads the signed part of a CRL by itself, by the rules of {@link readCrl}. @throws AssayError `code` naming the field. */
+export function readTbsCrl(tbs: Uint8Array, code: ErrorCode): TbsCertList {
+  const outer = openDer(tbs, code, MAX_CRL_BYTES, "TBSCertList");
+  const fields = outer.enter(SEQUENCE, "TBSCertList");
+  outer.done("TBSCertList");
   if (!fields.is(INTEGER) || fields.smallInteger("version") !== 1)
     fields.fail("version of the CRL must be 2");
   const signatureAlgorithm = readSignatureAlgorithm(fields, "signature algorithm of the CRL");
-  if (signatureAlgorithm.oid !== outerAlgorithm.oid) {
-    fields.fail("signature algorithm of the CRL differs from the signed one");
-  }
   const issuer = fields.is(SEQUENCE) ? fields.anyElement("issuer") : fields.fail("issuer must be a name");
   const thisUpdate = fields.time("thisUpdate");
   const nextUpdate = fields.time("nextUpdate");
-  const revoked = fields.is(SEQUENCE) ? readRevoked(fields, code) : new Set<string>();
+  const revoked = fields.is(SEQUENCE) ? readRevoked(fields, code) : new Map<string, CrlEntry>();
   const { number, authorityKeyId } = readListExtensions(fields, code);
   fields.done("TBSCertList");
-  return {
-    der,
-    tbs,
-    signatureAlgorithm,
-    signature,
-    issuer,
-    authorityKeyId,
-    number,
-    thisUpdate,
-    nextUpdate,
-    revoked,
-  };
+  return { signatureAlgorithm, issuer, authorityKeyId, number, thisUpdate, nextUpdate, revoked };
 }
 
 /** Whether this authority may sign CRLs and has signed this one (RFC 5280 §6.3.3 f, g). */
@@ -103,20 +116,22 @@ export function requireUnrevoked(
   }
 }
 
-function readRevoked(fields: DerReader, code: ErrorCode): ReadonlySet<string> {
+function readRevoked(fields: DerReader, code: ErrorCode): ReadonlyMap<string, CrlEntry> {
   const entries = fields.enter(SEQUENCE, "revokedCertificates");
   // RFC 5280 §5.1.2.6: the list is left out where nothing is revoked.
   if (!entries.more()) entries.fail("revokedCertificates must not be empty");
-  const revoked = new Set<string>();
+  const revoked = new Map<string, CrlEntry>();
   while (entries.more()) {
     const entry = entries.enter(SEQUENCE, "revoked certificate");
     const serial = entry.integer("serial number of a revoked certificate");
     if ((serial[0] as number) >= 0x80) entry.fail("serial number of a revoked certificate must be positive");
-    entry.time("revocationDate");
-    if (entry.more())
-      requireUnderstood(readExtensions(entry.enter(SEQUENCE, "crlEntryExtensions"), code).extensions, code);
+    const revokedAt = entry.time("revocationDate");
+    const extensions = entry.more()
+      ? readExtensions(entry.enter(SEQUENCE, "crlEntryExtensions"), code).extensions
+      : NO_EXTENSIONS;
+    requireUnderstood(extensions, code);
     entry.done("revoked certificate");
-    revoked.add(Buffer.from(serial[0] === 0 ? serial.subarray(1) : serial).toString("hex"));
+    revoked.set(serialToHex(serial), { revokedAt, extensions });
   }
   return revoked;
 }
@@ -128,7 +143,7 @@ function readListExtensions(fields: DerReader, code: ErrorCode) {
   requireUnderstood(extensions, code);
   const { authorityKeyId } = parsed;
   if (authorityKeyId === undefined) return fields.fail("CRL has no authorityKeyIdentifier");
-  const written = extensions.find(({ oid }) => oid === CRL_NUMBER)?.value;
+  const written = extensions.find(({ oid }) => oid === OIDS.crlNumber)?.value;
   if (written === undefined) return fields.fail("CRL has no cRLNumber");
   const reader = openDer(written, code, MAX_NUMBER_BYTES, "cRLNumber");
   const octets = reader.integer("cRLNumber");
@@ -144,6 +159,6 @@ function requireUnderstood(extensions: readonly Extension[], code: ErrorCode): v
   }
 }
 
-const CRL_NUMBER = "2.5.29.20";
+const NO_EXTENSIONS: readonly Extension[] = [];
 const MAX_CRL_BYTES = 1024 * 1024;
 const MAX_NUMBER_BYTES = 64;

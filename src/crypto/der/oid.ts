@@ -54,6 +54,8 @@ export const OIDS = {
   keyUsage: "2.5.29.15",
   subjectAltName: "2.5.29.17",
   basicConstraints: "2.5.29.19",
+  crlNumber: "2.5.29.20",
+  reasonCode: "2.5.29.21",
   certificatePolicies: "2.5.29.32",
   authorityKeyIdentifier: "2.5.29.35",
   extKeyUsage: "2.5.29.37",
