@@ -18,6 +18,7 @@ import type {
   JoinTokenUse,
   NodeRecord,
 } from "./records.ts";
+import type { CredentialStore, TaskStore } from "./task-store.ts";
 
 /**
  * The store of one trust domain. Every promise that resolves after a write resolves when the write is durable; a
@@ -32,6 +33,8 @@ export interface Store extends AsyncDisposable {
   readonly federation: FederationStore;
   readonly bundles: BundleStore;
   readonly crls: CrlStore;
+  readonly tasks: TaskStore;
+  readonly credentials: CredentialStore;
   readonly changes: ChangeLog;
   /** Proves that the store can be written and read now. */
   check(): Promise<void>;

@@ -56,11 +56,16 @@ export interface TaskStore {
    * calls with one replay key all but one are told `replayed`.
    */
   open(task: NewTask, evidence: { readonly replayKey: string; readonly until: number }): Promise<TaskOpening>;
-  /** Extends the lease, never beyond `hardEnd` nor backwards; `undefined` where the task is not active. */
+  /**
+   * Extends the lease, never beyond `hardEnd` nor backwards; `undefined` where the task is not active. An extension that
+   * changes nothing is no change.
+   */
   extend(id: string, leaseExpiresAt: number): Promise<TaskRecord | undefined>;
   /**
    * Makes an active task `ending` and revokes all that was issued to it, and all that was exchanged for that, in one
-   * transaction. `undefined` where it is not active.
+   * transaction; what had expired five minutes before is left as it is. `undefined` where the task is not active. `at` in
+   * Unix seconds.
+   * @returns what was good before, as it is now.
    */
   end(
     id: string,
@@ -74,7 +79,10 @@ export interface TaskStore {
   live(): Promise<readonly TaskRecord[]>;
   /** Tasks before this ordinal (0 for the newest), newest first, at most `limit` (1 to 10,000). */
   list(beforeOrdinal: number, limit: number): Promise<readonly TaskRecord[]>;
-  /** Forgets evidence that could no longer be shown and tasks that ended before this time; gives their number. */
+  /**
+   * Forgets evidence that could not be shown any more at this time (Unix seconds) and tasks that ended before it; gives
+   * their number. A run whose task was forgotten can open another.
+   */
   prune(before: number): Promise<number>;
 }
 
@@ -120,15 +128,21 @@ export interface StatusPlace {
 /** Issued credentials that can end early. */
 export interface CredentialStore {
   /**
-   * Writes down what was issued. Of a task that is not active any more nothing is written.
+   * Writes down what was issued, all of it or nothing. Nothing is written where the task of one is not active any more, or
+   * what one was exchanged for is revoked.
    * @returns whether it was; nothing may leave that was not.
    */
   record(credentials: readonly Omit<CredentialRecord, "revokedAt" | "reason">[]): Promise<boolean>;
-  /** Takes free places in status lists, unguessable within a list; a place is used again only after `expiresAt`. */
+  /**
+   * Takes a free place in a status list, unguessable within the list: one of 2^17, of which at most half are taken. A place
+   * is free again when `prune` is called with a time after `expiresAt` (Unix seconds).
+   */
   reserveStatus(expiresAt: number): Promise<StatusPlace>;
   /**
-   * Revokes one credential and what was exchanged for it. One that was never written is written now, as `unknown` says.
-   * Gives what was good before.
+   * Revokes one credential and what was exchanged for it, step by step. One that was never written is written now, as
+   * `unknown` says; without `unknown` only what was exchanged for it is revoked. What had expired five minutes before `at`
+   * (Unix seconds) is left as it is.
+   * @returns what was good before, as it is now.
    */
   revoke(
     credential: { readonly kind: CredentialKind; readonly id: string },
@@ -137,10 +151,10 @@ export interface CredentialStore {
     unknown?: Omit<CredentialRecord, "revokedAt" | "reason" | "kind" | "id">,
   ): Promise<readonly CredentialRecord[]>;
   get(kind: CredentialKind, id: string): Promise<CredentialRecord | undefined>;
-  /** All of one task, in order of issuance. */
+  /** All of one task, in the order of writing. */
   ofTask(taskId: string): Promise<readonly CredentialRecord[]>;
-  /** What is revoked and had not expired at this time, Unix seconds. */
+  /** What is revoked and had not expired at this time, Unix seconds, in the order of writing. */
   revoked(notExpiredAt: number): Promise<readonly CredentialRecord[]>;
-  /** Forgets what expired before this time; gives its number. */
+  /** Forgets what expired before this time (Unix seconds), and frees its places in status lists; gives its number. */
   prune(before: number): Promise<number>;
 }

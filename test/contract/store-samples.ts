@@ -4,6 +4,7 @@ import { canonicalSelectors, parseSelector } from "../../src/spiffe/selector.ts"
 import { parseTrustDomain } from "../../src/spiffe/trust-domain.ts";
 import type { AuthorityRecord, EntryContent, NodeRecord } from "../../src/store/records.ts";
 import type { NewEntry, Store } from "../../src/store/store.ts";
+import type { CredentialRecord, NewTask } from "../../src/store/task-store.ts";
 
 /** The trust domain that every store under the contract suite is opened for. */
 export const OWN = parseTrustDomain("example.org");
@@ -104,6 +105,47 @@ export function foreignBundle(sequence = 1n, trustDomain = FOREIGN) {
       { keyId: "k1", publicKey: Uint8Array.of(0x30, 9), expiresAt: 1_800_000_000, tainted: true },
     ],
     witAuthorities: [{ keyId: "w1", publicKey: Uint8Array.of(0x30, 7), expiresAt: 0, tainted: false }],
+  };
+}
+
+/** A task to open, of the run of its own name. */
+export function task(taskId: string): NewTask {
+  return {
+    id: taskId,
+    key: `github-acme:${taskId}`,
+    attestor: "github-acme",
+    platform: "github-actions",
+    issuer: "https://token.actions.githubusercontent.com",
+    description: `run ${taskId}`,
+    granularity: "job",
+    keyThumbprint: "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I",
+    selectors: selectors("github:repository_id:1"),
+    guarded: [],
+    claims: { repository_id: "1", run_id: taskId },
+    authoredClaims: [],
+    openedAt: 40,
+    lease: 60,
+    leaseExpiresAt: 100,
+    hardEnd: 21_640,
+  };
+}
+
+/** Something that was issued. */
+export function credential(
+  credentialId: string,
+  change: Partial<CredentialRecord> = {},
+): Omit<CredentialRecord, "revokedAt" | "reason"> {
+  return {
+    kind: "x509",
+    id: credentialId,
+    authorityId: "0a",
+    spiffeId: id("/ci"),
+    entryId: "",
+    taskId: "",
+    parent: "",
+    issuedAt: 50,
+    expiresAt: 150,
+    ...change,
   };
 }
 

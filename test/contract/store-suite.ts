@@ -8,12 +8,14 @@ import { afterEach, beforeEach, describe } from "vitest";
 import type { Store } from "../../src/store/store.ts";
 import { authorityContract } from "./store-authorities.ts";
 import { bundleContract } from "./store-bundles.ts";
+import { credentialContract } from "./store-credentials.ts";
 import { crlContract } from "./store-crls.ts";
 import { changeContract } from "./store-changes.ts";
 import { federationContract } from "./store-federation.ts";
 import { entryContract } from "./store-entries.ts";
 import { nodeContract } from "./store-nodes.ts";
 import { joinTokenContract } from "./store-join-tokens.ts";
+import { taskContract } from "./store-tasks.ts";
 
 /** A fresh, empty store of trust domain `example.org`. */
 export interface OpenedStore {
@@ -58,6 +60,8 @@ export function storeContract(name: string, open: () => Promise<OpenedStore>): v
     bundleContract(subject);
     federationContract(subject);
     crlContract(subject);
+    taskContract(subject);
+    credentialContract(subject);
     changeContract(subject);
   });
 }

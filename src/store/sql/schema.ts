@@ -17,6 +17,11 @@ export interface Schema {
   readonly bundles: BundleTable;
   readonly federation_relationships: FederationRelationshipTable;
   readonly crls: CrlTable;
+  readonly tasks: TaskTable;
+  readonly task_evidence: TaskEvidenceTable;
+  readonly credentials: CredentialTable;
+  readonly status_lists: StatusListTable;
+  readonly status_places: StatusPlaceTable;
   readonly changes: ChangeTable;
 }
 
@@ -122,6 +127,67 @@ export interface CrlTable {
   readonly trust_domain: string;
   readonly authority_key_id: string;
   readonly crl: string;
+}
+
+/** Tasks. `key` is unique: one run is one task. */
+export interface TaskTable {
+  readonly ordinal: Generated<number>;
+  readonly id: string;
+  readonly key: string;
+  readonly attestor: string;
+  readonly platform: string;
+  readonly issuer: string;
+  readonly description: string;
+  readonly granularity: string;
+  readonly key_thumbprint: string;
+  readonly selectors: string;
+  readonly guarded: string;
+  readonly claims: string;
+  readonly authored_claims: string;
+  readonly state: string;
+  readonly opened_at: number;
+  readonly lease: number;
+  readonly lease_expires_at: number;
+  readonly hard_end: number;
+  readonly ended_at: number;
+  readonly end_reason: string;
+}
+
+/** Evidence that was used, until it could not be shown again anyway. `replay_key` is unique: each is used once. */
+export interface TaskEvidenceTable {
+  readonly replay_key: string;
+  readonly until: number;
+}
+
+/** Issued credentials that can end early, unique by kind and id. */
+export interface CredentialTable {
+  readonly ordinal: Generated<number>;
+  readonly kind: string;
+  readonly id: string;
+  readonly authority_id: string;
+  readonly spiffe_id: string;
+  readonly entry_id: string;
+  readonly task_id: string;
+  readonly parent: string;
+  readonly issued_at: number;
+  readonly expires_at: number;
+  readonly status_list: number | null;
+  readonly status_index: number | null;
+  readonly revoked_at: number;
+  readonly reason: string;
+}
+
+/** How many places of each status list are taken. */
+export interface StatusListTable {
+  readonly list: number;
+  readonly taken: number;
+}
+
+/** Places of status lists that are taken, and until when. */
+export interface StatusPlaceTable {
+  readonly list: number;
+  readonly place: number;
+  readonly expires_at: number;
 }
 
 /** The change log. */

@@ -1,9 +1,10 @@
-import type { Kysely, Transaction } from "kysely";
+import type { Kysely } from "kysely";
 import { AssayError } from "../../errors/assay-error.ts";
 import type { TrustDomain } from "../../spiffe/trust-domain.ts";
 import type { ChangeRecord } from "../records.ts";
 import { chunksOf } from "./chunks.ts";
 import type { Schema } from "./schema.ts";
+import { type Work, WriteGroups } from "./write-groups.ts";
 
 /** A change on its way into the log. */
 export type Change = Omit<ChangeRecord, "sequence">;
@@ -23,6 +24,7 @@ export class SqlSession implements AsyncDisposable {
   readonly #db: Kysely<Schema>;
   readonly #underWay = new Set<Promise<unknown>>();
   readonly #listeners = new Set<() => void>();
+  readonly #groups = new WriteGroups((work) => this.#transaction(work));
   #closing: Promise<void> | undefined;
   #notice = false;
   /** The trust domain whose store this is. */
@@ -40,21 +42,16 @@ export class SqlSession implements AsyncDisposable {
 
   /**
    * Runs `work` in one transaction together with the rows of the change log that it noted, and resolves when all of
-   * it is durable. If `work` rejects, nothing is left.
+   * it is durable. If `work` rejects, nothing is left. Transactions are as if one came after the other: what one has read,
+   * no other changes before it ends.
    */
-  async write<T>(work: (tx: Transaction<Schema>, note: NoteChange) => Promise<T>): Promise<T> {
-    const changes: Change[] = [];
-    const result = await this.#track(() =>
-      this.#db.transaction().execute(async (tx) => {
-        const value = await work(tx, (kind, key, operation) => void changes.push({ kind, key, operation }));
-        for (const rows of chunksOf(changes, CHANGE_ROWS)) {
-          await tx.insertInto("changes").values(rows).execute();
-        }
-        return value;
-      }),
-    );
-    if (changes.length > 0) this.announce();
-    return result;
+  write<T>(work: Work<T>): Promise<T> {
+    return this.#track(() => this.#transaction(work));
+  }
+
+  /** As `write`, in one transaction with whatever else is written so at the time: for small writes of many callers. */
+  writeTogether<T>(work: Work<T>): Promise<T> {
+    return this.#track(() => this.#groups.write(work));
   }
 
   /** Calls every listener soon, once for any number of announcements made until then. */
@@ -78,6 +75,19 @@ export class SqlSession implements AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
+  }
+
+  async #transaction<T>(work: Work<T>): Promise<T> {
+    const changes: Change[] = [];
+    const result = await this.#db.transaction().execute(async (tx) => {
+      const value = await work(tx, (kind, key, operation) => void changes.push({ kind, key, operation }));
+      for (const rows of chunksOf(changes, CHANGE_ROWS)) {
+        await tx.insertInto("changes").values(rows).execute();
+      }
+      return value;
+    });
+    if (changes.length > 0) this.announce();
+    return result;
   }
 
   async #close(): Promise<void> {

@@ -4,15 +4,26 @@ import { sqlAuthorityStore } from "./authorities.ts";
 import { sqlBundleStore } from "./bundles.ts";
 import { sqlCrlStore } from "./crls.ts";
 import { sqlChangeLog } from "./changes.ts";
+import { sqlCredentialStore } from "./credentials.ts";
 import { sqlEntryStore } from "./entries.ts";
 import { sqlFederationStore } from "./federation-relationships.ts";
 import { sqlJoinTokenStore } from "./join-tokens.ts";
 import { writeMeta } from "./meta.ts";
 import { sqlNodeStore } from "./nodes.ts";
 import type { SqlSession } from "./session.ts";
+import type { RandomBelow } from "./status-places.ts";
+import { sqlTaskStore } from "./tasks.ts";
+
+/** What a store over SQL stands on. */
+export interface SqlStoreOptions {
+  readonly clock: Clock;
+  readonly randomBelow: RandomBelow;
+  /** Called when the store is closed. */
+  readonly release: () => void;
+}
 
 /** The whole store over one session; disposing it disposes the session, then what `release` stands for. */
-export function sqlStore(session: SqlSession, clock: Clock, release: () => void): Store {
+export function sqlStore(session: SqlSession, { clock, randomBelow, release }: SqlStoreOptions): Store {
   return {
     entries: sqlEntryStore(session),
     nodes: sqlNodeStore(session),
@@ -21,6 +32,8 @@ export function sqlStore(session: SqlSession, clock: Clock, release: () => void)
     federation: sqlFederationStore(session),
     bundles: sqlBundleStore(session),
     crls: sqlCrlStore(session),
+    tasks: sqlTaskStore(session),
+    credentials: sqlCredentialStore(session, randomBelow),
     changes: sqlChangeLog(session),
     check: () => session.write((tx) => writeMeta(tx, "checked_at", String(unixSeconds(clock)))),
     async [Symbol.asyncDispose]() {

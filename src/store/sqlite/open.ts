@@ -4,6 +4,7 @@
  * Must never know what the rows mean, nor a query: those are in sql/. It holds tables, pragmas, the lock and the file.
  * Called by the server's composition and by the contract suite.
  */
+import { randomInt } from "node:crypto";
 import { dirname, join } from "node:path";
 import { Kysely } from "kysely";
 import type { Clock } from "../../clock.ts";
@@ -11,6 +12,7 @@ import type { TrustDomain } from "../../spiffe/trust-domain.ts";
 import { claimTrustDomain } from "../sql/meta.ts";
 import type { Schema } from "../sql/schema.ts";
 import { SqlSession } from "../sql/session.ts";
+import type { RandomBelow } from "../sql/status-places.ts";
 import { sqlStore } from "../sql/store.ts";
 import type { Store } from "../store.ts";
 import { openDatabase } from "./database.ts";
@@ -25,6 +27,8 @@ export type SqliteStoreOptions = ({ readonly path: string } | { readonly folder:
   readonly clock: Clock;
   /** Largest size of the database in pages of 4 KiB; without it only the disk bounds it. */
   readonly maxPages?: number;
+  /** A random whole number from 0 to below its argument, for places in status lists. */
+  readonly randomBelow?: RandomBelow;
 };
 
 /**
@@ -45,7 +49,11 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Stor
       await db.destroy();
       throw error;
     }
-    return sqlStore(new SqlSession(db, options.trustDomain), options.clock, () => lock[Symbol.dispose]());
+    return sqlStore(new SqlSession(db, options.trustDomain), {
+      clock: options.clock,
+      randomBelow: options.randomBelow ?? ((bound) => randomInt(bound)),
+      release: () => lock[Symbol.dispose](),
+    });
   } catch (error) {
     lock[Symbol.dispose]();
     throw error;

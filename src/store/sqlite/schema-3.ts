@@ -55,7 +55,7 @@ create table credentials (
 create index credentials_task on credentials (task_id) where task_id != '';
 create index credentials_parent on credentials (parent) where parent != '';
 create index credentials_expiry on credentials (expires_at);
-create index credentials_revoked on credentials (expires_at) where revoked_at != 0;
+create index credentials_revoked on credentials (ordinal) where revoked_at != 0;
 
 create table status_lists (
   list integer primary key,
