@@ -4,7 +4,7 @@ import type { EndOutcome, TaskEvent } from "../../tasks/tasks.ts";
 import type { Caller } from "../caller.ts";
 import { callerFacts } from "../decision.ts";
 import { wholeTaskFacts } from "./task-audit.ts";
-import type { TaskCaller, TaskIssuanceOptions } from "./task-options.ts";
+import type { TaskIssuanceOptions } from "./task-options.ts";
 
 /**
  * Ends a task for a caller: whatever was issued to it is revoked in the store before the promise resolves. Ending what has
@@ -25,17 +25,6 @@ export async function endTask(
     options.audit.append([{ ...callerFacts(caller), ...facts, ...record }]);
   }
   return outcome;
-}
-
-/**
- * Extends the lease of a caller's task from now on.
- * @throws AssayError `TASK_OVER`, `TASK_NOT_FOUND`, `STORE_UNAVAILABLE`.
- */
-export async function heartbeat(
-  options: Pick<TaskIssuanceOptions, "tasks">,
-  { task }: TaskCaller,
-): Promise<TaskRecord> {
-  return options.tasks.heartbeat(task.id);
 }
 
 /** The audit record of an end that nobody called for. */

@@ -11,7 +11,7 @@ import type { AttestedTask, TaskIssuanceOptions } from "./task-options.ts";
 
 /** What a job shows to open its task. */
 export interface TaskRequest {
-  /** The platform's token. Hostile; at most 20,000 characters are looked at. */
+  /** The platform's token. Hostile; whoever verifies it bounds it. */
   readonly token: string;
   /** Thumbprint of the key whose possession it proved: the first one is the task's for good. */
   readonly keyThumbprint: string;
@@ -34,8 +34,8 @@ export interface OpenTask {
  * "Attestation failed" and "no entry matched" are the same to the caller: `NO_IDENTITY_ISSUED` with a decision id; the
  * audit log says which. Another key for a run that has a task is refused and makes a `task.alarm`, and so does evidence
  * that comes again with a key that is not its task's.
- * @throws AssayError `NO_IDENTITY_ISSUED`, `EVIDENCE_REPLAYED`, `TASK_KEY_MISMATCH`, `TASK_OVER`, `INVALID_REQUEST` for a
- * token that is too long, `REMOTE_UNAVAILABLE` where the platform's keys cannot be had, `STORE_UNAVAILABLE`,
+ * @throws AssayError `NO_IDENTITY_ISSUED`, `EVIDENCE_REPLAYED`, `TASK_KEY_MISMATCH`, `TASK_OVER`,
+ * `REMOTE_UNAVAILABLE` where the platform's keys cannot be had, `STORE_UNAVAILABLE`,
  * `AUDIT_UNAVAILABLE`.
  */
 export async function openTask(
@@ -45,9 +45,6 @@ export async function openTask(
 ): Promise<OpenTask> {
   let event: AuditEvent | undefined;
   const decided = await decision(options, OPENING, caller, {}, async (draft) => {
-    if (request.token.length > MAX_TOKEN) {
-      throw new AssayError("INVALID_REQUEST", `the token is longer than ${MAX_TOKEN} characters`);
-    }
     const attested = await options.attest(request.token, request.signal);
     draft.note(attestedFacts(attested));
     const identities = earned(options, attested.instance, attested.attestation, draft);
@@ -175,4 +172,3 @@ function forCaller<Value>(decided: Decided<Value>): Decided<Value> {
 }
 
 const OPENING = { issued: "task.opened", refused: "task.denied" } as const;
-const MAX_TOKEN = 20_000;
