@@ -71,7 +71,7 @@ export const agentSchema = z.strictObject({
   server: kind.hostPort().meta({ description: "Address of the server API" }),
   trust_bundle: kind.path("file").optional().meta({
     description:
-      "PEM certificates or SPIFFE bundle that the server is known by at the first start; later ones use what `data_dir` holds",
+      "PEM certificates or SPIFFE bundle that the server is known by at the first start; later ones use what `data_dir` holds, and read this again where no server is believed any more and the file has changed",
   }),
   join_token_file: kind.path("file").optional().meta({
     description: "File with a join token, read when the agent attests; may be gone afterwards",

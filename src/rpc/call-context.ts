@@ -88,6 +88,8 @@ export class ServerCallContext<Peer, Caller> implements CallContext<Peer, Caller
 
   /** The caller went away or its deadline passed. Says which. */
   cancelled(): AssayError {
+    // Told twice, by the stream and by its signal; an error with its stack is not made for nothing.
+    if (this.#reason !== undefined) return this.#reason;
     const deadline = this.deadline;
     // A timer may fire within the millisecond before its time.
     const late = deadline !== undefined && this.#clock.now() + 1 >= deadline;
