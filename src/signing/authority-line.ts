@@ -60,6 +60,23 @@ export class AuthorityLine<A extends Authority> {
   }
 
   /**
+   * An authority of any state but revoked whose private key is still held, the old ones' until their slot is needed.
+   * @throws AssayError `AUTHORITY_NOT_FOUND`, `KEY_UNAVAILABLE`.
+   */
+  async held(id: string): Promise<A> {
+    const record = this.#journal.records.find((one) => one.id === id && one.state !== "revoked");
+    const key = record && (await this.#with.keyManager.getKey(record.keyId));
+    // By its public key, not by its name alone: a later authority may have the slot by now.
+    if (!record || !key || Buffer.compare(key.publicKey, record.publicKey) !== 0) {
+      throw new AssayError(
+        "AUTHORITY_NOT_FOUND",
+        `this server holds no key of a ${this.#kind.kind} authority ${id}`,
+      );
+    }
+    return this.#kind.revive(record, key);
+  }
+
+  /**
    * The authorities that an operator moves: the one that signs, the one that will, and the newest that did and has
    * not been revoked.
    */

@@ -32,7 +32,7 @@ export function createJwtSvidSigner(dependencies: JwtSvidSignerDependencies): Jw
   );
 
   return {
-    prepareJwtSvid({ spiffeId, audiences, ttl, includeJti, algorithm: wanted }) {
+    prepareJwtSvid({ spiffeId, audiences, ttl, includeJti, algorithm: wanted, claims: extra }) {
       const by = authority(wanted);
       const { algorithm } = by;
       const { id: keyId, notAfter: authorityNotAfter } = by.record;
@@ -50,6 +50,7 @@ export function createJwtSvidSigner(dependencies: JwtSvidSignerDependencies): Jw
           iat: issuedAt,
           ...(issuer === undefined ? {} : { iss: issuer }),
           ...(jti === undefined ? {} : { jti }),
+          ...(extra === undefined ? {} : { extra }),
         },
       });
       const [finding] = lintJwtSvidInput(input, {
@@ -63,6 +64,7 @@ export function createJwtSvidSigner(dependencies: JwtSvidSignerDependencies): Jw
         authorityNotAfter,
         issuer,
         jti,
+        extra,
       });
       if (finding !== undefined) throw refused(`${finding.rule}: ${finding.detail}`);
       const tokenId = jti ?? hash("sha256", input, "hex");

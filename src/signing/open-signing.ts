@@ -9,10 +9,13 @@ import type { AuthorityStore, BundleStore, ChangeLog } from "../store/store.ts";
 import type { AuthorityEvent } from "./authority.ts";
 import { AuthorityLines } from "./authority-lines.ts";
 import { checkAdditions, withAuthorities } from "./bundle-edit.ts";
+import { createAccessTokenMinter } from "./access-token.ts";
+import { createCrlSigner } from "./crl.ts";
 import { createJwtSvidSigner } from "./jwt-svid.ts";
 import { OwnBundle } from "./own-bundle.ts";
 import { upkeepSeconds } from "./rotation-schedule.ts";
 import type { Signing } from "./signing.ts";
+import { createStatusListSigner } from "./status-list.ts";
 import { createWitSvidSigner } from "./wit-svid.ts";
 import { createX509SvidSigner } from "./x509-svid.ts";
 
@@ -30,7 +33,7 @@ export interface SigningOptions {
   readonly caSubject?: { readonly country?: string; readonly organization?: string };
   /** Subject of X509-SVIDs that name none, `C=US, O=SPIRE` unless given. */
   readonly svidSubject?: DistinguishedName;
-  /** The `iss` of JWT-SVIDs; none unless given. */
+  /** The `iss` of JWT-SVIDs and access tokens; none unless given, and no access tokens then. */
   readonly jwtIssuer?: string;
   /** Whether there is a JWT authority with RS256 beside an EC one; none unless asked for. */
   readonly rs256?: boolean;
@@ -123,6 +126,11 @@ export async function openSigning(dependencies: SigningDependencies): Promise<Si
   );
 
   const makes = { trustDomain, clock, random };
+  const tokens = {
+    ...makes,
+    authority: (algorithm?: "RS256") => lines.jwt(algorithm).active(),
+    ...(jwtIssuer === undefined ? {} : { issuer: jwtIssuer }),
+  };
   const open = opening.move();
   return {
     x509AuthorityNotAfter: () => lines.x509.active().record.notAfter,
@@ -130,11 +138,10 @@ export async function openSigning(dependencies: SigningDependencies): Promise<Si
     witAuthorityNotAfter: () => lines.wit.active().record.notAfter,
     ...createX509SvidSigner({ ...makes, authority: () => lines.x509.active() }),
     ...createWitSvidSigner({ ...makes, authority: () => lines.wit.active() }),
-    ...createJwtSvidSigner({
-      ...makes,
-      authority: (algorithm) => lines.jwt(algorithm).active(),
-      ...(jwtIssuer === undefined ? {} : { issuer: jwtIssuer }),
-    }),
+    ...createJwtSvidSigner(tokens),
+    mintAccessToken: createAccessTokenMinter(tokens),
+    signStatusList: createStatusListSigner(tokens),
+    signCrl: createCrlSigner((id) => lines.x509.held(id)),
     bundle: () => own.current,
     onBundleChange: (listener) => own.onChange(listener),
     async appendToBundle(additions) {

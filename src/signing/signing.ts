@@ -4,6 +4,9 @@
  * Must never know who asks or why: no evidence, selectors, registration entries, policy or network.
  * Called by issuance for SVIDs, and by the server's composition for bundles and authorities.
  */
+import type { RevokedCertificate } from "../crypto/crl-writer.ts";
+import type { ActClaim, Confirmation, StatusReference } from "../crypto/jose/access-token.ts";
+import type { ExtraClaims } from "../crypto/jose/extra-claims.ts";
 import type { SvidAlgorithm } from "../crypto/jose/svid-algorithms.ts";
 import type { DistinguishedName } from "../crypto/x501-name.ts";
 import type { Audience } from "../spiffe/audience.ts";
@@ -42,7 +45,7 @@ export interface Signing extends AsyncDisposable {
    * Builds the signing input of a JWT-SVID and reads the bytes back with the independent reader against the profile
    * (JWT-SVID §2, §3) and the order.
    * @throws AssayError `CERTIFICATE_LINT_FAILED` naming the first rule broken, `AUTHORITY_EXPIRED`, `INVALID_AUDIENCE`
-   * without an audience.
+   * without an audience, `INTERNAL` for further claims that cannot be.
    */
   prepareJwtSvid(order: JwtSvidOrder): PreparedJwtSvid;
   /**
@@ -62,6 +65,25 @@ export interface Signing extends AsyncDisposable {
    * @throws AssayError `INTERNAL` for anything else or a second time, `KEY_UNAVAILABLE`.
    */
   signWitSvid(prepared: PreparedWitSvid): Promise<IssuedWitSvid>;
+  /**
+   * Builds the signing input of an access token (RFC 9068), reads the bytes back as the others do, and signs them by the
+   * JWT authority.
+   * @throws AssayError `CERTIFICATE_LINT_FAILED` naming the first rule broken, `AUTHORITY_EXPIRED`, `KEY_UNAVAILABLE`,
+   * `PRECONDITION_FAILED` where no issuer is configured, `INTERNAL` for further claims that cannot be.
+   */
+  mintAccessToken(order: AccessTokenOrder): Promise<IssuedToken>;
+  /**
+   * Builds a status list token (Token Status List §5.1), reads it back as the others do, and signs it by the JWT authority.
+   * @throws AssayError `CERTIFICATE_LINT_FAILED` naming the first rule broken, `AUTHORITY_EXPIRED`, `KEY_UNAVAILABLE`.
+   */
+  signStatusList(order: StatusListOrder): Promise<string>;
+  /**
+   * Builds a CRL of an X.509 authority of any state but revoked, reads the bytes back with the reader of everybody's lists
+   * against RFC 5280 §5 and the order, signs them and verifies the signature. Gives it in DER.
+   * @throws AssayError `AUTHORITY_NOT_FOUND` where this server does not hold the authority's key (any longer),
+   * `CERTIFICATE_LINT_FAILED` naming the first rule broken, `KEY_UNAVAILABLE`.
+   */
+  signCrl(order: CrlOrder): Promise<Uint8Array>;
   /** The own bundle now. */
   bundle(): SpiffeBundle;
   /** Calls the listener with every newer own bundle, whoever wrote it. A listener must not throw. */
@@ -149,6 +171,8 @@ export interface JwtSvidOrder {
   readonly includeJti: boolean;
   /** Asked for where the relying parties know nothing else; the JWT authority's own otherwise. */
   readonly algorithm?: "RS256";
+  /** Claims besides those of the profile, none of which they can replace. */
+  readonly claims?: ExtraClaims;
 }
 
 /** A JWT-SVID that has passed the lint and may be signed once. Only `prepareJwtSvid` makes one that can be. */
@@ -201,4 +225,66 @@ export interface PreparedWitSvid {
 export interface IssuedWitSvid extends PreparedWitSvid {
   /** JWS compact serialisation. Worth nothing without the private key, and yet not for everybody's eyes. */
   readonly token: string;
+}
+
+/** An access token to be made, as it was decided elsewhere. */
+export interface AccessTokenOrder {
+  readonly subject: string;
+  readonly clientId: string;
+  /** The one resource that it is for. */
+  readonly audience: string;
+  /** Scopes with single spaces between them. */
+  readonly scope?: string;
+  /** Lifetime from now on in seconds, at least 1; the authority's own end caps it. */
+  readonly ttl: number;
+  /** Identifier of this one token, unguessable. */
+  readonly jti: string;
+  /** Whose possession the bearer must prove; `undefined` for a bearer token. */
+  readonly confirmation: Confirmation | undefined;
+  /** Its place in a status list. */
+  readonly status?: StatusReference;
+  /** Who acts for the subject. */
+  readonly act?: ActClaim;
+  /** Claims besides those of the profile, none of which they can replace. */
+  readonly extra?: ExtraClaims;
+  /** Asked for where the resource knows nothing else; the JWT authority's own otherwise. */
+  readonly algorithm?: "RS256";
+}
+
+/** A signed access token. */
+export interface IssuedToken {
+  /** JWS compact serialisation. Never logged. */
+  readonly token: string;
+  readonly jti: string;
+  /** The JWT authority that signed; the `kid` of the token. */
+  readonly keyId: string;
+  /** Unix seconds. */
+  readonly issuedAt: number;
+  /** Unix seconds. */
+  readonly expiresAt: number;
+}
+
+/** A status list to be signed. */
+export interface StatusListOrder {
+  /** URI that tokens name. */
+  readonly uri: string;
+  readonly bits: 1;
+  /** One bit for each place, the first in the least significant of the first octet, 1 for revoked; at most 1 MiB. */
+  readonly list: Uint8Array;
+  /** How long it may be kept, in seconds, at least 1. */
+  readonly ttl: number;
+  /** Unix seconds; the authority's own end caps it. */
+  readonly expiresAt: number;
+}
+
+/** A CRL to be signed. Times in Unix seconds. */
+export interface CrlOrder {
+  /** The X.509 authority whose certificates these are. */
+  readonly authorityId: string;
+  /** Each once. */
+  readonly revoked: readonly RevokedCertificate[];
+  /** Larger than that of every list of the authority before. */
+  readonly number: bigint;
+  readonly thisUpdate: number;
+  readonly nextUpdate: number;
 }

@@ -1,5 +1,6 @@
 import { isMemberOf, pathOf, type SpiffeId } from "../../spiffe/id.ts";
 import type { TrustDomain } from "../../spiffe/trust-domain.ts";
+import { type ExtraClaims, holdsExtraClaims } from "./extra-claims.ts";
 import { svidAlgorithmOf } from "./svid-algorithms.ts";
 import { hasMembers, readTokenInput, type TokenFinding } from "./token-input.ts";
 
@@ -16,6 +17,8 @@ export interface JwtSvidOrdered {
   readonly authorityNotAfter: number;
   readonly issuer?: string | undefined;
   readonly jti?: string | undefined;
+  /** Claims besides those above. */
+  readonly extra?: ExtraClaims | undefined;
 }
 
 /**
@@ -32,7 +35,7 @@ export function lintJwtSvidInput(input: Uint8Array, ordered: JwtSvidOrdered): re
     return [{ rule: "§2", detail: "token must be a header and claims, each a JSON object in base64url" }];
   }
   const { header, claims } = read;
-  const { keyId, algorithm, spiffeId, audiences, issuedAt, expiresAt, issuer, jti } = ordered;
+  const { keyId, algorithm, spiffeId, audiences, issuedAt, expiresAt, issuer, jti, extra = {} } = ordered;
   expect(hasMembers(header, ["alg", "kid", "typ"]), "§2", "header must have alg, kid and typ alone");
   expect(
     header["alg"] === algorithm && svidAlgorithmOf(algorithm) !== undefined,
@@ -44,6 +47,7 @@ export function lintJwtSvidInput(input: Uint8Array, ordered: JwtSvidOrdered): re
   const members = ["sub", "aud", "exp", "iat"];
   if (issuer !== undefined) members.push("iss");
   if (jti !== undefined) members.push("jti");
+  members.push(...Object.keys(extra));
   expect(hasMembers(claims, members), "§3", "claims must be sub, aud, exp, iat, and iss and jti as ordered");
   expect(claims["sub"] === spiffeId, "§3.1", "sub must be the SPIFFE ID ordered");
   expect(
@@ -57,6 +61,7 @@ export function lintJwtSvidInput(input: Uint8Array, ordered: JwtSvidOrdered): re
   expect(claims["iat"] === issuedAt && issuedAt < expiresAt, "§3.3", "iat must be before exp");
   expect(claims["iss"] === issuer, "§3", "iss must be as configured");
   expect(claims["jti"] === jti && jti !== "", "§3", "jti must be as ordered");
+  expect(holdsExtraClaims(claims, extra), "§3", "further claims must be as ordered");
   return findings;
 }
 

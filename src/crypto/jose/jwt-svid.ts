@@ -1,5 +1,6 @@
 import { AssayError } from "../../errors/assay-error.ts";
 import { openDer, SEQUENCE } from "../der/reader.ts";
+import { checkExtraClaims, type ExtraClaims } from "./extra-claims.ts";
 
 /** The algorithms that Assay signs JWT-SVIDs with. */
 export type JwtSvidAlgorithm = "ES256" | "ES384" | "RS256";
@@ -16,26 +17,30 @@ export interface JwtSvidClaims {
   readonly iss?: string;
   /** Identifier of this one token. */
   readonly jti?: string;
+  /** Claims besides those above; JWT-SVID §3 allows any. */
+  readonly extra?: ExtraClaims;
 }
 
 /**
  * The JWS signing input of a JWT-SVID: header with exactly `alg`, `kid` and `typ: JWT` (§2), claims in a fixed order,
  * numbers as plain integers.
- * @throws AssayError `INVALID_AUDIENCE` without an audience; `INTERNAL` for times that are not whole seconds.
+ * @throws AssayError `INVALID_AUDIENCE` without an audience; `INTERNAL` for times that are not whole seconds and for
+ * further claims that cannot be.
  */
 export function jwtSvidSigningInput(options: {
   readonly keyId: string;
   readonly alg: JwtSvidAlgorithm;
   readonly claims: JwtSvidClaims;
 }): Uint8Array {
-  const { sub, aud, exp, iat, iss, jti } = options.claims;
+  const { sub, aud, exp, iat, iss, jti, extra } = options.claims;
   if (aud.length === 0 || aud.includes(""))
     throw new AssayError("INVALID_AUDIENCE", "audience must not be empty");
   if (!Number.isSafeInteger(exp) || !Number.isSafeInteger(iat)) {
     throw new AssayError("INTERNAL", "exp and iat must be whole seconds");
   }
+  checkExtraClaims(extra ?? {}, REGISTERED);
   const header = JSON.stringify({ alg: options.alg, kid: options.keyId, typ: "JWT" });
-  const claims = JSON.stringify({ sub, aud, exp, iat, iss, jti });
+  const claims = JSON.stringify({ sub, aud, exp, iat, iss, jti, ...extra });
   return Buffer.from(`${base64url(header)}.${base64url(claims)}`, "latin1");
 }
 
@@ -74,4 +79,5 @@ function latin1(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("latin1");
 }
 
+const REGISTERED: ReadonlySet<string> = new Set(["iss", "sub", "aud", "exp", "nbf", "iat", "jti"]);
 const MAX_ECDSA_OCTETS = 144;
