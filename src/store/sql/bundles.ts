@@ -7,7 +7,8 @@ import { bundleOfRow, bundleRow, sameBundle } from "./bundle-rows.ts";
 import { entryIdentity, entryOfRow } from "./entry-rows.ts";
 import { replaceContent } from "./entry-update.ts";
 import type { Schema } from "./schema.ts";
-import type { NoteChange, SqlSession } from "./session.ts";
+import type { SqlSession } from "./session.ts";
+import type { NoteChange } from "./work.ts";
 
 /** Bundles over SQL. */
 export function sqlBundleStore(session: SqlSession): BundleStore {

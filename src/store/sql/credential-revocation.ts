@@ -3,7 +3,7 @@ import type { CredentialRecord } from "../task-store.ts";
 import { chunksOf, KEYS_PER_STATEMENT } from "./chunks.ts";
 import { credentialName, credentialOfRow, HAS_TASK } from "./credential-rows.ts";
 import type { Schema } from "./schema.ts";
-import type { NoteChange } from "./session.ts";
+import type { NoteChange } from "./work.ts";
 
 /** The names of all credentials of one task. */
 export async function credentialsOfTask(tx: Transaction<Schema>, taskId: string): Promise<readonly string[]> {

@@ -6,7 +6,7 @@ import { chunksOf, KEYS_PER_STATEMENT } from "./chunks.ts";
 import { federationRows, knownBundles, unknownBundleOf } from "./entry-federations.ts";
 import { entryIdentity, entryOfCreation, entryOfRow, newEntryRow } from "./entry-rows.ts";
 import type { Schema } from "./schema.ts";
-import type { NoteChange } from "./session.ts";
+import type { NoteChange } from "./work.ts";
 
 /** Creates entries inside a transaction; the outcomes are `EntryStore.create`'s. */
 export async function createEntries(

@@ -4,7 +4,7 @@ import type { EntryUpdate, EntryUpdateOutcome } from "../store.ts";
 import { federationRows, knownBundles, unknownBundleOf } from "./entry-federations.ts";
 import { contentColumns, entryIdentity, entryOfRow } from "./entry-rows.ts";
 import type { Schema } from "./schema.ts";
-import type { NoteChange } from "./session.ts";
+import type { NoteChange } from "./work.ts";
 
 /** Replaces one entry's content inside a transaction; the outcome is `EntryStore.update`'s. */
 export async function updateEntry(

@@ -9,7 +9,8 @@ import type { FederationStore } from "../store.ts";
 import { writeBundle } from "./bundles.ts";
 import { pageLimit } from "./chunks.ts";
 import type { FederationRelationshipTable, Schema } from "./schema.ts";
-import type { NoteChange, SqlSession } from "./session.ts";
+import type { SqlSession } from "./session.ts";
+import type { NoteChange } from "./work.ts";
 
 /** Relationships with foreign trust domains over SQL. */
 export function sqlFederationStore(session: SqlSession): FederationStore {

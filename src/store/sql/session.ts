@@ -4,17 +4,11 @@ import type { TrustDomain } from "../../spiffe/trust-domain.ts";
 import type { ChangeRecord } from "../records.ts";
 import { chunksOf } from "./chunks.ts";
 import type { Schema } from "./schema.ts";
-import { type Work, WriteGroups } from "./write-groups.ts";
+import type { Work } from "./work.ts";
+import { WriteGroups } from "./write-groups.ts";
 
 /** A change on its way into the log. */
 export type Change = Omit<ChangeRecord, "sequence">;
-
-/** Notes a change for the log of the transaction at hand. */
-export type NoteChange = (
-  kind: ChangeRecord["kind"],
-  key: string,
-  operation: ChangeRecord["operation"],
-) => void;
 
 /**
  * One open database: runs reads and transactions, writes the change log at the end of each transaction, and tells

@@ -3,7 +3,8 @@ import type { NewTask, TaskOpening, TaskRecord, TaskStore } from "../task-store.
 import { pageLimit } from "./chunks.ts";
 import { credentialsOfTask, revokeAll } from "./credential-revocation.ts";
 import type { Schema } from "./schema.ts";
-import type { NoteChange, SqlSession } from "./session.ts";
+import type { SqlSession } from "./session.ts";
+import type { NoteChange } from "./work.ts";
 import { newTaskRow, taskOfRow } from "./task-rows.ts";
 
 /** Tasks over SQL. */

@@ -1,9 +1,6 @@
 import { sql, type Transaction } from "kysely";
 import type { Schema } from "./schema.ts";
-import type { NoteChange } from "./session.ts";
-
-/** What is done in a transaction. */
-export type Work<T> = (tx: Transaction<Schema>, note: NoteChange) => Promise<T>;
+import type { NoteChange, Work } from "./work.ts";
 
 /** Runs one transaction and resolves when it is durable. */
 export type RunTransaction = <T>(work: Work<T>) => Promise<T>;

@@ -1,13 +1,26 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdir, mkdtemp, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { gunzipSync } from "node:zlib";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { changesAfter, newEntry, OWN } from "../../../test/contract/store-samples.ts";
+import {
+  authority,
+  changesAfter,
+  credential,
+  FOREIGN,
+  foreignBundle,
+  fullContent,
+  newEntry,
+  node,
+  OWN,
+  task,
+} from "../../../test/contract/store-samples.ts";
+import { ENTRY_DEFAULTS } from "../../../test/fakes/entry-defaults.ts";
 import { FakeClock } from "../../../test/fakes/clock.ts";
 import { parseTrustDomain } from "../../spiffe/trust-domain.ts";
 import { openDatabase } from "./database.ts";
@@ -197,6 +210,94 @@ describe("a store that cannot be written", () => {
     expect(await store.entries.list(0, 10)).toEqual([]);
     expect(await store.changes.latest()).toBe(0);
     expect((await store.entries.create([newEntry("a")]))[0]?.outcome).toBe("created");
+  });
+});
+
+describe("a full disk under tasks", () => {
+  it("refuses all that shared the transaction, loses nothing that was answered, and goes on when there is room", async () => {
+    await using store = await open({ maxPages: 60 });
+    const answered: string[] = [];
+    let refused = 0;
+    for (let n = 0; refused === 0 && n < 100; n++) {
+      const openings = await Promise.allSettled(
+        Array.from({ length: 40 }, async (_, m) => {
+          const name = `${n}-${m}`;
+          await store.tasks.open(task(name), { replayKey: name, until: 1 });
+          answered.push(name);
+        }),
+      );
+      for (const opening of openings) {
+        if (opening.status === "fulfilled") continue;
+        refused++;
+        expect(() => {
+          throw opening.reason;
+        }).toThrowCode("STORE_UNAVAILABLE", /full/);
+      }
+    }
+    expect(refused).toBeGreaterThan(0);
+    expect(answered.length).toBeGreaterThan(0);
+    const live = (await store.tasks.live()).map(({ id }) => id);
+    expect(live.toSorted()).toEqual(answered.toSorted());
+    expect(await changesAfter(store, 0)).toHaveLength(answered.length);
+    for (const id of live.slice(0, 20)) {
+      await store.tasks.end(id, "job", 1);
+      await store.tasks.close(id);
+    }
+    expect(await store.tasks.prune(10)).toBe(answered.length + 20);
+    expect((await store.tasks.open(task("again"), { replayKey: "again", until: 1 })).outcome).toBe("opened");
+  });
+});
+
+describe("places in status lists", () => {
+  it("begins the next list when half of one is taken, and goes back when places are freed", async () => {
+    let next = 0;
+    await using store = await open({ randomBelow: (bound) => next++ % bound });
+    const first = await store.credentials.reserveStatus(10);
+    expect(first).toEqual({ list: 0, index: 0 });
+    tamper(`update status_lists set taken = ${2 ** 16 - 1}`);
+    expect(await store.credentials.reserveStatus(10)).toEqual({ list: 0, index: 1 });
+    expect((await store.credentials.reserveStatus(1000)).list).toBe(1);
+    await store.credentials.prune(11);
+    next = 0;
+    expect(await store.credentials.reserveStatus(1000)).toEqual({ list: 0, index: 0 });
+  });
+
+  it("passes over places that are taken", async () => {
+    const places = [7, 7, 7, 9];
+    await using store = await open({ randomBelow: () => places.shift() ?? 0 });
+    expect((await store.credentials.reserveStatus(10)).index).toBe(7);
+    expect((await store.credentials.reserveStatus(10)).index).toBe(9);
+  });
+});
+
+describe("a store that version 2 wrote", () => {
+  it("is taken to the newest version with all that was in it, and works", async () => {
+    const written = new URL("../../../test/contract/store-version-2.sqlite.gz", import.meta.url);
+    await writeFile(path, gunzipSync(await readFile(written)));
+    await using store = await open();
+    const entries = await store.entries.list(0, 10);
+    expect(entries.map(({ id, revision }) => `${id} ${revision}`)).toEqual(["plain 1", "full 0", "alias 0"]);
+    const { idTemplate, maxTaskDuration, exchangeAudiences } = ENTRY_DEFAULTS;
+    const extension = { idTemplate, maxTaskDuration, exchangeAudiences };
+    expect(entries[1]).toEqual({
+      ...fullContent("/full"),
+      ...extension,
+      id: "full",
+      createdAt: 1_700_000_001,
+      revision: 0,
+      ordinal: 2,
+    });
+    expect(entries[0]).toMatchObject({ hint: "second", ...extension });
+    expect((await store.nodes.list(0, 10)).map(({ id }) => id)).toEqual([node("n").id]);
+    expect(await store.authorities.list()).toEqual([authority("a1")]);
+    expect(await store.bundles.get(FOREIGN)).toEqual(foreignBundle());
+    expect(await store.changes.latest()).toBe(10);
+    // What makes entries similar is as it was.
+    expect((await store.entries.create([{ ...newEntry("plain"), id: "x" }]))[0]?.outcome).toBe("similar");
+    expect((await store.nodes.delete([node("n").id]))[0]).toBe(true);
+    expect(await store.entries.get(["alias"])).toEqual([]);
+    expect((await store.tasks.open(task("a"), { replayKey: "r", until: 9 })).outcome).toBe("opened");
+    expect(await store.credentials.record([credential("c", { taskId: "a" })])).toBe(true);
   });
 });
 
