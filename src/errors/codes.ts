@@ -96,6 +96,8 @@ const table = {
 
   // Who may do what.
   AUTHORIZATION_DENIED: caller("PERMISSION_DENIED", 403, "The caller may not call this method"),
+  CLIENT_REFUSED: caller("UNAUTHENTICATED", 401, "The client could not be authenticated"),
+  TARGET_REFUSED: caller("PERMISSION_DENIED", 403, "The identity may not be exchanged for this audience"),
   NO_IDENTITY_ISSUED: { ...caller("PERMISSION_DENIED", 403, "No identity issued"), retry: true },
   WORKLOAD_NOT_ENTITLED: {
     ...caller("PERMISSION_DENIED", 403, "The workload has no identity for the caller"),

@@ -35,7 +35,7 @@ export function answerFault(
   const facts = { request_id: request.id, method: `${request.method} ${pathOf(request)}`, status, error };
   if (status >= 500 && !CODES[error.code].retry) log.error("request failed", facts);
   else log.debug("request refused", facts);
-  if (status === 401) reply.header("www-authenticate", "SPIFFE");
+  if (status === 401 && !reply.hasHeader("www-authenticate")) reply.header("www-authenticate", "SPIFFE");
   if (CODES[error.code].retry && (status === 429 || status === 503)) reply.header("retry-after", "1");
   return reply
     .code(status)

@@ -31,6 +31,7 @@ export const AUDIT_EVENTS = {
   "federation.refreshed": "The bundle of a foreign trust domain was asked for out of turn",
   "token.created": "A join token was made",
   "token.issued": "The server signed an access token",
+  "token.denied": "An access token was asked for and not given",
   "token.revoked": "A JWT-SVID, WIT-SVID or access token was revoked before its end",
   "svid.revoked": "An X509-SVID was revoked before its end",
   "task.opened": "A task proved its run and was opened",

@@ -31,6 +31,7 @@ export interface AuditRecord {
   readonly platform?: string;
   readonly claims?: readonly string[];
   readonly author_claims?: readonly string[];
+  readonly act?: readonly string[];
   readonly trust_domain?: string;
   readonly audience?: readonly string[];
   readonly authority_id?: string;
@@ -87,6 +88,7 @@ export const AUDIT_FIELDS: Readonly<Record<keyof StoredAuditRecord, AuditFieldFa
   platform: text("Platform that the task runs on, as its attestor calls it"),
   claims: list("What the platform itself says of the run, `name=value`"),
   author_claims: list("What the run's authors chose, `name=value`: never a ground for a decision"),
+  act: list("Who acts for the subject of an access token, the last one first"),
   trust_domain: text("Trust domain of the bundle"),
   audience: list("Audience of a JWT-SVID or access token"),
   authority_id: text("Authority that signed, or whose state changed"),
