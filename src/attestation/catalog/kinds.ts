@@ -1,11 +1,13 @@
 import type { AgentNodeAttestor } from "../../plugin/agent-node-attestor.ts";
 import type { PluginHost } from "../../plugin/host.ts";
 import type { NodeAttestor, NodeAttestorHost } from "../../plugin/node-attestor.ts";
+import type { TaskAttestor, TaskAttestorHost } from "../../plugin/task-attestor.ts";
 import type { WorkloadAttestor } from "../../plugin/workload-attestor.ts";
 import { joinToken } from "../node/join-token/server.ts";
 import { joinTokenAgent } from "../node/join-token/agent.ts";
 import { x509pop } from "../node/x509pop/server.ts";
 import { x509popAgent } from "../node/x509pop/agent.ts";
+import { oidc } from "../task/oidc/oidc.ts";
 import { kubernetesObject } from "../workload/kubernetes-object/kubernetes-object.ts";
 import { unix } from "../workload/unix/unix.ts";
 import type { LoadablePlugin, PluginKind } from "./load-plugin.ts";
@@ -36,6 +38,15 @@ export const workloadAttestors: PluginKind<PluginHost, WorkloadAttestor> = {
   sealed: new Set(),
   methods: [],
   oneOf: ["attest", "attestReference"],
+};
+
+/** Task attestors; one plugin may work in several instances, one for each issuer that is trusted. */
+export const taskAttestors: PluginKind<TaskAttestorHost, TaskAttestor> = {
+  kind: "taskAttestor",
+  label: "task attestor",
+  builtIns: table<TaskAttestorHost, TaskAttestor>(oidc),
+  sealed: new Set(),
+  methods: ["attest"],
 };
 
 // Each plugin takes its own configuration type; the loader hands it only what its own schema gave back.

@@ -141,9 +141,37 @@ describe("checkPlugins", () => {
     expect((error as AssayError).violations.map(({ pointer }) => pointer)).toEqual(["/size", "/deep/a~1b"]);
   });
 
+  it("makes one plugin several times under the operator's names for them", async () => {
+    const entries = [
+      { name: "one", instance: "a" },
+      { name: "one", instance: "b", config: { size: 2 } },
+    ];
+    const loaded = await loadPlugins(kindOf(thing("one")), entries, (name) => name, nothing);
+    const byName = instancesByName(loaded);
+    expect([...byName].map(([name, made]) => [name, made.attest()])).toEqual([
+      ["a", 'a {"size":1}'],
+      ["b", 'b {"size":2}'],
+    ]);
+    await loaded[Symbol.asyncDispose]();
+    const wrong = [{ name: "one", instance: "b", config: { size: 11 } }];
+    await expect(checkPlugins(kindOf(thing("one")), wrong, nothing)).rejects.toThrowCode(
+      "CONFIG_INVALID",
+      /thing "b": /,
+    );
+  });
+
   it.each([
     ["an unknown name", [{ name: "three" }], /thing "three" is not built in \(one\), and no module is named/],
     ["a name twice", [{ name: "one" }, { name: "one" }], /"one" is named twice/],
+    [
+      "an instance twice",
+      [
+        { name: "one", instance: "a" },
+        { name: "one", instance: "a" },
+      ],
+      /"a" is named twice/,
+    ],
+    ["an instance without a usable name", [{ name: "one", instance: "A/b" }], /"A\/b" has no usable name/],
     ["a name that is no name", [{ name: "../one" }], /has no usable name/],
     ["a replacement of a sealed one", [{ name: "one", module: "x" }], /cannot be replaced by a module/],
     ["a relative module", [{ name: "two", module: "./x.js" }], /expected a package name or an absolute path/],

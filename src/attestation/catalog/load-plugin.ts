@@ -31,6 +31,8 @@ export interface PluginKind<Host, Instance extends AsyncDisposable> {
 /** A plugin as the configuration names it. */
 export interface PluginEntry {
   readonly name: string;
+  /** The operator's name for this one, where a plugin may work more than once; the plugin's own unless given. */
+  readonly instance?: string | undefined;
   /** Where a third party's plugin is: an npm package name or an absolute path. Absent for a built-in. */
   readonly module?: string | undefined;
   /** The plugin's own configuration; `{}` where the operator wrote none. */
@@ -39,6 +41,7 @@ export interface PluginEntry {
 
 /** A plugin at work. */
 export interface LoadedPlugin<Instance> {
+  /** The operator's name for it: that of the plugin, unless the entry gives another. */
   readonly name: string;
   /** `built-in`, or the module it came from. */
   readonly origin: string;
@@ -76,9 +79,10 @@ export async function loadPlugins<Host, Instance extends AsyncDisposable>(
   await using stack = new AsyncDisposableStack();
   const all: LoadedPlugin<Instance>[] = [];
   for (const { entry, plugin, config } of checked) {
-    const instance = await create(kind, plugin, config, hostFor(plugin.name));
+    const name = instanceOf(entry);
+    const instance = await create(kind, name, plugin, config, hostFor(name));
     stack.use(instance);
-    const { name, selectorType } = plugin;
+    const { selectorType } = plugin;
     const origin = originOf(entry);
     all.push({ name, origin, instance, ...(selectorType === undefined ? {} : { selectorType }) });
   }
@@ -105,10 +109,14 @@ export async function checkPlugins<Host, Instance extends AsyncDisposable>(
   const checked: CheckedPlugin<Host, Instance>[] = [];
   const names = new Set<string>();
   for (const entry of entries) {
-    if (names.has(entry.name)) throw refused(kind, entry.name, "is named twice");
-    names.add(entry.name);
+    const name = instanceOf(entry);
+    if (names.has(name)) throw refused(kind, name, "is named twice");
+    names.add(name);
+    if (!PLUGIN_NAME.test(name)) {
+      throw refused(kind, name, "has no usable name, expected 1 to 64 of a-z 0-9 _ -, a letter first");
+    }
     const plugin = await find(kind, entry, importModule);
-    checked.push({ entry, plugin, config: await validate(kind, plugin, entry.config ?? {}) });
+    checked.push({ entry, plugin, config: await validate(kind, name, plugin, entry.config ?? {}) });
   }
   return checked;
 }
@@ -118,9 +126,6 @@ async function find<Host, Instance extends AsyncDisposable>(
   entry: PluginEntry,
   importModule: ImportModule,
 ): Promise<LoadablePlugin<Host, Instance>> {
-  if (!PLUGIN_NAME.test(entry.name)) {
-    throw refused(kind, entry.name, "has no usable name, expected 1 to 64 of a-z 0-9 _ -, a letter first");
-  }
   if (entry.module === undefined) {
     const builtIn = kind.builtIns.get(entry.name);
     if (builtIn !== undefined) return builtIn;
@@ -172,6 +177,7 @@ function pluginFault<Host, Instance extends AsyncDisposable>(
 
 async function validate<Host, Instance extends AsyncDisposable>(
   kind: PluginKind<Host, Instance>,
+  name: string,
   plugin: LoadablePlugin<Host, Instance>,
   config: unknown,
 ): Promise<unknown> {
@@ -181,7 +187,7 @@ async function validate<Host, Instance extends AsyncDisposable>(
   const details = violations.map(({ pointer, detail }) =>
     pointer === "" ? detail : `${pointer}: ${detail}`,
   );
-  const detail = `${kind.label} ${JSON.stringify(plugin.name)}: ${details.join("; ")}`;
+  const detail = `${kind.label} ${JSON.stringify(name)}: ${details.join("; ")}`;
   throw new AssayError("CONFIG_INVALID", detail, { violations });
 }
 
@@ -193,6 +199,7 @@ function violationOf(issue: SchemaIssue): Violation {
 
 async function create<Host, Instance extends AsyncDisposable>(
   kind: PluginKind<Host, Instance>,
+  name: string,
   plugin: LoadablePlugin<Host, Instance>,
   config: unknown,
   host: Host,
@@ -203,20 +210,26 @@ async function create<Host, Instance extends AsyncDisposable>(
   } catch (cause) {
     const code = cause instanceof AssayError ? cause.code : "CONFIG_INVALID";
     const reason = cause instanceof AssayError ? cause.detail : `could not start: ${messageOf(cause)}`;
-    throw new AssayError(code, `${kind.label} ${JSON.stringify(plugin.name)}: ${reason}`, { cause });
+    throw new AssayError(code, `${kind.label} ${JSON.stringify(name)}: ${reason}`, { cause });
   }
   const members = (instance ?? {}) as unknown as Record<PropertyKey, unknown>;
-  const missing = [...kind.methods, Symbol.asyncDispose].find((name) => typeof members[name] !== "function");
-  const noneOf = kind.oneOf?.every((name) => typeof members[name] !== "function") === true;
+  const missing = [...kind.methods, Symbol.asyncDispose].find(
+    (method) => typeof members[method] !== "function",
+  );
+  const noneOf = kind.oneOf?.every((method) => typeof members[method] !== "function") === true;
   if (missing !== undefined || noneOf) {
     if (typeof members[Symbol.asyncDispose] === "function") await instance[Symbol.asyncDispose]();
     throw refused(
       kind,
-      plugin.name,
+      name,
       `gave an instance without ${missing === undefined ? (kind.oneOf ?? []).join(" or ") : String(missing)}`,
     );
   }
   return instance;
+}
+
+function instanceOf({ name, instance }: PluginEntry): string {
+  return instance ?? name;
 }
 
 function originOf(entry: PluginEntry): string {

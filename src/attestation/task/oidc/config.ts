@@ -62,6 +62,9 @@ export const config = z
       .max(1000)
       .default([])
       .describe("Addresses that may be connected to though they are not public"),
+    webhook_secret_file: path
+      .optional()
+      .describe("File with the secret that the platform's messages about ended runs are judged by"),
     imitation: z
       .boolean()
       .default(false)

@@ -21,12 +21,14 @@ import { createOutbound } from "../../../outbound/outbound.ts";
 import {
   defineTaskAttestor,
   type TaskAttestation,
+  type TaskAttestor,
   type TaskAttestorHost,
 } from "../../../plugin/task-attestor.ts";
 import { config, type OidcConfig } from "./config.ts";
 import { IssuerKeys } from "./issuer-keys.ts";
 import { judgeClaims } from "./judge-claims.ts";
 import { fetchKeys, readKeys } from "./load-keys.ts";
+import { taskKeyOf } from "./task-key.ts";
 import { type OidcTrust, trustOf } from "./trust.ts";
 
 /** Verifies the tokens of one issuer, by a preset and the operator's conditions. */
@@ -39,6 +41,7 @@ export const oidc = defineTaskAttestor({
     const trust = trustOf(settings, host.audience);
     const { issuer, audience, maxAge, maxLifetime } = trust;
     const keys = await issuerKeys(settings, trust, host);
+    const readWebhook = await webhookReader(settings, trust, host);
     if (settings.imitation) host.log.warn("tokens of an imitation are trusted", { issuer });
     return {
       recognises: (token) => claimedIssuer(token) === issuer,
@@ -54,6 +57,7 @@ export const oidc = defineTaskAttestor({
         });
         return attestationOf(trust, facts.claims, facts, facts.replayKey);
       },
+      ...(readWebhook !== undefined && { readWebhook }),
       judge: (claims) => attestationOf(trust, claims, judgeOidcParties(claims, trust), "judged"),
       async [Symbol.asyncDispose]() {
         keys[Symbol.dispose]();
@@ -75,6 +79,34 @@ function attestationOf(
     replayKey,
     replayUntil: expiresAt + OIDC_TOKEN_LIMITS.leeway + REPLAY_MARGIN,
     ...(ends ? { endsBy: expiresAt } : {}),
+  };
+}
+
+/** How the platform's messages are read, where the operator shares a secret with it. */
+async function webhookReader(
+  { webhook_secret_file: file }: OidcConfig,
+  { preset, issuer }: OidcTrust,
+  { clock }: TaskAttestorHost,
+): Promise<TaskAttestor["readWebhook"]> {
+  if (file === undefined) return undefined;
+  const { webhook, title } = preset;
+  if (webhook === undefined) {
+    throw new AssayError("CONFIG_INVALID", `webhook_secret_file: messages of ${title} are not understood`);
+  }
+  const secret = (await readBounded(file, MAX_SECRET_BYTES, { code: "CONFIG_INVALID" }))
+    .toString("utf8")
+    .trim();
+  if (secret.length < MIN_SECRET_CHARACTERS) {
+    throw new AssayError(
+      "CONFIG_INVALID",
+      `webhook_secret_file: expected ${MIN_SECRET_CHARACTERS} characters or more`,
+    );
+  }
+  return ({ headers, body }) => {
+    const end = webhook.read({ headers, body, secret, now: unixSeconds(clock) });
+    if (end === undefined) return undefined;
+    const { run, deliveryId } = end;
+    return { taskKey: taskKeyOf(issuer, run), ...(deliveryId !== undefined && { deliveryId }) };
   };
 }
 
@@ -121,6 +153,8 @@ async function configured<Value>(read: () => Value | Promise<Value>): Promise<Va
   }
 }
 
+const MAX_SECRET_BYTES = 4096;
+const MIN_SECRET_CHARACTERS = 16;
 const MAX_CA_BYTES = 4 * 1024 * 1024;
 // Clocks of several servers differ, and a key is forgotten a little late rather than a little early.
 const REPLAY_MARGIN = 60;

@@ -92,7 +92,10 @@ export type ValueRule =
 
 /** Reads a platform's signed messages. */
 export interface PresetWebhook {
-  /** Which of the preset's claims the message names, in the order of `runNames`; as many as it knows. */
+  /**
+   * The run that the message says has ended; nothing where it says something else.
+   * @throws AssayError `ATTESTATION_FAILED` where it is not the platform's word, or too old.
+   */
   read(message: WebhookMessage): WebhookRun | undefined;
 }
 
@@ -110,7 +113,7 @@ export interface WebhookMessage {
 
 /** The run that a message says has ended. */
 export interface WebhookRun {
-  /** Values of the first claims of `runNames`. */
+  /** Values of the first claims of `runNames.job`, as many as the message knows. */
   readonly run: readonly string[];
   /** Names this message, where the platform repeats some. */
   readonly deliveryId?: string;

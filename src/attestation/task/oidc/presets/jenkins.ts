@@ -21,10 +21,11 @@ export const jenkins: OidcPreset = {
       // Folders and job, without the `job` segments that a URL puts between them.
       name: "job",
       from: (claim) => {
-        const path = /^https?:\/\/[^/]+\/(?:.*?\/)?(job\/.+?)\/?$/.exec(claim("job_url") ?? "")?.[1];
-        const names = path?.split("/") ?? [];
-        return names.length % 2 === 0 && names.every((name, at) => at % 2 === 1 || name === "job")
-          ? names.filter((_name, at) => at % 2 === 1).join("/")
+        const segments =
+          /^https?:\/\/[^/]+\/([^?#]*?)\/?$/.exec(claim("job_url") ?? "")?.[1]?.split("/") ?? [];
+        const jobs = segments.slice(segments.indexOf("job"));
+        return jobs.length % 2 === 0 && jobs.every((name, at) => at % 2 === 1 || name === "job")
+          ? jobs.filter((_name, at) => at % 2 === 1).join("/")
           : undefined;
       },
     },
