@@ -77,18 +77,23 @@ async function existingEntry(service: EntryClient, wanted: EntryDraft): Promise<
       throw error;
     }
   }
-  const { entries } = await service.listEntries({
-    filter: {
-      ...(wanted.spiffeId === undefined ? {} : { bySpiffeId: wanted.spiffeId }),
-      ...(wanted.parentId === undefined ? {} : { byParentId: wanted.parentId }),
-      bySelectors: {
-        selectors: [...(wanted.selectors ?? [])],
-        match: SelectorMatch_MatchBehavior.MATCH_EXACT,
-      },
+  const filter = {
+    ...(wanted.spiffeId === undefined ? {} : { bySpiffeId: wanted.spiffeId }),
+    ...(wanted.parentId === undefined ? {} : { byParentId: wanted.parentId }),
+    bySelectors: {
+      selectors: [...(wanted.selectors ?? [])],
+      match: SelectorMatch_MatchBehavior.MATCH_EXACT,
     },
-  });
+  };
   const template = wanted.assay?.idTemplate ?? "";
-  return entries.find((entry) => (entry.assay?.idTemplate ?? "") === template);
+  let pageToken = "";
+  do {
+    const page = await service.listEntries({ filter, pageToken });
+    const found = page.entries.find((entry) => (entry.assay?.idTemplate ?? "") === template);
+    if (found !== undefined) return found;
+    pageToken = page.nextPageToken;
+  } while (pageToken !== "");
+  return undefined;
 }
 
 /**

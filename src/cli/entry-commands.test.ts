@@ -4,15 +4,21 @@ import { FakeSocketServer } from "../../test/fakes/cli.ts";
 import { AssayError } from "../errors/assay-error.ts";
 import { Entry as EntryService } from "../proto/gen/spire/api/server/entry/v1/entry_pb.ts";
 import { type Entry, EntrySchema } from "../proto/gen/spire/api/types/entry_pb.ts";
+import { SPIFFEIDSchema } from "../proto/gen/spire/api/types/spiffeid_pb.ts";
 import { SelectorMatch_MatchBehavior } from "../proto/gen/spire/api/types/selector_pb.ts";
 
 const ID = "spiffe://example.org/web";
 const NODE = "spiffe://example.org/node";
+const TASKS = "spiffe://example.org/spire/task/github-acme";
+const TEMPLATE = "/ci/{repository_id}/{run_id}";
 
 let server: FakeSocketServer;
 let entries: Entry[];
 let changes: string[];
+/** Whether the server gives an entry with a template its ID, `/ci`. */
+let derived: boolean;
 beforeEach(async () => {
+  derived = false;
   server = await FakeSocketServer.start();
   entries = [];
   changes = [];
@@ -81,6 +87,9 @@ describe("assay entry create", () => {
       store_svid: false,
       jwt_svid_include_jti: false,
       disable_x509_svid_prefetch: false,
+      id_template: "",
+      max_task_duration: 0,
+      exchange_audiences: [],
       revision: 0,
       created_at: "2027-01-15T08:00:00Z",
     });
@@ -99,6 +108,38 @@ describe("assay entry create", () => {
     expect(entries[0]?.parentId).toMatchObject({ trustDomain: "example.org", path: "/spire/server" });
   });
 
+  it("makes an entry of tasks, with a template in place of the ID", async () => {
+    const args = `--parent-id ${TASKS} --selector github:repository_id:1 --id-template ${TEMPLATE} --max-task-duration 90m`;
+    const audiences = [
+      "--exchange-audience",
+      "https://a.example",
+      "--exchange-audience",
+      "https://b.example",
+    ];
+    const { code, stdout } = await server.run(["entry", "create", ...args.split(" "), ...audiences]);
+    expect(stdout).toContain(
+      [
+        "ID template:      /ci/{repository_id}/{run_id}",
+        "Parent ID:        spiffe://example.org/spire/task/github-acme",
+        "Revision:         0",
+        "X509-SVID TTL:    default",
+        "JWT-SVID TTL:     default",
+        "Longest task:     90m",
+        "Selectors:        github:repository_id:1",
+        "Exchangeable for: https://a.example",
+        "                  https://b.example",
+      ].join("\n"),
+    );
+    expect(code).toBe(0);
+    expect(entries[0]?.spiffeId).toBeUndefined();
+    expect(entries[0]?.assay).toMatchObject({ idTemplate: TEMPLATE, maxTaskDuration: 5400 });
+  });
+
+  it("says nothing of tasks unless it is asked to, as to a server that knows none", async () => {
+    await server.run(["entry", "create", "--spiffe-id", ID, "--parent-id", NODE, "--selector", "a:b"]);
+    expect(entries[0]?.assay).toBeUndefined();
+  });
+
   it("exits 1 naming the entry that is there already", async () => {
     const args = ["entry", "create", "--spiffe-id", ID, "--parent-id", NODE, "--selector", "a:b"];
     await server.run(args);
@@ -112,6 +153,11 @@ describe("assay entry create", () => {
   it.each([
     [[], "an entry needs --spiffe-id and --parent-id (or --node) and --selector"],
     [["--spiffe-id", ID, "--parent-id", NODE], "an entry needs --selector"],
+    [["--id-template", "", "--parent-id", NODE, "--selector", "a:b"], "an entry needs --spiffe-id"],
+    [
+      ["--id-template", "/a/{b}", "--parent-id", NODE, "--selector", "a:b", "--max-task-duration", "soon"],
+      '--max-task-duration: expected a duration such as 90s or 1h30m, got "soon"',
+    ],
     [
       ["--spiffe-id", ID, "--node", "--parent-id", NODE, "--selector", "a:b"],
       "--node and --parent-id exclude each other",
@@ -142,6 +188,31 @@ describe("assay entry update", () => {
     const args = ["--no-admin", "--dns-name", "", "--x509-svid-ttl", "default", "--expires-at", "never"];
     await server.run(["entry", "update", "--id", "e1", ...args]);
     expect(entries[0]).toMatchObject({ admin: false, dnsNames: [], x509SvidTtl: 0, expiresAt: 0n });
+  });
+
+  it("changes one thing of tasks and leaves the others alone", async () => {
+    const assay = { idTemplate: TEMPLATE, maxTaskDuration: 60, exchangeAudiences: ["a"] };
+    entries.push(entry("e1", { assay }));
+    await server.run(["entry", "update", "--id", "e1", "--max-task-duration", "2m"]);
+    expect(changes).toEqual(["update e1 assay"]);
+    expect(entries[0]?.assay).toMatchObject({ ...assay, maxTaskDuration: 120 });
+    await server.run([
+      "entry",
+      "update",
+      "--id",
+      "e1",
+      "--exchange-audience",
+      "",
+      "--max-task-duration",
+      "default",
+    ]);
+    expect(entries[0]?.assay).toMatchObject({
+      idTemplate: TEMPLATE,
+      maxTaskDuration: 0,
+      exchangeAudiences: [],
+    });
+    await server.run(["entry", "update", "--id", "e1", "--hint", "h"]);
+    expect(entries[0]?.assay).toMatchObject({ idTemplate: TEMPLATE });
   });
 
   it("with nothing to change exits 2", async () => {
@@ -273,8 +344,42 @@ describe("assay entry apply", () => {
     expect(applied.map(({ outcome }) => outcome)).toEqual(["unchanged", "unchanged"]);
   });
 
+  it("makes entries of tasks, apart by their templates, changes one, and takes its own list back", async () => {
+    const ofTasks = (template: string, more = "") =>
+      `  - parent_id: ${TASKS}\n    selectors: ["github:repository_id:1"]\n    id_template: ${JSON.stringify(template)}\n${more}`;
+    const both = (more = "") => `entries:\n${ofTasks("/ci/{a}", more)}${ofTasks("/ci/{b}")}`;
+    const dry = JSON.parse((await apply(both(), "--dry-run", "--output", "json")).stdout) as unknown;
+    expect(dry).toEqual([
+      { spiffe_id: "/ci/{a}", id: "", outcome: "created" },
+      { spiffe_id: "/ci/{b}", id: "", outcome: "created" },
+    ]);
+    // The server answers with the ID that the template says.
+    derived = true;
+    const outcomes = async (text: string) =>
+      (
+        JSON.parse((await apply(text, "--output", "json")).stdout) as { spiffe_id: string; outcome: string }[]
+      ).map(({ spiffe_id, outcome }) => `${spiffe_id} ${outcome}`);
+    const each = (first: string, second = "unchanged") => [
+      `spiffe://example.org/ci ${first}`,
+      `spiffe://example.org/ci ${second}`,
+    ];
+    expect(await outcomes(both())).toEqual(each("created", "created"));
+    expect(await outcomes(both())).toEqual(each("unchanged"));
+    expect(await outcomes(both("    max_task_duration: 1h\n"))).toEqual(each("updated"));
+    expect(await outcomes(both("    exchange_audiences: [b, a]\n"))).toEqual(each("updated"));
+    expect(await outcomes(both("    exchange_audiences: [a, b]\n"))).toEqual(each("unchanged"));
+    expect(entries[0]?.assay).toMatchObject({ idTemplate: "/ci/{a}", maxTaskDuration: 3600 });
+    const { stdout } = await server.run(["entry", "list", "--output", "json"]);
+    expect(await outcomes(stdout)).toEqual(each("unchanged"));
+  });
+
   it.each([
     ["entries: 1", /^assay: -: entries: /],
+    [
+      `entries:\n  - {parent_id: "${NODE}", selectors: ["a:b"]}\n`,
+      /^assay: -: entries\[0\]\.spiffe_id: expected a SPIFFE ID, or id_template/,
+    ],
+    [file("    max_task_duration: soon\n"), /max_task_duration: expected a duration/],
     ["- a: [", /^assay: -: not valid YAML: /],
     ["entries:\n  - spiffe_id: a\n", /^assay: -: entries\[0\]\.parent_id: /],
     [file("    hnt: x\n"), /^assay: -: entries\[0\]: unrecognized key: "hnt"/],
@@ -332,8 +437,10 @@ function serveEntries(): void {
     batchCreateEntry: ({ entries: wanted }) => ({
       results: wanted.map((item) => {
         if (item.hint === "refused") return { status: { code: 3, message: "bad hint" } };
+        if (derived) item.spiffeId ??= create(SPIFFEIDSchema, { trustDomain: "example.org", path: "/ci" });
         const similar = entries.find(
           (other) =>
+            same(other.assay?.idTemplate, item.assay?.idTemplate) &&
             same(other.spiffeId, item.spiffeId) &&
             same(other.parentId, item.parentId) &&
             same(selectorsOf(other), selectorsOf(item)),

@@ -66,7 +66,7 @@ describe("the identities of a task", () => {
     const now = Math.floor(opened.clock.now() / 1000);
     await created("a", { expiresAt: now + 10 });
     expect(ids()).toHaveLength(1);
-    opened.clock.advance(10_000);
+    await opened.clock.advance(10_000);
     expect(ids()).toEqual([]);
     expect(entries().taskIdentities("github-acme", { ...RUN, selectors: [] }).nearest).toEqual([]);
   });

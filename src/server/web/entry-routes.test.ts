@@ -9,6 +9,12 @@ import {
 } from "../../../test/fakes/web-app.ts";
 import { parseTrustDomain } from "../../spiffe/trust-domain.ts";
 
+const ofTasks = {
+  parent_id: "spiffe://example.org/spire/task/github-acme",
+  selectors: ["github:repository_id:1"],
+  id_template: "/ci/{repository_id}/run/{run_id}",
+  max_task_duration: "1h30m",
+};
 const minimal = { spiffe_id: "spiffe://example.org/db", parent_id: AGENT, selectors: ["unix:uid:1000"] };
 let bench: WebBench;
 
@@ -36,6 +42,7 @@ describe("POST /v1/entries", () => {
       hint: "internal",
       disable_x509_svid_prefetch: true,
       jwt_svid_include_jti: true,
+      exchange_audiences: ["https://b.example", "https://a.example"],
     });
     expect(answer).toMatchObject({ status: 201, headers: { location: "/v1/entries/db-1", etag: '"0"' } });
     expect(answer.body).toEqual({
@@ -56,8 +63,40 @@ describe("POST /v1/entries", () => {
       hint: "internal",
       disable_x509_svid_prefetch: true,
       jwt_svid_include_jti: true,
+      id_template: "",
+      max_task_duration: 0,
+      exchange_audiences: ["https://a.example", "https://b.example"],
     });
     expect(bench.registry.entries.get("db-1")?.x509SvidTtl).toBe(5400);
+  });
+
+  it("creates an entry of tasks, whose template gives the ID, and says so in the audit log", async () => {
+    const { status, body } = await bench.send("POST", "/v1/entries", { id: "ci", ...ofTasks });
+    expect({ status, body }).toMatchObject({
+      status: 201,
+      body: {
+        spiffe_id: "spiffe://example.org/ci",
+        id_template: "/ci/{repository_id}/run/{run_id}",
+        max_task_duration: 5400,
+        exchange_audiences: [],
+      },
+    });
+    expect(bench.audit).toMatchObject([{ reasons: ["id template /ci/{repository_id}/run/{run_id}"] }]);
+    const path = "/v1/entries/ci";
+    const moved = await bench.send("PATCH", path, {
+      id_template: "/builds/{run_id}",
+      exchange_audiences: ["a"],
+    });
+    expect(moved.body).toMatchObject({
+      spiffe_id: "spiffe://example.org/builds",
+      max_task_duration: 5400,
+      exchange_audiences: ["a"],
+    });
+    expect(bench.audit[1]).toMatchObject({ reasons: ["id template /builds/{run_id}", "exchange for a"] });
+    expect(await bench.send("PATCH", path, { spiffe_id: "spiffe://example.org/x" })).toMatchObject({
+      status: 400,
+      body: { code: "INVALID_ENTRY" },
+    });
   });
 
   it("writes one audit record that tells who made which entry", async () => {
@@ -157,6 +196,52 @@ describe("POST /v1/entries", () => {
       "/federates_with/0",
     ],
     ["an id with a slash", { id: "a/b" }, 400, "INVALID_ENTRY", "/id"],
+    ["neither an ID nor a template", { spiffe_id: undefined }, 400, "INVALID_REQUEST", "/spiffe_id"],
+    [
+      "no ID beside an empty template",
+      { spiffe_id: undefined, id_template: "" },
+      400,
+      "INVALID_REQUEST",
+      "/spiffe_id",
+    ],
+    [
+      "a template of a workload",
+      { spiffe_id: undefined, id_template: "/a/{b}" },
+      400,
+      "INVALID_ENTRY",
+      "/id_template",
+    ],
+    [
+      "a template beyond its prefix",
+      { ...ofTasks, id_template: "/ci/../{b}" },
+      400,
+      "INVALID_ENTRY",
+      "/id_template",
+    ],
+    ["a template and another ID", { ...ofTasks }, 400, "INVALID_ENTRY", "/spiffe_id"],
+    [
+      "a task of seven hours",
+      { ...ofTasks, max_task_duration: "7h" },
+      400,
+      "INVALID_REQUEST",
+      "/max_task_duration",
+    ],
+    ["a workload's task", { max_task_duration: 60 }, 400, "INVALID_ENTRY", "/max_task_duration"],
+    ["an empty audience", { exchange_audiences: [""] }, 400, "INVALID_REQUEST", "/exchange_audiences/0"],
+    [
+      "an audience beyond 1024 bytes",
+      { exchange_audiences: ["é".repeat(600)] },
+      400,
+      "INVALID_AUDIENCE",
+      "/exchange_audiences/0",
+    ],
+    [
+      "a parent that is no task attestor",
+      { parent_id: "spiffe://example.org/spire/task/A" },
+      400,
+      "INVALID_ENTRY",
+      "/parent_id",
+    ],
     ["a member it does not know", { tll: 1 }, 400, "INVALID_REQUEST", "tll"],
     ["a revision", { revision: 3 }, 400, "INVALID_REQUEST", "revision"],
     [
