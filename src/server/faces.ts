@@ -14,6 +14,7 @@ import type { PeerProcess } from "../peer/identify-peer.ts";
 import type { Registry } from "../registry/registry.ts";
 import { RpcServer } from "../rpc/server.ts";
 import type { Signing } from "../signing/signing.ts";
+import type { TrustDomain } from "../spiffe/trust-domain.ts";
 import type { Store } from "../store/store.ts";
 import type { Access } from "./access/access.ts";
 import type { AdmittedCaller, ServerPeer } from "./call.ts";
@@ -28,6 +29,8 @@ import type { ServerOptions } from "./options.ts";
 import type { RunningServer } from "./running-server.ts";
 import type { createServerMetrics, LimitedPort, ServerMetrics } from "./server-metrics.ts";
 import type { ServerSvid } from "./server-svid.ts";
+import type { ServerTasks } from "./tasks/server-tasks.ts";
+import type { TaskCallGuard } from "./tasks/task-call.ts";
 import { buildWebApp } from "./web/web-app.ts";
 
 /** Everything the faces of a server are made of. */
@@ -53,6 +56,9 @@ export interface FaceParts
   readonly verifier: ClientSvidVerifier;
   readonly findDecision: (id: string) => Promise<StoredAuditRecord | undefined>;
   readonly health: Health;
+  readonly serverTasks: ServerTasks;
+  /** Stands before the task API; absent where no task can be opened. */
+  readonly taskGuard?: TaskCallGuard | undefined;
 }
 
 /** The server's three doors, open. */
@@ -163,6 +169,7 @@ export async function openFaces(parts: FaceParts): Promise<Faces> {
     agents: () => registry.nodes.count({}),
     followingAgents: () => services.followingAgents,
     connections: () => rpc.connections,
+    tasks: () => parts.serverTasks.tasks.live,
     authorities: () => signing.authorities(),
   });
   const kept = stack.move();
@@ -195,6 +202,18 @@ function webApp(
     health,
     store,
   } = parts;
+  const { trustDomain } = options;
+  const bundleOf = (name: TrustDomain) => (name === trustDomain ? signing.bundle() : registry.bundle(name));
+  const { issuance: taskIssuance } = parts.serverTasks;
+  const { taskGuard } = parts;
+  const taskApi = {
+    trustDomain,
+    callerOf,
+    taskLimit: limits.tasks,
+    taskIssuance,
+    bundleOf,
+    crlsOf: (name: TrustDomain) => registry.crls(name),
+  };
   return buildWebApp({
     face,
     clock,
@@ -210,14 +229,18 @@ function webApp(
     metricsReaders: options.metricsReaders === "anyone" ? "anyone" : new Set(options.metricsReaders),
     ...oidcOf(options),
     signing,
-    trustDomain: options.trustDomain,
+    trustDomain,
     registry,
     operations,
     bundles: store.bundles,
     federation: parts.federation,
     federationOperations: parts.federationOperations,
-    bundleOf: (name) => (name === options.trustDomain ? signing.bundle() : registry.bundle(name)),
+    bundleOf,
     decisions: { find: parts.findDecision },
+    taskRecords: store.tasks,
+    credentials: store.credentials,
+    taskIssuance,
+    ...(face === "web" && taskGuard !== undefined && { taskApi: { ...taskApi, taskGuard } }),
   });
 }
 

@@ -1,4 +1,4 @@
-import type { Clock } from "../clock.ts";
+import { type Clock, unixSeconds } from "../clock.ts";
 import { FIELD } from "../observe/fields.ts";
 import type { Log } from "../observe/log.ts";
 import type { Registry } from "../registry/registry.ts";
@@ -6,11 +6,12 @@ import type { Store } from "../store/store.ts";
 
 /**
  * What has to be tidied up now and then: entries that have expired are deleted, so that agents are told; join tokens
- * that have expired are forgotten; rows of the change log that nobody can be behind any more are, too.
+ * that have expired are forgotten; rows of the change log that nobody can be behind any more are, too, and tasks that ended
+ * long ago with what was issued to them.
  */
 export function startHousekeeping(parts: {
   readonly registry: Registry;
-  readonly store: Pick<Store, "changes">;
+  readonly store: Pick<Store, "changes" | "tasks" | "credentials">;
   readonly clock: Clock;
   readonly log: Log;
 }): AsyncDisposable {
@@ -25,6 +26,11 @@ export function startHousekeeping(parts: {
       log.info("expired registration entries deleted", { [FIELD.count]: entries.length });
     const tokens = await registry.joinTokens.prune();
     if (tokens > 0) log.info("expired join tokens forgotten", { [FIELD.count]: tokens });
+    const now = unixSeconds(clock);
+    const tasks = await store.tasks.prune(now - KEPT_TASKS);
+    if (tasks > 0) log.debug("tasks of long ago and their evidence forgotten", { [FIELD.count]: tasks });
+    const credentials = await store.credentials.prune(now - KEPT_CREDENTIALS);
+    if (credentials > 0) log.debug("expired credentials forgotten", { [FIELD.count]: credentials });
     const latest = await store.changes.latest();
     if (latest > KEPT_CHANGES) await store.changes.prune(latest - KEPT_CHANGES);
   }
@@ -51,6 +57,10 @@ export function startHousekeeping(parts: {
   };
 }
 
+// Seconds. Operators look back; and a run whose task is forgotten could open another one.
+const KEPT_TASKS = 7 * 86_400;
+// Seconds. What was revoked stays in one more list after its end (RFC 5280 §3.3), and operators look back.
+const KEPT_CREDENTIALS = 86_400;
 const INTERVAL_MS = 5_000;
 // A follower that is further behind reads everything anew, which costs less than this many single changes.
 const KEPT_CHANGES = 100_000;

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { nodeAttestors } from "../attestation/catalog/kinds.ts";
+import { nodeAttestors, taskAttestors } from "../attestation/catalog/kinds.ts";
 import {
   checkPlugins,
   instancesByName,
@@ -16,8 +16,10 @@ import type { Log } from "../observe/log.ts";
 import type { PluginHost } from "../plugin/host.ts";
 import type { KeyManager } from "../plugin/key-manager.ts";
 import type { NodeAttestor, NodeAttestorHost } from "../plugin/node-attestor.ts";
+import type { TaskAttestor } from "../plugin/task-attestor.ts";
 import type { TrustDomain } from "../spiffe/trust-domain.ts";
-import type { PluginChoice } from "./options.ts";
+import { AssayError } from "../errors/assay-error.ts";
+import type { PluginChoice, TaskAttestorChoice } from "./options.ts";
 
 /** The key managers a server can have. */
 export const keyManagers: PluginKind<PluginHost, KeyManager> = {
@@ -46,10 +48,17 @@ export interface PluginSurroundings {
 export async function checkServerPlugins(choices: {
   readonly keyManager: PluginChoice;
   readonly nodeAttestors: readonly PluginChoice[];
+  readonly taskAttestors?: readonly TaskAttestorChoice[] | undefined;
+  readonly jwtIssuer?: string | undefined;
   readonly dataDir: string;
 }): Promise<void> {
   await checkPlugins(keyManagers, [keyManagerEntry(choices.keyManager, choices.dataDir)]);
   await checkPlugins(nodeAttestors, choices.nodeAttestors.map(entryOf));
+  const ofTasks = choices.taskAttestors ?? [];
+  if (ofTasks.length > 0 && choices.jwtIssuer === undefined) {
+    throw new AssayError("CONFIG_INVALID", "task attestors need jwtIssuer, the audience of their tokens");
+  }
+  await checkPlugins(taskAttestors, ofTasks.map(taskEntryOf));
 }
 
 /**
@@ -89,6 +98,24 @@ export async function loadNodeAttestors(
   return { attestors: instancesByName(loaded), [Symbol.asyncDispose]: () => loaded[Symbol.asyncDispose]() };
 }
 
+/**
+ * Loads the task attestors that the operator chose, by the operator's names for them.
+ * @param audience What a token must name: the server's issuer.
+ * @throws AssayError `CONFIG_INVALID` and what a plugin throws.
+ */
+export async function loadTaskAttestors(
+  choices: readonly TaskAttestorChoice[],
+  surroundings: PluginSurroundings,
+  audience: string,
+): Promise<{ readonly attestors: ReadonlyMap<string, TaskAttestor> } & AsyncDisposable> {
+  const loaded: LoadedPlugins<TaskAttestor> = await loadPlugins(
+    taskAttestors,
+    choices.map(taskEntryOf),
+    (instance) => ({ ...hostOf(surroundings, instance), instance, audience }),
+  );
+  return { attestors: instancesByName(loaded), [Symbol.asyncDispose]: () => loaded[Symbol.asyncDispose]() };
+}
+
 // The disk key manager has a natural place: beside the store whose authorities its keys belong to.
 function keyManagerEntry(choice: PluginChoice, dataDir: string) {
   const isPlain = choice.type === diskKeyManager.name && choice.config === undefined;
@@ -97,6 +124,10 @@ function keyManagerEntry(choice: PluginChoice, dataDir: string) {
 
 function entryOf({ type, module, config }: PluginChoice) {
   return { name: type, module, config: config ?? {} };
+}
+
+function taskEntryOf(choice: TaskAttestorChoice) {
+  return { ...entryOf(choice), instance: choice.name };
 }
 
 function hostOf({ trustDomain, clock, log }: PluginSurroundings, name: string): PluginHost {

@@ -3,9 +3,10 @@ import { atMost } from "../observe/metric-labels.ts";
 import { createMetrics, type Metrics } from "../observe/metrics.ts";
 import type { AuthorityRecord } from "../store/records.ts";
 import type { FinishedCall } from "../rpc/server-options.ts";
+import { createTaskMetrics, type TaskMetrics } from "./tasks/task-metrics.ts";
 
 /** The numbers of a server. */
-export interface ServerMetrics extends Metrics {
+export interface ServerMetrics extends Metrics, Pick<TaskMetrics, "endPublished"> {
   /** Counts one gRPC call. */
   called(call: FinishedCall<unknown>): void;
   /** Counts what was decided or changed. */
@@ -25,6 +26,7 @@ export interface ServerGauges {
   readonly agents: () => number;
   readonly followingAgents: () => number;
   readonly connections: () => number;
+  readonly tasks: () => number;
   readonly authorities: () => readonly AuthorityRecord[];
 }
 
@@ -55,14 +57,19 @@ export function createServerMetrics(): ServerMetrics & { observe(gauges: ServerG
     help: "Connections that were closed at once as their address had too many without an SVID, by port",
     labels: { port: LIMITED_PORTS },
   });
+  const tasks = createTaskMetrics(metrics);
   return {
     ...metrics,
+    endPublished: (elapsed) => tasks.endPublished(elapsed),
     called({ method, error, duration }) {
       calls.add({ method, code: error?.code ?? "OK" });
       seconds.observe({ method }, duration / 1000);
     },
     decided(records) {
-      for (const { event, outcome } of records) decisions.add({ event, outcome });
+      for (const record of records) {
+        decisions.add({ event: record.event, outcome: record.outcome });
+        tasks.decided(record);
+      }
     },
     refused: () => refusals.add({}),
     overLimit: (port) => overLimit.add({ port }),
@@ -73,6 +80,7 @@ export function createServerMetrics(): ServerMetrics & { observe(gauges: ServerG
       gauge("agents", "Attested agents", gauges.agents);
       gauge("agents_following", "Agents with an open stream of changes", gauges.followingAgents);
       gauge("rpc_connections", "Open gRPC connections", gauges.connections);
+      gauge("tasks_live", "Tasks that are active or ending", gauges.tasks);
       for (const kind of ["x509", "jwt"] as const) {
         gauge(
           `${kind}_authority_expiry_timestamp_seconds`,

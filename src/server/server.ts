@@ -37,11 +37,13 @@ import { federationOperations } from "./operations/federation-operations.ts";
 import { createOperations } from "./operations/operations.ts";
 import type { ServerOptions } from "./options.ts";
 import type { RunningServer } from "./running-server.ts";
-import { checkServerPlugins, loadKeyManager, loadNodeAttestors } from "./plugins.ts";
+import { checkServerPlugins, loadKeyManager, loadNodeAttestors, loadTaskAttestors } from "./plugins.ts";
 import { attestedNodes, operatedEntries, operatedNodes } from "./registry-port.ts";
 import { createServerMetrics } from "./server-metrics.ts";
 import { ServerSvid } from "./server-svid.ts";
 import { logSigningEvent } from "./signing-log.ts";
+import { logAlarms } from "./tasks/log-alarms.ts";
+import { openServerTasks } from "./tasks/server-tasks.ts";
 
 /** What a server is given beside its options. */
 export interface ServerDependencies {
@@ -88,6 +90,7 @@ export async function startServer(
     append(records: Parameters<typeof auditFile.append>[0]) {
       auditFile.append(records);
       metrics.decided(records);
+      logAlarms(log, records);
     },
   };
 
@@ -118,6 +121,10 @@ export async function startServer(
   );
   const { attestors } = stack.use(
     await loadNodeAttestors(options.nodeAttestors, surroundings, (token) => nodes.consumeJoinToken(token)),
+  );
+  const issuer = options.jwtIssuer ?? "";
+  const { attestors: taskAttestors } = stack.use(
+    await loadTaskAttestors(options.taskAttestors ?? [], surroundings, issuer),
   );
   stack.use(startHousekeeping({ registry, store, clock, log }));
 
@@ -158,6 +165,19 @@ export async function startServer(
   );
   const decisions = { audit, newDecisionId: randomUUID };
   const policy = policyOptions(options);
+  const svidOptions = { ...decisions, trustDomain, clock, policy, signing };
+  const serverTasks = stack.use(
+    await openServerTasks({
+      ...svidOptions,
+      store,
+      registry,
+      log,
+      attestors: taskAttestors,
+      issuer,
+      settings: options.tasks,
+    }),
+  );
+  stack.use(serverTasks.tasks.onEnding((task) => metrics.endPublished(clock.now() / 1000 - task.endedAt)));
   const svid = stack.use(await openServerSvid(options, signing, clock, log));
 
   const faces = stack.use(
@@ -191,13 +211,10 @@ export async function startServer(
       }),
       findDecision: (id) => auditFile.find(id),
       health: createHealth({ store, signing, clock }),
-      agentIssuance: { ...decisions, trustDomain, clock, policy, signing, attestors, nodes },
+      agentIssuance: { ...svidOptions, attestors, nodes },
+      serverTasks,
       workloadIssuance: {
-        ...decisions,
-        trustDomain,
-        clock,
-        policy,
-        signing,
+        ...svidOptions,
         authorizedEntry: (agent, entryId) => registry.entries.authorizedEntry(agent, entryId),
       },
     }),

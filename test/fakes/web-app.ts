@@ -5,6 +5,7 @@ import { AssayError } from "../../src/errors/assay-error.ts";
 import type { FederationEvent, FederationStatus } from "../../src/federation/bundle-poller.ts";
 import type { HttpApp } from "../../src/http/http-app.ts";
 import type { Caller } from "../../src/issuance/caller.ts";
+import type { TaskIssuance } from "../../src/issuance/tasks/task-issuance.ts";
 import { RateLimiter } from "../../src/issuance/rate-limiter.ts";
 import type { AuditRecord, StoredAuditRecord } from "../../src/observe/audit-record.ts";
 import { openRegistry, type Registry } from "../../src/registry/registry.ts";
@@ -136,6 +137,20 @@ export async function webBench(options: Partial<WebAppOptions> = {}): Promise<We
     bundles: store.bundles,
     registry,
     decisions: { find: (id) => Promise.resolve(decisions.get(id)) },
+    taskRecords: store.tasks,
+    credentials: store.credentials,
+    taskIssuance: NO_TASKS,
+    taskApi: {
+      trustDomain: WEB_DOMAIN,
+      taskGuard: {
+        admit: () => Promise.reject(new AssayError("INVALID_ACCESS_TOKEN", "no task calls this bench")),
+      },
+      callerOf: () => withSvid(),
+      taskLimit: { take() {} },
+      taskIssuance: NO_TASKS,
+      bundleOf: (name) => registry.bundle(name),
+      crlsOf: (name) => registry.crls(name),
+    },
     federation: { configured: [], statuses: () => bench.federations },
     bundleOf: (name) => registry.bundle(name),
     federationOperations: federationOperations({
@@ -220,6 +235,16 @@ export async function webBench(options: Partial<WebAppOptions> = {}): Promise<We
   };
   return bench;
 }
+
+const noTask = () => Promise.reject(new Error("there is no task in this bench"));
+const NO_TASKS: Omit<TaskIssuance, "open"> = {
+  identities: () => [],
+  x509Svid: noTask,
+  jwtSvid: noTask,
+  witSvid: noTask,
+  heartbeat: noTask,
+  end: noTask,
+};
 
 /** A bundle of one X.509 and one JWT authority. */
 export function sampleBundle(trustDomain = WEB_DOMAIN): SpiffeBundle {

@@ -6,7 +6,8 @@ export const WEB_API = {
     "What the server answers over HTTP: on its web port by TLS, and on its admin socket.",
     "",
     "Operations with the security scheme `adminSvid` are for operators: administrators who show their X509-SVID as",
-    "client certificate, and local callers of the admin socket, who need none. Everything else is public.",
+    "client certificate, and local callers of the admin socket, who need none. Those with `taskToken` are for tasks, by an",
+    "access token that is bound to the task's key (RFC 9449). Everything else is public.",
     "",
     "Every error is a problem document (RFC 9457).",
   ].join("\n"),
@@ -18,6 +19,8 @@ export interface GuardedRoute {
   readonly method: string;
   /** Fastify's pattern, `/v1/entries/:id`. */
   readonly url: string;
+  /** What it asks for. */
+  readonly scheme: "adminSvid" | "taskToken";
 }
 
 /**
@@ -31,9 +34,10 @@ export function documentWithSecurity(document: object, guarded: readonly Guarded
     Object.fromEntries(
       Object.entries(operations).map(([method, operation]) => [
         method,
-        guarded.some((route) => route.method.toLowerCase() === method && pathOf(route.url) === path)
-          ? { ...operation, security: [{ [SCHEME]: [] }] }
-          : operation,
+        withSecurity(
+          operation,
+          guarded.find((route) => route.method.toLowerCase() === method && pathOf(route.url) === path),
+        ),
       ]),
     ),
   ]);
@@ -41,12 +45,7 @@ export function documentWithSecurity(document: object, guarded: readonly Guarded
     ...rest,
     components: {
       schemas: usedSchemas(paths, components?.schemas ?? {}),
-      securitySchemes: {
-        [SCHEME]: {
-          type: "mutualTLS",
-          description: "X509-SVID of an administrator; on the admin socket the kernel's word takes its place",
-        },
-      },
+      securitySchemes: SCHEMES,
     },
     paths: Object.fromEntries(secured),
   };
@@ -79,4 +78,18 @@ function referencesIn(value: unknown): string[] {
   return [...text.matchAll(/"\$ref":"#\/components\/schemas\/([^"]+)"/g)].flatMap(([, name]) => name ?? []);
 }
 
-const SCHEME = "adminSvid";
+function withSecurity(operation: object, route: GuardedRoute | undefined): object {
+  return route === undefined ? operation : { ...operation, security: [{ [route.scheme]: [] }] };
+}
+
+const SCHEMES: Readonly<Record<GuardedRoute["scheme"], object>> = {
+  adminSvid: {
+    type: "mutualTLS",
+    description: "X509-SVID of an administrator; on the admin socket the kernel's word takes its place",
+  },
+  taskToken: {
+    type: "http",
+    scheme: "DPoP",
+    description: "Access token of a task, with a proof of its key in the `DPoP` header (RFC 9449 §7.1)",
+  },
+};

@@ -19,6 +19,8 @@ import { type MetricsRoutesOptions, metricsRoutes } from "./metrics-routes.ts";
 import { type OidcRoutesOptions, oidcRoutes } from "./oidc-routes.ts";
 import { documentWithSecurity, type GuardedRoute, WEB_API } from "./openapi.ts";
 import { operatorGuard, type OperatorGuardOptions } from "./operator-guard.ts";
+import { type TaskOperatorOptions, taskOperatorRoutes } from "../tasks/task-operator-routes.ts";
+import { type TaskApiOptions, taskApiRoutes } from "../tasks/task-routes.ts";
 
 /** What the web face needs, each part for the routes that declare it. */
 export interface WebAppOptions
@@ -32,12 +34,15 @@ export interface WebAppOptions
     BundleRoutesOptions,
     FederationRoutesOptions,
     JoinTokenRoutesOptions,
-    DecisionRoutesOptions {
+    DecisionRoutesOptions,
+    TaskOperatorOptions {
   /**
    * Which door the connections come through: `web` is the TLS port, `admin` the admin socket, where only requests to
    * the name `localhost` are answered, lest a forwarded socket be reached from a web page.
    */
   readonly face: "web" | "admin";
+  /** The task API; absent on the admin socket, and where no task can be opened. */
+  readonly taskApi?: TaskApiOptions | undefined;
   readonly registry: EntryRoutesOptions["registry"] & AgentRoutesOptions["registry"];
   readonly operations: EntryRoutesOptions["operations"] &
     AgentRoutesOptions["operations"] &
@@ -75,16 +80,27 @@ export async function buildWebApp(options: WebAppOptions): Promise<HttpApp> {
     const operator: HttpRoutes = plain.withTypeProvider();
     operator.addHook("onRequest", async (request) => guard.admit(request));
     operator.addHook("onRoute", ({ method, url }) => {
-      for (const name of [method].flat()) guarded.push({ method: name, url });
+      for (const name of [method].flat()) guarded.push({ method: name, url, scheme: "adminSvid" });
     });
     entryRoutes(operator, options, guard);
     agentRoutes(operator, options, guard);
     joinTokenRoutes(operator, options, guard);
     decisionRoutes(operator, options);
     federationRoutes(operator, options, guard);
+    taskOperatorRoutes(operator, options, guard);
     // In a scope of its own, since it reads bodies as bytes.
     await operator.register(async (scope) => bundleRoutes(scope.withTypeProvider(), options, guard));
   });
+  const { taskApi } = options;
+  if (taskApi !== undefined) {
+    await routes.register(async (plain) => {
+      const tasks: HttpRoutes = plain.withTypeProvider();
+      tasks.addHook("onRoute", ({ method, url }) => {
+        for (const name of [method].flat()) guarded.push({ method: name, url, scheme: "taskToken" });
+      });
+      taskApiRoutes(tasks, taskApi);
+    });
+  }
   return { ...app, openapi };
 }
 
