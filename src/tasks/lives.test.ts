@@ -9,7 +9,8 @@ import { unixSeconds } from "../clock.ts";
 import { parseTrustDomain } from "../spiffe/trust-domain.ts";
 import { openSqliteStore } from "../store/sqlite/open.ts";
 import type { Store } from "../store/store.ts";
-import { openTasks, type Tasks } from "./tasks.ts";
+import { openTasks } from "./open-tasks.ts";
+import type { Tasks } from "./tasks.ts";
 
 const IDS = ["a", "b", "c"];
 const id = fc.constantFrom(...IDS);

@@ -10,7 +10,8 @@ import { parseTrustDomain } from "../spiffe/trust-domain.ts";
 import { openSqliteStore } from "../store/sqlite/open.ts";
 import type { Store } from "../store/store.ts";
 import type { NewTask, TaskRecord } from "../store/task-store.ts";
-import { openTasks, type TaskEvent, type Tasks } from "./tasks.ts";
+import { openTasks } from "./open-tasks.ts";
+import type { TaskEvent, Tasks } from "./tasks.ts";
 
 const trustDomain = parseTrustDomain("example.org");
 

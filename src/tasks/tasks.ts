@@ -14,7 +14,6 @@ import type {
   TaskRecord,
   TaskStore,
 } from "../store/task-store.ts";
-import { TaskKeeper } from "./task-keeper.ts";
 
 /** The tasks of one trust domain. */
 export interface Tasks extends AsyncDisposable {
@@ -87,14 +86,4 @@ export interface TasksOptions {
   readonly report?: ((event: TaskEvent) => void) | undefined;
   /** Told what could not be done; it is tried again by itself. */
   readonly onFault?: ((error: unknown) => void) | undefined;
-}
-
-/**
- * Opens the tasks over a store, with those that are alive in memory; their leases go on.
- * @throws AssayError `STORE_UNAVAILABLE`.
- */
-export async function openTasks(options: TasksOptions): Promise<Tasks> {
-  const keeper = new TaskKeeper(options);
-  await keeper.start();
-  return keeper;
 }

@@ -9,7 +9,8 @@ import type { Log } from "../../observe/log.ts";
 import type { TaskAttestor } from "../../plugin/task-attestor.ts";
 import type { Registry } from "../../registry/registry.ts";
 import type { Store } from "../../store/store.ts";
-import { openTasks, type Tasks } from "../../tasks/tasks.ts";
+import { openTasks } from "../../tasks/open-tasks.ts";
+import type { Tasks } from "../../tasks/tasks.ts";
 import { statusListUri } from "./status-list-uri.ts";
 
 /** What a server's tasks are made of. */
