@@ -17,8 +17,7 @@ import { type AgentMetrics, agentMetrics } from "./agent-metrics.ts";
 import type { AgentDependencies, AgentOptions, RunningAgent } from "./agent-options.ts";
 import { followServer } from "./agent-work.ts";
 import { AgentCache } from "./cache/agent-cache.ts";
-import { keyIdOf } from "./cache/jwt-cache.ts";
-import type { SyncUpdate } from "./cache/sync-update.ts";
+import { learningSigner } from "./cache/learning-signer.ts";
 import { randomSpread } from "./cache/rotation.ts";
 import { CacheKeeper } from "./disk/cache-file.ts";
 import { takeDataFolder } from "./disk/data-folder.ts";
@@ -28,7 +27,6 @@ import { IdentityKeeper } from "./identity/identity-keeper.ts";
 import { bundleDigest, OperatorBundle } from "./identity/operator-bundle.ts";
 import { isDenial } from "./link/denial.ts";
 import { ServerLink } from "./link/server-link.ts";
-import type { ServerApi } from "./link/server-api.ts";
 import { type AgentListeners, openListeners } from "./listen/agent-listeners.ts";
 import { Syncer } from "./sync/syncer.ts";
 
@@ -69,20 +67,10 @@ export async function startAgent(options: AgentOptions, deps: AgentDependencies)
   const cache: AgentCache = stack.use(
     new AgentCache({
       trustDomain,
-      signer: {
-        signX509: (requests, signal) => link.server.signX509(requests, signal),
-        signWit: async (requests, signal) => {
-          const outcomes = await link.server.signWit(requests, signal);
-          const keyIds = outcomes.flatMap((outcome) => ("token" in outcome ? [keyIdOf(outcome)] : []));
-          await learnKeys("witAuthorities", keyIds, cache, link.server, signal);
-          return outcomes;
-        },
-        signJwt: async (entryId, audience, signal) => {
-          const svid = await link.server.signJwt(entryId, audience, signal);
-          await learnKeys("jwtAuthorities", [keyIdOf(svid)], cache, link.server, signal);
-          return svid;
-        },
-      },
+      signer: learningSigner(
+        () => link.server,
+        () => cache,
+      ),
       index: new SelectorIndex(),
       clock,
       spread,
@@ -213,19 +201,6 @@ export async function startAgent(options: AgentOptions, deps: AgentDependencies)
   };
 }
 
-/** A workload that has a token must find its key in the bundle, though the server's word of a new key is still on its way. */
-async function learnKeys(
-  kind: "jwtAuthorities" | "witAuthorities",
-  keyIds: readonly string[],
-  cache: AgentCache,
-  server: Pick<ServerApi, "bundle">,
-  signal: AbortSignal,
-): Promise<void> {
-  const known = new Set(cache.table.bundle[kind].map(({ keyId }) => keyId));
-  if (keyIds.every((keyId) => known.has(keyId))) return;
-  cache.apply({ ...NO_UPDATE, bundle: await server.bundle(signal) });
-}
-
 /** What servers are believed by until one has told us better. */
 async function bundleFor({ trustDomain, trustBundle }: AgentOptions, stored: StoredIdentity | undefined) {
   if (stored !== undefined && stored.bundle.trustDomain !== trustDomain) {
@@ -244,11 +219,4 @@ async function bundleFor({ trustDomain, trustBundle }: AgentOptions, stored: Sto
   return readTrustBundle(trustBundle, trustDomain);
 }
 
-const NO_UPDATE: SyncUpdate = {
-  complete: false,
-  upserted: [],
-  deleted: [],
-  federatedBundles: [],
-  deletedFederatedBundles: [],
-};
 const SHUTDOWN_GRACE = 2000;

@@ -102,9 +102,9 @@ function childrenOf(pid: number): readonly number[] {
 }
 
 interface TreeCalls {
-  prctl(option: number, a: number, b: number, c: number, d: number): number;
-  waitpid(pid: number, status: Buffer, options: number): number;
-  errno(): number;
+  readonly prctl: (option: number, a: number, b: number, c: number, d: number) => number;
+  readonly waitpid: (pid: number, status: Buffer, options: number) => number;
+  readonly errno: () => number;
 }
 
 function calls(platform: string): TreeCalls {

@@ -1,5 +1,6 @@
-import { randomBytes, randomUUID } from "node:crypto";
+import { randomUUID } from "node:crypto";
 import type { Clock } from "../../clock.ts";
+import { LocalEndpoint } from "../../endpoint/local-endpoint.ts";
 import { RateLimiter } from "../../issuance/rate-limiter.ts";
 import type { WorkloadRecorder } from "../../issuance/workload/issuance-record.ts";
 import type { AuditLog } from "../../observe/audit-log.ts";
@@ -9,11 +10,8 @@ import type { PeerProcess } from "../../peer/identify-peer.ts";
 import type { WorkloadAttestor } from "../../plugin/workload-attestor.ts";
 import { Explain } from "../../proto/gen/assay/api/agent/v1/explain_pb.ts";
 import { Status } from "../../proto/gen/assay/api/agent/v1/status_pb.ts";
-import { SecretDiscoveryService } from "../../proto/gen/envoy/service/secret/v3/sds_pb.ts";
 import { DelegatedIdentity } from "../../proto/gen/spire/api/agent/delegatedidentity/v1/delegatedidentity_pb.ts";
 import { Health } from "../../proto/gen/grpc/health/v1/health_pb.ts";
-import { SpiffeWorkloadAPI } from "../../proto/gen/spiffe/workload/workload_pb.ts";
-import { HealthBoard } from "../../rpc/health.ts";
 import { registerReflection } from "../../rpc/reflection.ts";
 import { RpcServer } from "../../rpc/server.ts";
 import type { FinishedCall } from "../../rpc/server-options.ts";
@@ -27,14 +25,9 @@ import { openBrokerEndpoint } from "../broker/broker-endpoint.ts";
 import type { AgentCache } from "../cache/agent-cache.ts";
 import { delegatedIdentityHandlers } from "../delegated/grpc-delegated-identity.ts";
 import type { IdentityKeeper } from "../identity/identity-keeper.ts";
-import { sdsHandlers } from "../sds/grpc-sds.ts";
-import { DEFAULT_SDS_SETTINGS } from "../sds/sds-settings.ts";
-import { SecretSource } from "../sds/secret-source.ts";
 import type { Syncer } from "../sync/syncer.ts";
-import { admitWorkloadCall, workloadApiHandlers } from "../workload-api/grpc-workload-api.ts";
-import { createJsonWorkloadApi } from "../workload-api/json-workload-api.ts";
-import { type WorkloadLimiters, WorkloadService } from "../workload-api/workload-service.ts";
-import { LocalEndpoint } from "../../endpoint/local-endpoint.ts";
+import type { WorkloadLimiters } from "../workload-api/workload-service.ts";
+import { makeWorkloadEndpoint } from "./workload-endpoint.ts";
 
 /** What the listeners serve, and how. */
 export interface AgentListenersOptions extends AgentOptions {
@@ -63,56 +56,18 @@ export interface AgentListeners extends AsyncDisposable {
 
 /** Opens the Workload Endpoint and the admin socket. @throws AssayError `LISTEN_FAILED` naming the path. */
 export async function openListeners(options: AgentListenersOptions): Promise<AgentListeners> {
-  const { cache, clock, log, metrics, syncer, keeper, version, attestors } = options;
+  const { cache, clock, log, metrics, syncer, keeper, version } = options;
   await using stack = new AsyncDisposableStack();
-  const isReady = () => cache.synchronised;
-  const state = () => (isReady() ? "serving" : "not_serving");
-  const health = new HealthBoard({
-    "": state,
-    SpiffeWorkloadAPI: state,
-    [SecretDiscoveryService.typeName]: state,
-  });
-  const evidence = { attestors, clock, attestationTimeout: options.attestationTimeout ?? 5000 };
-  const service = new WorkloadService({
-    ...evidence,
-    cache,
-    recorder: options.recorder,
-    agentId: () => keeper.current?.agentId,
-    newId: randomUUID,
-    allowUnauthenticatedVerifiers: options.allowUnauthenticatedVerifiers ?? false,
-    allowedForeignJwtClaims: options.allowedForeignJwtClaims ?? [],
-    signingPatience: options.signingPatience ?? 5000,
-    ...(options.rateLimit === "off" ? {} : { limiters: limitersOf(options.rateLimit, clock) }),
-  });
-
-  const workloadRpc = new RpcServer<PeerProcess>({
-    clock,
-    before: admitWorkloadCall,
-    onCall: options.onCall,
-    maxReceiveMessageSize: MAX_REQUEST,
-  });
-  workloadRpc.register(SpiffeWorkloadAPI, workloadApiHandlers(service, options.features ?? []));
-  workloadRpc.register(
-    SecretDiscoveryService,
-    sdsHandlers(
-      new SecretSource({
-        service,
-        cache,
-        clock,
-        log,
-        recorder: options.recorder,
-        settings: options.sds ?? DEFAULT_SDS_SETTINGS,
-        allowUnauthenticatedVerifiers: options.allowUnauthenticatedVerifiers ?? false,
-        signingPatience: options.signingPatience ?? 5000,
-        newNonce: () => randomBytes(8).toString("hex"),
-      }),
-    ),
+  const workload = stack.use(
+    await makeWorkloadEndpoint({
+      ...options,
+      path: options.socketPath,
+      mode: 0o777,
+      agentId: () => keeper.current?.agentId,
+      ...(options.rateLimit === "off" ? {} : { limiters: limitersOf(options.rateLimit, clock) }),
+    }),
   );
-  workloadRpc.register(Health, health.handlers());
-  registerReflection(workloadRpc);
-  const json = stack.use(
-    await createJsonWorkloadApi({ service, clock, log, version, newId: randomUUID, isReady }),
-  );
+  const { service, evidence, health } = workload;
 
   const adminRpc = new RpcServer<PeerProcess>({
     clock,
@@ -128,17 +83,13 @@ export async function openListeners(options: AgentListenersOptions): Promise<Age
   adminRpc.register(Health, health.handlers());
   registerReflection(adminRpc);
   const adminHttp = stack.use(
-    await createAdminHttp({ clock, log, metrics, version, newId: randomUUID, isReady }),
-  );
-
-  const workload = stack.use(
-    new LocalEndpoint({
-      path: options.socketPath,
-      mode: 0o777,
+    await createAdminHttp({
       clock,
       log,
-      onGrpc: (socket, peer) => workloadRpc.injectConnection(socket, peer),
-      onHttp: (socket, peer) => json.serve(socket, peer),
+      metrics,
+      version,
+      newId: randomUUID,
+      isReady: () => cache.synchronised,
     }),
   );
   const admin = stack.use(
@@ -166,10 +117,9 @@ export async function openListeners(options: AgentListenersOptions): Promise<Age
       admin.close();
       // Connections are cut only after their last words have left.
       await Promise.all([
-        workloadRpc.shutdown(grace),
+        workload.shutdown(grace),
         adminRpc.shutdown(grace),
         broker?.shutdown(grace),
-        json[Symbol.asyncDispose](),
         adminHttp[Symbol.asyncDispose](),
       ]);
       await kept.disposeAsync();

@@ -39,14 +39,14 @@ export interface TokenRequest {
 export interface JobSurroundings {
   readonly variables: Variables;
   /** The text of a file. @throws AssayError `CONFIG_INVALID` naming it. */
-  readFile(path: string): Promise<string>;
+  readonly readFile: (path: string) => Promise<string>;
   /**
    * Runs a program of the platform and gives what it printed.
    * @throws AssayError `CONFIG_INVALID` where there is no such program, `REMOTE_UNAVAILABLE` where it fails.
    */
-  run(command: string, args: readonly string[], signal: AbortSignal): Promise<string>;
+  readonly run: (command: string, args: readonly string[], signal: AbortSignal) => Promise<string>;
   /** Asks the platform's endpoint; follows no redirect. @throws AssayError `REMOTE_UNAVAILABLE`. */
-  ask(request: PlatformRequest, signal: AbortSignal): Promise<PlatformAnswer>;
+  readonly ask: (request: PlatformRequest, signal: AbortSignal) => Promise<PlatformAnswer>;
 }
 
 /** A request to a platform's endpoint. */
