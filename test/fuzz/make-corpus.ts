@@ -6,6 +6,9 @@ import { generateKeyPairSync, sign } from "node:crypto";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { create, toBinary } from "@bufbuild/protobuf";
+import { githubActions } from "../../src/attestation/task/oidc/presets/github-actions.ts";
+import { gitlab } from "../../src/attestation/task/oidc/presets/gitlab.ts";
+import { kubernetes } from "../../src/attestation/task/oidc/presets/kubernetes.ts";
 import { formatBundleDocument } from "../../src/crypto/bundle-document.ts";
 import { formatBundleMap } from "../../src/crypto/bundle-map.ts";
 import { spkiToJwk } from "../../src/crypto/jose/jwk.ts";
@@ -91,6 +94,14 @@ const request = Buffer.concat([
   literal("workload.spiffe.io", "true"),
 ]);
 
+const jws = (payload: object) => {
+  const input = [{ alg: "ES256", kid: "k", typ: "JWT" }, payload]
+    .map((part) => Buffer.from(JSON.stringify(part)).toString("base64url"))
+    .join(".");
+  return text(`${input}.${jose(text(input)).toString("base64url")}`);
+};
+const ciClaims = { ...githubActions.sample.claims, iss: githubActions.sample.issuer, aud: "a" };
+
 const CORPUS: Readonly<Record<string, readonly Uint8Array[]>> = {
   pkcs10: [
     createCertificationRequest({ spki: leafKey.spki }, "ecdsa-sha384", leafKey.sign),
@@ -121,6 +132,21 @@ const CORPUS: Readonly<Record<string, readonly Uint8Array[]>> = {
   ],
   "spiffe-id": ["spiffe://a.example", "spiffe://a.example/b/c-d_e.f/...", "spiffe://1.2.3.4/x"].map(text),
   "jwt-svid": [text(assembleJwtSvid(jwtInput, jose(jwtInput)))],
+  "oidc-token": [
+    jws({ ...ciClaims, iat: 1_790_000_000, exp: 1_790_000_300, jti: "j" }),
+    jws({ ...ciClaims, aud: ["a"], iat: 1_790_000_000.5, nbf: 1_789_999_400, exp: 1_790_000_300 }),
+  ],
+  "oidc-claims": [githubActions, gitlab, kubernetes].map(({ sample }) => text(JSON.stringify(sample.claims))),
+  "oidc-keys": [
+    text(
+      JSON.stringify({
+        keys: [
+          { ...spkiToJwk(spki, { keyId: "k" }), use: "sig", alg: "ES256" },
+          { ...spkiToJwk(rsaSpki, { keyId: "r" }), key_ops: ["verify"] },
+        ],
+      }),
+    ),
+  ],
   "wit-svid": [text(wit)],
   "workload-proof": [
     text(

@@ -112,8 +112,8 @@ export async function checkPlugins<Host, Instance extends AsyncDisposable>(
     const name = instanceOf(entry);
     if (names.has(name)) throw refused(kind, name, "is named twice");
     names.add(name);
-    if (!PLUGIN_NAME.test(name)) {
-      throw refused(kind, name, "has no usable name, expected 1 to 64 of a-z 0-9 _ -, a letter first");
+    if (!INSTANCE_NAME.test(name)) {
+      throw refused(kind, name, "has no usable name, expected 1 to 64 of a-z 0-9 _ -");
     }
     const plugin = await find(kind, entry, importModule);
     checked.push({ entry, plugin, config: await validate(kind, name, plugin, entry.config ?? {}) });
@@ -126,6 +126,9 @@ async function find<Host, Instance extends AsyncDisposable>(
   entry: PluginEntry,
   importModule: ImportModule,
 ): Promise<LoadablePlugin<Host, Instance>> {
+  if (!PLUGIN_NAME.test(entry.name)) {
+    throw refused(kind, entry.name, "has no usable name, expected 1 to 64 of a-z 0-9 _ -, a letter first");
+  }
   if (entry.module === undefined) {
     const builtIn = kind.builtIns.get(entry.name);
     if (builtIn !== undefined) return builtIn;
@@ -255,5 +258,7 @@ function messageOf(cause: unknown): string {
 
 const importFromDisk: ImportModule = (specifier) =>
   import(specifier) as Promise<{ readonly default?: unknown }>;
+// A segment of SPIFFE IDs too.
+const INSTANCE_NAME = /^[a-z0-9_-]{1,64}$/;
 const PLUGIN_NAME = /^[a-z][a-z0-9_-]{0,63}$/;
 const PACKAGE_NAME = /^(?:@[a-z0-9][\w.-]*\/)?[a-z0-9][\w.-]*(?:\/[\w./-]+)?$/;
