@@ -146,16 +146,6 @@ describe("revocation", () => {
     expect(revocation.revokedX509("aa")).toEqual([]);
   });
 
-  it("frees a place only when its bit is gone", async () => {
-    const status = await store.credentials.reserveStatus(unixSeconds(clock) + 3600);
-    await revoke("jwt", "j", { status });
-    await clock.advance(2 * HOUR);
-    expect(await revocation.prune()).toBe(0);
-    await clock.advance(3 * HOUR);
-    expect(await revocation.prune()).toBe(1);
-    expect(revocation.isRevoked("jwt", "j")).toBe(false);
-  });
-
   it("tries again by itself where the store fails, and says so", async () => {
     const faults: unknown[] = [];
     const failing = {

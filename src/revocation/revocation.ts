@@ -46,12 +46,6 @@ export interface Revocation extends AsyncDisposable {
   onChange(listener: () => void): Disposable;
   /** Brings memory at least to where the store is now. @throws AssayError `STORE_UNAVAILABLE`. */
   catchUp(): Promise<void>;
-  /**
-   * Has the store forget credentials that no memory and no list names any more, and frees their places in status lists;
-   * gives their number. For housekeeping: nobody else may do it earlier.
-   * @throws AssayError `STORE_UNAVAILABLE`.
-   */
-  prune(): Promise<number>;
 }
 
 /** What revocation stands on. */
@@ -121,7 +115,6 @@ export async function openRevocation({ store, clock, onFault }: RevocationOption
       return { [Symbol.dispose]: () => void listeners.delete(own) };
     },
     catchUp: () => log.catchUp(),
-    prune: () => store.credentials.prune(unixSeconds(clock) - PRUNE_AFTER),
     async [Symbol.asyncDispose]() {
       closed = true;
       retry?.[Symbol.dispose]();
@@ -135,5 +128,3 @@ export async function openRevocation({ store, clock, onFault }: RevocationOption
 
 const RETRY_MS = 1000;
 const SWEEP_MS = 30_000;
-// Seconds, more than anything is kept in memory: a place in a status list is given away only when its bit is gone.
-const PRUNE_AFTER = 3 * 3600;

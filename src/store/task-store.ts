@@ -138,6 +138,8 @@ export interface CredentialStore {
    * is free again when `prune` is called with a time after `expiresAt` (Unix seconds).
    */
   reserveStatus(expiresAt: number): Promise<StatusPlace>;
+  /** How many status lists were begun; they are numbered from 0 without a gap, and stay. */
+  statusLists(): Promise<number>;
   /**
    * Revokes one credential and what was exchanged for it, step by step. One that was never written is written now, as
    * `unknown` says; without `unknown` only what was exchanged for it is revoked. What had expired five minutes before `at`

@@ -170,6 +170,14 @@ export function credentialContract(subject: StoreUnderTest): void {
       expect(indexes).not.toEqual(indexes.toSorted((a, b) => a - b));
     });
 
+    it("counts the lists that were begun", async () => {
+      expect(await subject.store.credentials.statusLists()).toBe(0);
+      await subject.store.credentials.reserveStatus(1000);
+      await subject.store.credentials.reserveStatus(1000);
+      expect(await subject.store.credentials.statusLists()).toBe(1);
+      expect(await (await subject.reopen()).credentials.statusLists()).toBe(1);
+    });
+
     it("remembers taken places over a restart, and frees them once they have expired", async () => {
       const first = await subject.store.credentials.reserveStatus(100);
       const again = await subject.reopen();

@@ -11,7 +11,7 @@ import {
 } from "./credential-rows.ts";
 import type { Schema } from "./schema.ts";
 import type { SqlSession } from "./session.ts";
-import { freeStatusPlaces, type RandomBelow, takeStatusPlace } from "./status-places.ts";
+import { countStatusLists, freeStatusPlaces, type RandomBelow, takeStatusPlace } from "./status-places.ts";
 
 /** Issued credentials that can end early, over SQL. */
 export function sqlCredentialStore(session: SqlSession, randomBelow: RandomBelow): CredentialStore {
@@ -27,6 +27,8 @@ export function sqlCredentialStore(session: SqlSession, randomBelow: RandomBelow
       }),
 
     reserveStatus: (expiresAt) => session.writeTogether((tx) => takeStatusPlace(tx, expiresAt, randomBelow)),
+
+    statusLists: () => session.read(countStatusLists),
 
     revoke: (credential, reason, at, unknown) =>
       session.writeTogether(async (tx, note) => {

@@ -1,4 +1,4 @@
-import type { Transaction } from "kysely";
+import type { Kysely, Transaction } from "kysely";
 import { AssayError } from "../../errors/assay-error.ts";
 import type { StatusPlace } from "../task-store.ts";
 import type { Schema } from "./schema.ts";
@@ -48,6 +48,17 @@ export async function freeStatusPlaces(tx: Transaction<Schema>, before: number):
       .where("list", "=", list)
       .execute();
   }
+}
+
+/** How many status lists were begun. */
+export async function countStatusLists(db: Kysely<Schema>): Promise<number> {
+  const last = await db
+    .selectFrom("status_lists")
+    .select("list")
+    .orderBy("list", "desc")
+    .limit(1)
+    .executeTakeFirst();
+  return last === undefined ? 0 : last.list + 1;
 }
 
 async function openList(tx: Transaction<Schema>): Promise<number> {
