@@ -30,6 +30,7 @@ import { judgeClaims } from "./judge-claims.ts";
 import { fetchKeys, readKeys } from "./load-keys.ts";
 import { taskKeyOf } from "./task-key.ts";
 import { type OidcTrust, trustOf } from "./trust.ts";
+import { readWebhookSecret } from "./webhooks/webhook-secret.ts";
 
 /** Verifies the tokens of one issuer, by a preset and the operator's conditions. */
 export const oidc = defineTaskAttestor({
@@ -93,15 +94,7 @@ async function webhookReader(
   if (webhook === undefined) {
     throw new AssayError("CONFIG_INVALID", `webhook_secret_file: messages of ${title} are not understood`);
   }
-  const secret = (await readBounded(file, MAX_SECRET_BYTES, { code: "CONFIG_INVALID" }))
-    .toString("utf8")
-    .trim();
-  if (secret.length < MIN_SECRET_CHARACTERS) {
-    throw new AssayError(
-      "CONFIG_INVALID",
-      `webhook_secret_file: expected ${MIN_SECRET_CHARACTERS} characters or more`,
-    );
-  }
+  const secret = await readWebhookSecret(file);
   return ({ headers, body }) => {
     const end = webhook.read({ headers, body, secret, now: unixSeconds(clock) });
     if (end === undefined) return undefined;
@@ -153,8 +146,6 @@ async function configured<Value>(read: () => Value | Promise<Value>): Promise<Va
   }
 }
 
-const MAX_SECRET_BYTES = 4096;
-const MIN_SECRET_CHARACTERS = 16;
 const MAX_CA_BYTES = 4 * 1024 * 1024;
 // Clocks of several servers differ, and a key is forgotten a little late rather than a little early.
 const REPLAY_MARGIN = 60;

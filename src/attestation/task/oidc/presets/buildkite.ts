@@ -1,4 +1,5 @@
 import type { OidcPreset } from "../preset.ts";
+import { buildkiteWebhook } from "../webhooks/buildkite.ts";
 
 /**
  * Buildkite. The ids that cannot pass to others are in a token only if the job asks for them:
@@ -49,6 +50,7 @@ export const buildkite: OidcPreset = {
   maxTokenAge: 600,
   maxTokenLifetime: 86_400,
   description: "{organization_slug}/{pipeline_slug} build {build_number} job {job_id}",
+  webhook: buildkiteWebhook,
   sample: {
     issuer: "https://agent.buildkite.com",
     claims: {

@@ -1,4 +1,5 @@
 import type { OidcPreset } from "../preset.ts";
+import { circleciWebhook } from "../webhooks/circleci.ts";
 
 /** CircleCI, with the issuer of one organisation or the one that all share. Names of its claims begin with its host. */
 export const circleci: OidcPreset = {
@@ -59,6 +60,7 @@ export const circleci: OidcPreset = {
   maxTokenAge: 3600,
   maxTokenLifetime: 7200,
   description: "project {project_id} {vcs_ref} job {job_id}",
+  webhook: circleciWebhook,
   sample: {
     issuer: "https://oidc.circleci.com/org/6c4f8a3e-70fc-4f4c-9fe0-1d5a5c0c0001",
     claims: {

@@ -1,4 +1,5 @@
 import type { OidcPreset } from "../preset.ts";
+import { githubWebhook } from "../webhooks/github.ts";
 
 /**
  * GitHub Actions: github.com, an enterprise's own issuer there, GHE.com and GitHub Enterprise Server. `sub` is not read:
@@ -101,6 +102,7 @@ export const githubActions: OidcPreset = {
   maxTokenAge: 600,
   maxTokenLifetime: 3600,
   description: "{repository} {workflow} run {run_id} attempt {run_attempt} by {actor}",
+  webhook: githubWebhook,
   sample: {
     issuer: "https://token.actions.githubusercontent.com",
     claims: {

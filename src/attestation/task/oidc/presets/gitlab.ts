@@ -1,4 +1,5 @@
 import type { OidcPreset } from "../preset.ts";
+import { gitlabWebhook } from "../webhooks/gitlab.ts";
 
 /**
  * GitLab CI, gitlab.com and self-hosted. `project_*`, `namespace_*` and `ref` are of the project whose code runs, which
@@ -76,6 +77,7 @@ export const gitlab: OidcPreset = {
   // `exp` is the job's timeout, or 5 minutes where it has none.
   endsAtExpiry: { ifLongerThan: 300 },
   description: "{project_path} {ref_path} job {job_id} of pipeline {pipeline_id}",
+  webhook: gitlabWebhook,
   sample: {
     issuer: "https://gitlab.com",
     claims: {

@@ -1,4 +1,4 @@
-import { type ClaimKind } from "../preset.ts";
+import type { ClaimKind } from "../preset.ts";
 import { readValue } from "../read-claims.ts";
 import { refuseWebhook } from "./signed-body.ts";
 
