@@ -71,13 +71,14 @@ export class EntryDirectory {
     return this.#ofTasks.get(parentId)?.match(selectors) ?? [];
   }
 
-  /** Entries of tasks below this parent that came nearest to these selectors, best first. */
+  /** Entries of tasks below this parent that came nearest to these selectors, best first, of those that `keeps` lets through. */
   nearestOfTasks(
     parentId: SpiffeId,
     selectors: readonly Selector[],
     limit: number,
+    keeps: (entry: EntryRecord) => boolean,
   ): readonly NearMiss<EntryRecord>[] {
-    return this.#ofTasks.get(parentId)?.nearest(selectors, limit) ?? [];
+    return this.#ofTasks.get(parentId)?.nearest(selectors, limit, keeps) ?? [];
   }
 
   /** Takes an entry in, in place of the one with the same id. */

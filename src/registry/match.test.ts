@@ -90,5 +90,24 @@ describe("SelectorIndex", () => {
     ]);
     expect(nearest[3]?.missing.map(formatSelector)).toEqual(["x:1", "x:2"]);
     expect(index.nearest([parseSelector("a:1"), parseSelector("b:1")], 1)).toHaveLength(1);
+    expect(index.nearest([parseSelector("a:1"), parseSelector("b:1")], 0)).toEqual([]);
+  });
+
+  it("gives of the near misses the first ones of all, of those that it is to keep", () => {
+    fc.assert(
+      fc.property(
+        fc.array(demands, { maxLength: 30 }),
+        fc.array(selector, { maxLength: 4 }),
+        fc.nat(8),
+        (all, seen, limit) => {
+          const index = new SelectorIndex<Demanding>();
+          for (const [n, selectors] of all.entries()) index.put({ id: `e${n}`, selectors });
+          const keeps = ({ id }: Demanding) => !id.endsWith("3");
+          const ids = index.nearest(seen, 1000).map((miss) => miss.entry);
+          const kept = index.nearest(seen, limit, keeps).map((miss) => miss.entry);
+          expect(kept).toEqual(ids.filter(keeps).slice(0, limit));
+        },
+      ),
+    );
   });
 });

@@ -63,27 +63,67 @@ export class SelectorIndex<T extends Demanding> {
     return matched;
   }
 
-  /** What came nearest without matching: fewest selectors missing, then most met, then by id; at most `limit`. */
-  nearest(selectors: readonly Selector[], limit: number): readonly NearMiss<T>[] {
-    const seen = new Set(selectors.map(formatSelector));
-    const misses: (NearMiss<T> & { readonly met: number })[] = [];
+  /**
+   * What came nearest without matching: fewest selectors missing, then most met, then by id; at most `limit` of what `keeps`
+   * lets through. Looks at everything there is, and keeps no more than the best.
+   */
+  nearest(
+    selectors: readonly Selector[],
+    limit: number,
+    keeps: (thing: T) => boolean = () => true,
+  ): readonly NearMiss<T>[] {
+    const seen = seenOf(selectors);
+    const best: Miss<T>[] = [];
     for (const waiting of this.#waiting.values()) {
       for (const entry of waiting.values()) {
-        const missing = entry.selectors.filter((selector) => !seen.has(formatSelector(selector)));
-        const met = entry.selectors.length - missing.length;
+        let missing = 0;
+        for (const selector of entry.selectors) if (!has(seen, selector)) missing++;
+        const met = entry.selectors.length - missing;
         // What shares nothing with the caller did not come near.
-        if (met > 0 && missing.length > 0) misses.push({ entry, missing, met });
+        if (met === 0 || missing === 0 || !keeps(entry)) continue;
+        putNearest(best, { entry, missing, met }, limit);
       }
     }
-    return misses
-      .toSorted(
-        (a, b) => a.missing.length - b.missing.length || b.met - a.met || (a.entry.id < b.entry.id ? -1 : 1),
-      )
-      .slice(0, limit)
-      .map(({ entry, missing }) => ({ entry, missing }));
+    return best.map(({ entry }) => ({
+      entry,
+      missing: entry.selectors.filter((selector) => !has(seen, selector)),
+    }));
   }
 
   #crowd(selector: string): number {
     return this.#waiting.get(selector)?.size ?? 0;
   }
+}
+
+/** Values by type: to look a selector up without writing it out first, which would cost more than all the rest. */
+type Seen = ReadonlyMap<string, ReadonlySet<string>>;
+
+function seenOf(selectors: readonly Selector[]): Seen {
+  const byType = Map.groupBy(selectors, ({ type }) => type);
+  return new Map([...byType].map(([type, all]) => [type, new Set(all.map(({ value }) => value))]));
+}
+
+function has(seen: Seen, { type, value }: Selector): boolean {
+  return seen.get(type)?.has(value) === true;
+}
+
+interface Miss<T extends Demanding> {
+  readonly entry: T;
+  /** How many of its selectors were not seen, and how many were. */
+  readonly missing: number;
+  readonly met: number;
+}
+
+function putNearest<T extends Demanding>(best: Miss<T>[], miss: Miss<T>, limit: number): void {
+  const last = best.at(-1);
+  if (best.length >= limit && (last === undefined || isNearer(last, miss))) return;
+  const at = best.findIndex((other) => isNearer(miss, other));
+  best.splice(at < 0 ? best.length : at, 0, miss);
+  if (best.length > limit) best.pop();
+}
+
+function isNearer(a: Miss<Demanding>, b: Miss<Demanding>): boolean {
+  if (a.missing !== b.missing) return a.missing < b.missing;
+  if (a.met !== b.met) return a.met > b.met;
+  return a.entry.id < b.entry.id;
 }

@@ -73,9 +73,7 @@ export function taskIdentities(
     faults,
     get nearest() {
       const others = entries
-        .nearestOfTasks(parentId, facts.selectors, Number.POSITIVE_INFINITY)
-        .filter(({ entry }) => !hasExpired(entry, now))
-        .slice(0, NEAREST)
+        .nearestOfTasks(parentId, facts.selectors, NEAREST, (entry) => !hasExpired(entry, now))
         .map((miss) => ({ ...miss, unnamed: unnamedBy(miss.entry, facts.guarded) }));
       return [...unguarded, ...others].slice(0, NEAREST);
     },
