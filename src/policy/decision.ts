@@ -14,6 +14,7 @@ export type PolicyRule =
   | "ttl-maximum"
   | "entry-expiry"
   | "authority-expiry"
+  | "task-lease"
   | "spiffe-id-member"
   | "spiffe-id-path"
   | "spiffe-id-reserved"

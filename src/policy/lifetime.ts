@@ -11,6 +11,8 @@ export interface LifetimeFacts {
   readonly entryExpiresAt?: number;
   /** End of the authority that will sign. */
   readonly authorityNotAfter: number;
+  /** When its task ends unless kept alive, or what it is exchanged for; absent for what depends on neither. */
+  readonly endsBy?: number;
 }
 
 /** The operator's part of it. */
@@ -28,7 +30,7 @@ export function decideLifetime(
   found: readonly PolicyReason[],
 ): PolicyDecision {
   const reasons = [...found];
-  const { now, requestedTtl = 0, entryTtl = 0, entryExpiresAt = 0, authorityNotAfter } = facts;
+  const { now, requestedTtl = 0, entryTtl = 0, entryExpiresAt = 0, authorityNotAfter, endsBy } = facts;
   for (const [name, value] of [
     ["requested", requestedTtl],
     ["entry's", entryTtl],
@@ -53,7 +55,8 @@ export function decideLifetime(
   }
 
   const cap = (rule: PolicyReason["rule"], most: number, what: string) => {
-    if (most <= 0) reasons.push({ rule, effect: "denies", detail: `${what} has expired` });
+    // What must hold is asked for, so that a bound that is no number lets nothing through.
+    if (!(most > 0)) reasons.push({ rule, effect: "denies", detail: `${what} has expired` });
     else if (ttl > most) {
       ttl = most;
       reasons.push({ rule, effect: "caps", detail: `${what} allows ${most} s` });
@@ -63,6 +66,7 @@ export function decideLifetime(
   if (limits.maxTtl > 0) cap("ttl-maximum", limits.maxTtl, "the configured maximum");
   if (entryExpiresAt > 0) cap("entry-expiry", Math.floor(entryExpiresAt) - now, "the entry");
   cap("authority-expiry", Math.floor(authorityNotAfter) - now, "the authority");
+  if (endsBy !== undefined) cap("task-lease", Math.floor(endsBy) - now, "what it follows from");
 
   if (reasons.some((reason) => reason.effect === "denies")) return { allowed: false, reasons };
   return { allowed: true, ttl, notAfter: now + ttl, reasons };

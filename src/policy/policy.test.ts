@@ -76,6 +76,14 @@ describe("the lifetime of an X509-SVID", () => {
     expect(rules(decision)).toEqual(["ttl-default sets", "authority-expiry caps"]);
   });
 
+  it("ends with the task, or with what it is exchanged for", () => {
+    const decision = x509({ endsBy: NOW + 90.9 });
+    expect(decision).toMatchObject({ allowed: true, ttl: 90 });
+    expect(rules(decision)).toEqual(["ttl-default sets", "task-lease caps"]);
+    expect(denied(jwt({ endsBy: NOW }))).toEqual(["task-lease"]);
+    expect(denied(x509({ endsBy: Number.NaN, requestedTtl: 60 }))).toEqual(["task-lease"]);
+  });
+
   it.each([0, -1, -86_400])("is none for an entry that expired %i seconds from now", (offset) => {
     expect(denied(x509({ entryExpiresAt: NOW + offset }))).toEqual(["entry-expiry"]);
   });
