@@ -22,6 +22,11 @@ export function existingFiles(path: string): readonly string[] {
   return names;
 }
 
+/** Name of a log's file by its age: the current one is number 0. */
+export function rotatedName(path: string, number: number): string {
+  return number === 0 ? path : `${path}.${number}`;
+}
+
 /** The line, without newline, that begins at an offset; at most 1 MiB. `undefined` where there is no whole line. */
 export async function readLineAt(path: string, offset: number): Promise<string | undefined> {
   await using file = await open(path, "r");
@@ -34,8 +39,15 @@ export async function readLineAt(path: string, offset: number): Promise<string |
   return undefined;
 }
 
-/** The whole lines of a file that hold these bytes, last one first, read backwards in blocks of 256 KiB. */
-export async function* linesHoldingBackwards(path: string, needle: string): AsyncGenerator<string> {
+/**
+ * The whole lines of a file that hold these bytes, last one first, read backwards in blocks of 256 KiB.
+ * @param isEnough Asked after each block, with its earliest whole line: whether what is before it need not be read.
+ */
+export async function* linesHoldingBackwards(
+  path: string,
+  needle: string,
+  isEnough: (earliest: string) => boolean = () => false,
+): AsyncGenerator<string> {
   await using file = await open(path, "r");
   let end = (await file.stat()).size;
   let rest: Buffer = Buffer.alloc(0);
@@ -53,6 +65,8 @@ export async function* linesHoldingBackwards(path: string, needle: string): Asyn
       if (lineEnd >= 0 && lineEnd < stop) yield bytes.toString("utf8", lineStart, lineEnd);
       stop = lineStart;
     }
+    const secondLine = bytes.indexOf(NEWLINE, firstWhole);
+    if (secondLine >= 0 && isEnough(bytes.toString("utf8", firstWhole, secondLine))) return;
     rest = bytes.subarray(0, Math.min(firstWhole, MAX_LINE));
     end = start;
   }
@@ -61,10 +75,6 @@ export async function* linesHoldingBackwards(path: string, needle: string): Asyn
 async function readBlock(file: FileHandle, offset: number, length: number): Promise<Buffer> {
   const { buffer, bytesRead } = await file.read(Buffer.alloc(length), 0, length, offset);
   return buffer.subarray(0, bytesRead);
-}
-
-function rotatedName(path: string, number: number): string {
-  return number === 0 ? path : `${path}.${number}`;
 }
 
 const NEWLINE = 0x0a;

@@ -5,6 +5,7 @@ import { AppendFile, type FileCalls } from "./append-file.ts";
 import { auditLine, CHAIN_START, type ChainEnd, lineHash, parseAuditLine } from "./audit-chain.ts";
 import { existingFiles, linesHoldingBackwards, readLineAt, rotateFiles } from "./audit-files.ts";
 import type { AuditRecord, StoredAuditRecord } from "./audit-record.ts";
+import { type AuditMatch, searchAuditFiles } from "./audit-search.ts";
 import { keepTorn, readTail } from "./audit-tail.ts";
 import { RecentPositions } from "./recent-positions.ts";
 
@@ -41,6 +42,12 @@ export interface AuditLog extends AsyncDisposable {
    * @throws AssayError `AUDIT_UNAVAILABLE` where a file cannot be read.
    */
   find(decisionId: string): Promise<StoredAuditRecord | undefined>;
+  /**
+   * The records that match, newest first, from the current file and older ones; at most `limit`, 1 to 10,000. Reads the
+   * files backwards: 100 MiB take about 150 ms, and `since` spares what is older.
+   * @throws AssayError `AUDIT_UNAVAILABLE` where a file cannot be read.
+   */
+  search(match: AuditMatch, limit: number): Promise<readonly StoredAuditRecord[]>;
   /** Where the chain stands. */
   readonly end: ChainEnd;
 }
@@ -125,6 +132,15 @@ class FileAuditLog implements AuditLog {
       return undefined;
     } catch (cause) {
       throw new AssayError("AUDIT_UNAVAILABLE", `audit log ${this.#options.path} cannot be read`, { cause });
+    }
+  }
+
+  async search(match: AuditMatch, limit: number): Promise<readonly StoredAuditRecord[]> {
+    const { path } = this.#options;
+    try {
+      return await searchAuditFiles(path, match, limit);
+    } catch (cause) {
+      throw new AssayError("AUDIT_UNAVAILABLE", `audit log ${path} cannot be read`, { cause });
     }
   }
 
