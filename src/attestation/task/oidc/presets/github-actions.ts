@@ -67,10 +67,11 @@ export const githubActions: OidcPreset = {
   ],
   derived: [
     {
-      // The workflow file alone: the path of `owner/repo/path@ref`, whatever it is called from.
+      // The workflow file alone: the path of `owner/repo/path@ref`. Files may have an @ in their names too, so what
+      // follows the first one must be a ref or a commit, or else it is not known where the path ends.
       name: "job_workflow",
       selector: "job-workflow",
-      from: (claim) => /^([^@]+)@/.exec(claim("job_workflow_ref") ?? "")?.[1],
+      from: (claim) => /^([^@]+)@(?:refs\/.+|[0-9a-f]{40,64})$/.exec(claim("job_workflow_ref") ?? "")?.[1],
     },
   ],
   tenantIds: ["repository_owner_id", "repository_id", "enterprise_id"],

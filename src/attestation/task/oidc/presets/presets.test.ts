@@ -290,6 +290,18 @@ describe("a trap", () => {
     expect(all.filter((one) => one.startsWith("github:property:a"))).toEqual(["github:property:a:b:c"]);
   });
 
+  it.each([
+    ["acme/shared/.github/workflows/oidc.yml@refs/heads/a@b", "acme/shared/.github/workflows/oidc.yml"],
+    [`acme/shared/.github/workflows/oidc.yml@${"0".repeat(40)}`, "acme/shared/.github/workflows/oidc.yml"],
+    ["acme/shared/.github/workflows/oidc.yml@evil.yml@refs/heads/main", undefined],
+    ["acme/shared/.github/workflows/oidc.yml@", undefined],
+  ])(
+    "is avoided: a file or branch with an @ in its name cannot pose as another workflow: %s",
+    (ref, workflow) => {
+      expect(judge("github-actions", { job_workflow_ref: ref }).claims["job_workflow"]).toBe(workflow);
+    },
+  );
+
   it("is told: without check_run_id the jobs of a run cannot be told apart", () => {
     const run = judge("github-actions", { check_run_id: undefined });
     expect(run.granularity).toBe("run");
