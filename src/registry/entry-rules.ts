@@ -86,7 +86,7 @@ export function validateEntry(draft: EntryDraft, trustDomain: TrustDomain): Entr
     idTemplate: draft.idTemplate ?? "",
     maxTaskDuration: number("maxTaskDuration", MAX_TASK_DURATION),
     exchangeAudiences: sortedOnce(
-      bounded("/exchangeAudiences", draft.exchangeAudiences ?? [], check).flatMap((text, n) =>
+      bounded("/exchangeAudiences", draft.exchangeAudiences ?? [], check, MAX_AUDIENCES).flatMap((text, n) =>
         check<readonly string[]>(`/exchangeAudiences/${n}`, () => [exchangeAudience(text)], []),
       ),
     ),
@@ -131,9 +131,9 @@ interface Fault {
 type NumberField = "x509SvidTtl" | "jwtSvidTtl" | "expiresAt" | "maxTaskDuration";
 type Check = <T>(pointer: string, value: () => T, fallback: T) => T;
 
-function bounded<T>(pointer: string, list: readonly T[], check: Check): readonly T[] {
+function bounded<T>(pointer: string, list: readonly T[], check: Check, most = MAX_LIST): readonly T[] {
   return check(pointer, () => {
-    if (list.length > MAX_LIST) throw refused(`expected at most ${MAX_LIST} items`);
+    if (list.length > most) throw refused(`expected at most ${most} items`);
     return list;
   }, []);
 }
@@ -223,6 +223,7 @@ const ENTRY_ID = /^[A-Za-z0-9._-]{1,255}$/;
 const MAX_TTL = 2 ** 31 - 1;
 const MAX_HINT_BYTES = 1024;
 const MAX_LIST = 1000;
+const MAX_AUDIENCES = 100;
 // The hard cap of every task; what is longer would never be reached. Seconds.
 const MAX_TASK_DURATION = 6 * 3600;
 const NOWHERE = "" as SpiffeId;

@@ -86,6 +86,10 @@ export class Follower {
   }
 
   async #follow(rows: readonly ChangeRecord[], last: ChangeRecord): Promise<void> {
+    if (rows.every(({ kind }) => kind === "task" || kind === "credential")) {
+      this.#sequence = last.sequence;
+      return;
+    }
     const keys = (kind: ChangeRecord["kind"]) =>
       rows.filter((row) => row.kind === kind).map((row) => row.key);
     const entryIds = keys("entry");

@@ -110,10 +110,10 @@ describe("validateEntry of entries of tasks", () => {
       /^exchangeAudiences\/0: .*1024/,
     ],
     [
-      "1,001 audiences",
-      { idTemplate: TEMPLATE, exchangeAudiences: Array.from({ length: 1001 }, String) },
+      "101 audiences",
+      { idTemplate: TEMPLATE, exchangeAudiences: Array.from({ length: 101 }, String) },
       "INVALID_ENTRY",
-      /^exchangeAudiences: expected at most 1000/,
+      /^exchangeAudiences: expected at most 100 items/,
     ],
   ])("refuses %s", (_, change, code, detail) => {
     expect(() => valid(change)).toThrowCode(code as never, detail);

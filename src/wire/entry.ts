@@ -1,17 +1,31 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import type { EntryMask, EntrySchema } from "../proto/gen/spire/api/types/entry_pb.ts";
+import type { Entry, EntryMask, EntrySchema } from "../proto/gen/spire/api/types/entry_pb.ts";
 import type { EntryRecord } from "../store/records.ts";
 import { spiffeIdToWire } from "./spiffe-id.ts";
 
 /** An entry as the wire library takes it. */
-export type WireEntry = MessageInitShape<typeof EntrySchema>;
+export type WireEntry = Exclude<MessageInitShape<typeof EntrySchema>, Entry>;
 
 /**
  * Writes an entry for the wire. A mask that is absent keeps everything; one that is there keeps the id and what it
  * names.
  */
-export function entryToWire(entry: KnownEntry, mask?: EntryMask): WireEntry {
-  const { idTemplate = "", maxTaskDuration = 0, exchangeAudiences = [] } = entry;
+export function entryToWire(entry: Omit<EntryRecord, "ordinal">, mask?: EntryMask): WireEntry {
+  const { idTemplate, maxTaskDuration, exchangeAudiences } = entry;
+  const isExtended = idTemplate !== "" || maxTaskDuration !== 0 || exchangeAudiences.length > 0;
+  const wire = agentEntryToWire(entry, mask);
+  if (!isExtended || mask?.assay === false) return wire;
+  return { ...wire, assay: { idTemplate, maxTaskDuration, exchangeAudiences: [...exchangeAudiences] } };
+}
+
+/** An entry without what only a server acts on. */
+export type AgentEntry = Omit<
+  EntryRecord,
+  "ordinal" | "idTemplate" | "maxTaskDuration" | "exchangeAudiences"
+>;
+
+/** Writes an entry as agents get it and know it: without what only a server acts on, whatever the mask names. */
+export function agentEntryToWire(entry: AgentEntry, mask?: EntryMask): WireEntry {
   const keeps = (field: EntryMaskField): boolean => mask === undefined || mask[field];
   return {
     id: entry.id,
@@ -36,16 +50,8 @@ export function entryToWire(entry: KnownEntry, mask?: EntryMask): WireEntry {
           jwtSvidIncludeJti: entry.jwtSvidIncludeJti,
         },
       }),
-    ...(keeps("assay") &&
-      (idTemplate !== "" || maxTaskDuration !== 0 || exchangeAudiences.length > 0) && {
-        assay: { idTemplate, maxTaskDuration, exchangeAudiences: [...exchangeAudiences] },
-      }),
   };
 }
-
-/** An entry as whoever writes it knows it: an agent does not know what only a server acts on. */
-export type KnownEntry = Omit<EntryRecord, "ordinal" | ServerField> & Partial<Pick<EntryRecord, ServerField>>;
-type ServerField = "idTemplate" | "maxTaskDuration" | "exchangeAudiences";
 
 /** The fields that a mask can name. */
 export type EntryMaskField = Exclude<keyof EntryMask, `$${string}`>;

@@ -18,7 +18,7 @@ import type { CallContext } from "../../rpc/call-context.ts";
 import type { ServiceHandlers } from "../../rpc/handlers.ts";
 import type { AgentCache } from "../cache/agent-cache.ts";
 import { decisionToWire } from "../../wire/decision.ts";
-import { entryToWire } from "../../wire/entry.ts";
+import { agentEntryToWire } from "../../wire/entry.ts";
 import { type EvidenceOptions, executableOf, gatherEvidence } from "../workload-api/workload-call.ts";
 
 /** What explaining needs. */
@@ -72,13 +72,13 @@ async function explainPid(
   const nearest = cache.table.index.nearest(evidence.selectors, MAX_NEAR_MISSES);
   const near = {
     nearMisses: nearest.map((miss) => ({
-      entry: entryToWire(miss.entry),
+      entry: agentEntryToWire(miss.entry),
       missing: miss.missing.map(({ type, value }) => ({ type, value })),
       reason: nearMissText(miss),
     })),
   };
   if (verdict.granted) {
-    const matchedEntries = verdict.entries.map((entry) => entryToWire(entry));
+    const matchedEntries = verdict.entries.map((entry) => agentEntryToWire(entry));
     return {
       ...seen,
       ...near,

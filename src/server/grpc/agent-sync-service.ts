@@ -13,7 +13,7 @@ import type { EntryRecord } from "../../store/records.ts";
 import type { Access } from "../access/access.ts";
 import { agentOf, type ServerCall } from "../call.ts";
 import { bundleToWire } from "../wire/bundle.ts";
-import { entryToWire } from "../../wire/entry.ts";
+import { agentEntryToWire } from "../../wire/entry.ts";
 
 type Message = MessageInitShape<typeof WatchAuthorizedEntriesResponseSchema>;
 
@@ -145,7 +145,7 @@ class Told {
     for (const [index, chunk] of chunks.entries()) {
       yield {
         ...(index === 0 ? head : { sequence, complete }),
-        upserted: chunk.map((entry) => entryToWire(entry)),
+        upserted: chunk.map((entry) => agentEntryToWire(entry)),
         more: index < chunks.length - 1,
       };
     }

@@ -117,7 +117,7 @@ describe("the extension of entries", () => {
     });
     const own = results[0]?.entry?.id;
     const authorized = await agent.client.service(EntryService).getAuthorizedEntries({});
-    expect(authorized.entries.map(({ id }) => id)).toEqual([own]);
+    expect(authorized.entries.map(({ id, assay }) => [id, assay])).toEqual([[own, undefined]]);
     const csr = makeCsr({});
     const signed = await agent.client.service(SVID).batchNewX509SVID({
       params: [

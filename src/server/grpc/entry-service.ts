@@ -12,7 +12,7 @@ import { agentOf, type ServerCall } from "../call.ts";
 import type { EntryOutcome } from "../operations/entry-operations.ts";
 import type { Operations } from "../operations/operations.ts";
 import { entryFromWire, entryUpdateFromWire } from "../wire/entry.ts";
-import { entryToWire } from "../../wire/entry.ts";
+import { agentEntryToWire, entryToWire } from "../../wire/entry.ts";
 import { federatesWithMatchFromWire, selectorMatchFromWire } from "../wire/match.ts";
 import { spiffeIdFromWire } from "../../wire/spiffe-id.ts";
 import { OK, statusOf } from "../wire/status.ts";
@@ -75,7 +75,7 @@ export function entryService({
 
     getAuthorizedEntries({ outputMask }, { caller }) {
       const authorized = entries.authorized(agentOf(caller).svid.spiffeId);
-      return { entries: authorized.map((entry) => entryToWire(entry, outputMask)) };
+      return { entries: authorized.map((entry) => agentEntryToWire(entry, outputMask)) };
     },
 
     syncAuthorizedEntries: (requests, { caller }) =>

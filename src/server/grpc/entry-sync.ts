@@ -5,7 +5,7 @@ import type {
   SyncAuthorizedEntriesResponseSchema,
 } from "../../proto/gen/spire/api/server/entry/v1/entry_pb.ts";
 import type { EntryRecord } from "../../store/records.ts";
-import { entryToWire } from "../../wire/entry.ts";
+import { agentEntryToWire } from "../../wire/entry.ts";
 
 type Answer = MessageInitShape<typeof SyncAuthorizedEntriesResponseSchema>;
 
@@ -35,7 +35,7 @@ export async function* syncAuthorizedEntries(
 
   const entries = authorized();
   if (entries.length <= SYNC_PAGE_SIZE) {
-    yield { entries: entries.map((entry) => entryToWire(entry, outputMask)) };
+    yield { entries: entries.map((entry) => agentEntryToWire(entry, outputMask)) };
     return;
   }
 
@@ -51,7 +51,7 @@ export async function* syncAuthorizedEntries(
   for (let next = await incoming.next(); next.done !== true; next = await incoming.next()) {
     const wanted = next.value.ids.flatMap((id) => byId.get(id) ?? []);
     for (const page of pages(wanted)) {
-      yield { entries: page.items.map((entry) => entryToWire(entry, outputMask)), more: page.more };
+      yield { entries: page.items.map((entry) => agentEntryToWire(entry, outputMask)), more: page.more };
     }
   }
 }

@@ -53,7 +53,7 @@ const writable = {
   ),
   exchange_audiences: z
     .array(z.string().min(1).max(1024))
-    .max(1000)
+    .max(100)
     .describe("Audiences for which the identity may be exchanged for access tokens"),
 };
 const { spiffe_id, parent_id, selectors, ...optional } = writable;
