@@ -21,7 +21,8 @@ export async function endTask(
 ): Promise<EndOutcome> {
   const outcome = await options.tasks.end(id, reason);
   if (outcome.first) {
-    const record = endRecord(outcome.task, [`revoked ${outcome.revoked.length} of what was issued`]);
+    const revoked = `revoked ${outcome.revoked.length} of what was issued`;
+    const record = endRecord(outcome.task, [...(facts.reasons ?? []), revoked]);
     options.audit.append([{ ...callerFacts(caller), ...facts, ...record }]);
   }
   return outcome;

@@ -117,7 +117,7 @@ describe("a JWT-SVID of a task", () => {
       expect(decodeJwt(token)["status"]).toEqual({
         status_list: {
           idx: place?.index,
-          uri: `https://assay.example.org/oauth2/status-lists/${place?.list}`,
+          uri: `https://assay.example.org/oauth2/status-lists/${String(place?.list)}`,
         },
       });
     }
@@ -178,7 +178,7 @@ describe("the end of a task", () => {
       reasons: ["revoked 2 of what was issued"],
     });
     for (const credential of await world.store.credentials.ofTask(task.id)) {
-      expect(credential).toMatchObject({ revokedAt: world.now, reason: expect.any(String) });
+      expect(credential).toMatchObject({ revokedAt: world.now, reason: "job" });
     }
     for (const attempt of [
       () => x509(task),
