@@ -321,6 +321,41 @@ describe("a kill in the middle of a burst", () => {
   }, 60_000);
 });
 
+describe("a kill in the middle of many tasks", () => {
+  it("leaves every step that was answered, every other whole or not at all, and uses no evidence twice", async () => {
+    let batch = 0;
+    for (let round = 0; round < 3; round++) {
+      const child = startChild("tasks", batch);
+      await child.line();
+      const answered: string[] = [];
+      for (let n = 0; n < 120 + 61 * round; n++) answered.push(await child.line());
+      await child.kill();
+      await using store = await open();
+      for (const [step, name = ""] of answered.map((line) => line.split(" "))) {
+        const found = await store.tasks.get(name);
+        const issued = await store.credentials.get("x509", name);
+        expect(found).toBeDefined();
+        if (step !== "opened") expect(issued).toBeDefined();
+        if (step === "ended") expect([found?.state, issued?.revokedAt]).toEqual(["ending", 60]);
+        const again = await store.tasks.open(
+          { ...task(name), id: "again" },
+          { replayKey: name, until: 1000 },
+        );
+        expect(again.outcome).toBe("replayed");
+      }
+      // Of what was under way, a task that is ending has its credential revoked, and one that is active has not.
+      const all = await store.tasks.list(0, 10_000);
+      for (const { id, state } of all) {
+        const [issued, ...more] = await store.credentials.ofTask(id);
+        expect(more).toEqual([]);
+        if (state === "ending") expect(issued?.revokedAt).toBe(60);
+        else expect(issued?.revokedAt ?? 0).toBe(0);
+      }
+      batch = Math.max(...all.map(({ id }) => Number(id.split("-")[0]))) + 1;
+    }
+  }, 60_000);
+});
+
 function tamper(sql: string): void {
   using database = new DatabaseSync(path);
   database.exec(sql);
