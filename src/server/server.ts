@@ -4,7 +4,7 @@
  * Must never know a command line or a configuration file, nor anything of the agent but the wire between them.
  * Called by the commands.
  */
-import { randomBytes, randomInt, randomUUID } from "node:crypto";
+import { randomBytes, randomUUID } from "node:crypto";
 import type { Clock } from "../clock.ts";
 import { join } from "node:path";
 import { atomicWrite } from "../files/atomic-write.ts";
@@ -14,8 +14,6 @@ import { prepareSocketPath } from "../files/socket-path.ts";
 import { openAuditLog } from "../observe/audit-log.ts";
 import { FIELD } from "../observe/fields.ts";
 import type { RootLog } from "../observe/log.ts";
-import type { PolicyOptions } from "../policy/policy-options.ts";
-import { DEFAULT_POLICY } from "../policy/policy-options.ts";
 import { openRegistry } from "../registry/registry.ts";
 import { openSigning } from "../signing/open-signing.ts";
 import type { Signing } from "../signing/signing.ts";
@@ -24,6 +22,7 @@ import type { TrustDomain } from "../spiffe/trust-domain.ts";
 import { openSqliteStore } from "../store/sqlite/open.ts";
 import { createAccess } from "./access/access.ts";
 import { orderedUuid } from "./entry-id.ts";
+import { policyOptions, signingOptions } from "./derived-options.ts";
 import { openFaces } from "./faces.ts";
 import { openBundleEndpoint } from "./federation/bundle-endpoint.ts";
 import { NO_FEDERATION } from "./federation/federation-options.ts";
@@ -38,6 +37,7 @@ import { createOperations } from "./operations/operations.ts";
 import type { ServerOptions } from "./options.ts";
 import type { RunningServer } from "./running-server.ts";
 import { checkServerPlugins, loadKeyManager, loadNodeAttestors, loadTaskAttestors } from "./plugins.ts";
+import { pooledRandom, randomFraction } from "./random.ts";
 import { attestedNodes, operatedEntries, operatedNodes } from "./registry-port.ts";
 import { createServerMetrics } from "./server-metrics.ts";
 import { ServerSvid } from "./server-svid.ts";
@@ -271,55 +271,3 @@ async function ownServerId(dataDir: string): Promise<string> {
   await atomicWrite(path, Buffer.from(`${id}\n`), { code: "STORE_UNAVAILABLE" });
   return id;
 }
-
-function signingOptions(options: ServerOptions, id: string) {
-  const { country, organization } = options.caSubject;
-  return {
-    serverId: id,
-    caTtlSeconds: options.caTtl,
-    caKeyType: options.caKeyType,
-    jwtKeyType: options.jwtKeyType,
-    caSubject: { organization, ...(country !== undefined && { country }) },
-    ...(options.jwtIssuer !== undefined && { jwtIssuer: options.jwtIssuer }),
-    rs256: options.rs256Audiences.length > 0,
-    wit: options.features.includes("wit-svid"),
-  };
-}
-
-function policyOptions(options: ServerOptions): PolicyOptions {
-  return {
-    ...DEFAULT_POLICY,
-    defaultX509SvidTtl: options.defaultX509SvidTtl,
-    maxX509SvidTtl: options.maxX509SvidTtl,
-    defaultJwtSvidTtl: options.defaultJwtSvidTtl,
-    maxJwtSvidTtl: options.maxJwtSvidTtl,
-    defaultWitSvidTtl: options.defaultWitSvidTtl,
-    maxWitSvidTtl: options.maxWitSvidTtl,
-    agentTtl: options.agentTtl,
-    rs256Audiences: new Set(options.rs256Audiences),
-    witProofOfPossession: options.witProofOfPossession,
-  };
-}
-
-/** Random octets from a block that is filled now and then: asking the system for each serial number costs 2 µs. */
-function pooledRandom(): (count: number) => Uint8Array {
-  let pool = Buffer.alloc(0);
-  let at = 0;
-  return (count) => {
-    if (count > POOL_BYTES / 4) return randomBytes(count);
-    if (at + count > pool.length) {
-      pool = randomBytes(POOL_BYTES);
-      at = 0;
-    }
-    at += count;
-    return pool.subarray(at - count, at);
-  };
-}
-
-/** From 0 up to but without 1. */
-function randomFraction(): number {
-  return randomInt(RANDOM_STEPS) / RANDOM_STEPS;
-}
-
-const POOL_BYTES = 4096;
-const RANDOM_STEPS = 2 ** 32;
