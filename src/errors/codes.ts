@@ -110,6 +110,7 @@ const table = {
   AGENT_NOT_ATTESTED: caller("PERMISSION_DENIED", 403, "The agent is not attested"),
   AGENT_MUST_REATTEST: caller("PERMISSION_DENIED", 403, "The agent must attest again"),
   CALLER_NOT_IDENTIFIED: operator("UNAUTHENTICATED", 401, "The caller could not be identified"),
+  WEBHOOK_REFUSED: operator("UNAUTHENTICATED", 401, "The message could not be authenticated"),
   ATTESTATION_FAILED: caller("INVALID_ARGUMENT", 400, "The attestation failed"),
   ATTESTOR_UNKNOWN: caller("FAILED_PRECONDITION", 400, "No such attestor is configured"),
   JOIN_TOKEN_INVALID: caller(

@@ -118,8 +118,12 @@ export interface TaskWebhook {
   readonly body: Uint8Array;
 }
 
-/** That a run has ended: the key as `attest` gives it, or its beginning where the word does not name the job. */
+/** That a run has ended, or several of them. */
 export interface TaskEnd {
+  /**
+   * The key as `attest` gives it. One that ends with a slash stands for all keys that begin with it, for a word that names
+   * a run and not its jobs.
+   */
   readonly taskKey: string;
   /** Names this message, where the platform repeats some. */
   readonly deliveryId?: string;
