@@ -48,7 +48,7 @@ export function taskWebhookRoutes(routes: HttpRoutes, options: TaskWebhookOption
           "What a CI platform sends, signed by its own scheme with the secret that the operator gave to both. It can end a task and nothing else; what names no task of ours is taken too.",
         params: webhookParams,
         response: {
-          202: z.null().describe("Taken; whether a task ended by it is not told"),
+          202: z.object({}).describe("Taken; whether a task ended by it is not told"),
           ...problemResponses(
             "INVALID_REQUEST",
             "WEBHOOK_REFUSED",
@@ -64,7 +64,7 @@ export function taskWebhookRoutes(routes: HttpRoutes, options: TaskWebhookOption
       const { instance } = request.params;
       const end = readEnd(options, instance, request);
       if (end !== undefined) await endTasks(options, instance, end, request);
-      return reply.code(202).send(null);
+      return reply.code(202).send({});
     },
   );
 }
@@ -74,7 +74,11 @@ export function taskWebhookRoutes(routes: HttpRoutes, options: TaskWebhookOption
  * @throws AssayError `WEBHOOK_REFUSED` where it is not the platform that speaks, with an audit record, or `RATE_LIMITED`. An
  * attestor that is not there or takes no messages looks the same from outside.
  */
-function readEnd(options: TaskWebhookOptions, instance: string, request: FastifyRequest): TaskEnd | undefined {
+function readEnd(
+  options: TaskWebhookOptions,
+  instance: string,
+  request: FastifyRequest,
+): TaskEnd | undefined {
   const attestor = options.attestors.get(instance);
   try {
     if (attestor?.readWebhook === undefined) {
@@ -143,6 +147,6 @@ const DELIVERY = /^[A-Za-z0-9._:-]{1,128}$/;
 const webhookParams = z.object({
   instance: z
     .string()
-    .regex(/^[a-z0-9][a-z0-9_-]{0,63}$/, "expected the name of a task attestor")
+    .regex(/^[a-z0-9-]{1,64}$/, "expected the name of a task attestor")
     .describe("Name of the task attestor"),
 });
