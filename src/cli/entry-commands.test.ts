@@ -1,10 +1,7 @@
-import { create } from "@bufbuild/protobuf";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { FakeSocketServer } from "../../test/fakes/cli.ts";
-import { AssayError } from "../errors/assay-error.ts";
-import { Entry as EntryService } from "../proto/gen/spire/api/server/entry/v1/entry_pb.ts";
-import { type Entry, EntrySchema } from "../proto/gen/spire/api/types/entry_pb.ts";
-import { SPIFFEIDSchema } from "../proto/gen/spire/api/types/spiffeid_pb.ts";
+import { entry, type FakeEntries, serveEntries } from "../../test/fakes/cli-entries.ts";
+import type { Entry } from "../proto/gen/spire/api/types/entry_pb.ts";
 import { SelectorMatch_MatchBehavior } from "../proto/gen/spire/api/types/selector_pb.ts";
 
 const ID = "spiffe://example.org/web";
@@ -15,14 +12,11 @@ const TEMPLATE = "/ci/{repository_id}/{run_id}";
 let server: FakeSocketServer;
 let entries: Entry[];
 let changes: string[];
-/** Whether the server gives an entry with a template its ID, `/ci`. */
-let derived: boolean;
+let registry: FakeEntries;
 beforeEach(async () => {
-  derived = false;
   server = await FakeSocketServer.start();
-  entries = [];
-  changes = [];
-  serveEntries();
+  registry = serveEntries(server);
+  ({ entries, changes } = registry);
 });
 afterEach(() => server[Symbol.asyncDispose]());
 
@@ -354,7 +348,7 @@ describe("assay entry apply", () => {
       { spiffe_id: "/ci/{b}", id: "", outcome: "created" },
     ]);
     // The server answers with the ID that the template says.
-    derived = true;
+    registry.derivesIds = true;
     const outcomes = async (text: string) =>
       (
         JSON.parse((await apply(text, "--output", "json")).stdout) as { spiffe_id: string; outcome: string }[]
@@ -414,88 +408,3 @@ describe("assay entry apply", () => {
     });
   });
 });
-
-type EntryFields = NonNullable<Parameters<typeof create<typeof EntrySchema>>[1]>;
-
-function entry(id: string, fields: EntryFields = {}): Entry {
-  return create(EntrySchema, {
-    id,
-    spiffeId: { trustDomain: "example.org", path: "/web" },
-    parentId: { trustDomain: "example.org", path: "/node" },
-    selectors: [{ type: "unix", value: "uid:1" }],
-    createdAt: 1_800_000_000n,
-    ...fields,
-  } as EntryFields);
-}
-
-/** A small registry that answers as the wire demands: enough for a command to be wrong against. */
-function serveEntries(): void {
-  const same = (a: unknown, b: unknown) => JSON.stringify(a) === JSON.stringify(b);
-  const selectorsOf = ({ selectors }: Pick<Entry, "selectors">) =>
-    selectors.map(({ type, value }) => `${type}:${value}`).toSorted();
-  server.serve(EntryService, {
-    batchCreateEntry: ({ entries: wanted }) => ({
-      results: wanted.map((item) => {
-        if (item.hint === "refused") return { status: { code: 3, message: "bad hint" } };
-        if (derived) item.spiffeId ??= create(SPIFFEIDSchema, { trustDomain: "example.org", path: "/ci" });
-        const similar = entries.find(
-          (other) =>
-            same(other.assay?.idTemplate, item.assay?.idTemplate) &&
-            same(other.spiffeId, item.spiffeId) &&
-            same(other.parentId, item.parentId) &&
-            same(selectorsOf(other), selectorsOf(item)),
-        );
-        if (similar !== undefined)
-          return { status: { code: 6, message: "similar entry already exists" }, entry: similar };
-        const made = create(EntrySchema, {
-          ...item,
-          id: item.id || `e${entries.length + 1}`,
-          createdAt: 1_800_000_000n,
-        });
-        entries.push(made);
-        changes.push(`create ${made.id}`);
-        return { status: { code: 0 }, entry: made };
-      }),
-    }),
-    batchUpdateEntry: ({ entries: wanted, inputMask }) => ({
-      results: wanted.map((item) => {
-        const at = entries.findIndex(({ id }) => id === item.id);
-        const fields = Object.entries(inputMask ?? {}).flatMap(([name, isSet]) =>
-          isSet === true ? [name] : [],
-        );
-        const picked = Object.fromEntries(fields.map((name) => [name, item[name as keyof Entry]]));
-        const changed = create(EntrySchema, { ...entries[at], ...picked } as EntryFields);
-        entries[at] = changed;
-        changes.push(`update ${item.id} ${fields.join(",")}`);
-        return { status: { code: 0 }, entry: changed };
-      }),
-    }),
-    batchDeleteEntry: ({ ids }) => ({
-      results: ids.map((id) => {
-        const at = entries.findIndex((item) => item.id === id);
-        if (at < 0) return { id, status: { code: 5, message: "entry not found" } };
-        entries.splice(at, 1);
-        return { id, status: { code: 0 } };
-      }),
-    }),
-    getEntry: ({ id }) => {
-      const found = entries.find((item) => item.id === id);
-      if (found === undefined) throw new AssayError("NOT_FOUND", "entry not found");
-      return found;
-    },
-    listEntries: ({ filter, pageToken }) => {
-      changes.push(`list ${JSON.stringify(filter)}`);
-      const wanted = filter?.bySelectors;
-      const found = entries.filter(
-        (item) =>
-          (filter?.bySpiffeId === undefined || same(item.spiffeId, filter.bySpiffeId)) &&
-          (wanted?.match !== SelectorMatch_MatchBehavior.MATCH_EXACT ||
-            same(selectorsOf(item), selectorsOf(wanted))),
-      );
-      // One entry a page, so that a command that reads one page only is caught.
-      const at = Number(pageToken);
-      return { entries: found.slice(at, at + 1), nextPageToken: at + 1 < found.length ? String(at + 1) : "" };
-    },
-    countEntries: () => ({ count: entries.length }),
-  });
-}
