@@ -192,6 +192,20 @@ describe("an issuer that no preset knows", () => {
     );
   });
 
+  it("may name claims as every object has members, without finding those", () => {
+    const named = {
+      ...preset,
+      claims: [
+        ...preset.claims,
+        { claim: "toString", name: "a" },
+        { claim: ["run", "constructor"], name: "b" },
+      ],
+    };
+    const trusted = trust({ preset: named, issuer, allow: { org: [7] } });
+    expect(judgeClaims(trusted, claims).claims).not.toHaveProperty("a");
+    expect(judgeClaims(trusted, { ...claims, toString: "x" }).claims).toMatchObject({ a: "x" });
+  });
+
   it("is shared with strangers unless the operator says that it is not", () => {
     expect(() => trust({ preset, issuer })).toThrowCode("CONFIG_INVALID", /allow must bind one of org/);
     expect(trust({ preset: { ...preset, multi_tenant: false }, issuer }).issuer).toBe(issuer);
