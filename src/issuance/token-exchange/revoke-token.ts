@@ -22,7 +22,7 @@ export interface Revoker {
  * Revokes a token and everything that was exchanged for it, step by step (RFC 7009 §2.1); the access token of a task ends
  * the task. One that is not ours or has ended already is passed over.
  * @param facts What else the audit record says.
- * @throws AssayError `CLIENT_REFUSED` where it is neither the revoker's own nor the revoker an operator;
+ * @throws AssayError `AUTHORIZATION_DENIED` where it is neither the revoker's own nor the revoker an operator;
  * `STORE_UNAVAILABLE`, `AUDIT_UNAVAILABLE`.
  */
 export async function revokeToken(
@@ -35,7 +35,7 @@ export async function revokeToken(
   const token = await ownToken(options, text);
   if (token === undefined) return;
   if (!revoker.isOperator && !isHolder(token, revoker)) {
-    throw new AssayError("CLIENT_REFUSED", "the token was not issued to the client");
+    throw new AssayError("AUTHORIZATION_DENIED", "the token was not issued to the client");
   }
   const known = await options.credentials.get(token.kind, token.id);
   if (token.kind === "access_token" && isTaskPath(pathOf(token.spiffeId)) && known !== undefined) {

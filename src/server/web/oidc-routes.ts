@@ -17,10 +17,15 @@ export interface OidcOptions {
   readonly jwksUri?: string;
 }
 
+/** Members of the documents that are about the OAuth endpoints (RFC 8414 §2). */
+export type OAuthMetadata = z.output<typeof oauthMembers>;
+
 /** What the routes need. */
 export interface OidcRoutesOptions {
   /** Absent where the server has no OIDC face. */
   readonly oidc?: OidcOptions;
+  /** What both documents say of the OAuth endpoints; absent where there are none. */
+  readonly oauthMetadata?: OAuthMetadata | undefined;
   readonly signing: { bundle(): SpiffeBundle };
 }
 
@@ -31,7 +36,7 @@ export interface OidcRoutesOptions {
  * two standards puts it then. Only JWT authorities are in the set.
  */
 export function oidcRoutes(routes: HttpRoutes, options: OidcRoutesOptions): void {
-  const { oidc, signing } = options;
+  const { oidc, signing, oauthMetadata } = options;
   const names = new Set(oidc === undefined ? [] : servedNames(oidc));
 
   function servedOidc(host: string | undefined): OidcOptions {
@@ -66,6 +71,7 @@ export function oidcRoutes(routes: HttpRoutes, options: OidcRoutesOptions): void
       response_types_supported: ["id_token"],
       subject_types_supported: ["public"],
       id_token_signing_alg_values_supported: ["RS256", "ES256", "ES384"],
+      ...oauthMetadata,
     };
   }
 
@@ -144,6 +150,23 @@ const OPENID = "/.well-known/openid-configuration";
 const OAUTH = "/.well-known/oauth-authorization-server";
 const KEYS = "/keys";
 
+const names = z.array(z.string()).optional();
+
+const oauthMembers = z.object({
+  token_endpoint: z.string().optional().describe("These members only where there are OAuth endpoints"),
+  token_endpoint_auth_methods_supported: names,
+  grant_types_supported: names,
+  introspection_endpoint: z.string().optional(),
+  introspection_endpoint_auth_methods_supported: names,
+  revocation_endpoint: z.string().optional(),
+  revocation_endpoint_auth_methods_supported: names,
+  dpop_signing_alg_values_supported: names,
+  tls_client_certificate_bound_access_tokens: z.boolean().optional(),
+  scopes_supported: names,
+  protected_resources: names,
+  status_list_aggregation_endpoint: z.string().optional(),
+});
+
 const discoverySchema = z
   .object({
     issuer: z.string().describe("The `iss` of JWT-SVIDs, byte for byte"),
@@ -152,6 +175,7 @@ const discoverySchema = z
     response_types_supported: z.array(z.string()),
     subject_types_supported: z.array(z.string()),
     id_token_signing_alg_values_supported: z.array(z.string()),
+    ...oauthMembers.shape,
   })
   .meta({ id: "OidcDiscovery", description: "OpenID Connect Discovery 1.0 §3" });
 
