@@ -11,6 +11,7 @@ import type { AuditRecord, StoredAuditRecord } from "../observe/audit-record.ts"
 import { FIELD } from "../observe/fields.ts";
 import type { RootLog } from "../observe/log.ts";
 import type { PeerProcess } from "../peer/identify-peer.ts";
+import type { TaskAttestor } from "../plugin/task-attestor.ts";
 import type { Registry } from "../registry/registry.ts";
 import { RpcServer } from "../rpc/server.ts";
 import type { Signing } from "../signing/signing.ts";
@@ -57,6 +58,8 @@ export interface FaceParts
   readonly findDecision: (id: string) => Promise<StoredAuditRecord | undefined>;
   readonly health: Health;
   readonly serverTasks: ServerTasks;
+  /** By the operator's names. */
+  readonly taskAttestors: ReadonlyMap<string, TaskAttestor>;
   /** Stands before the task API; absent where no task can be opened. */
   readonly taskGuard?: TaskCallGuard | undefined;
 }
@@ -205,7 +208,15 @@ function webApp(
   const { trustDomain } = options;
   const bundleOf = (name: TrustDomain) => (name === trustDomain ? signing.bundle() : registry.bundle(name));
   const { issuance: taskIssuance } = parts.serverTasks;
-  const { taskGuard } = parts;
+  const { taskGuard, taskAttestors } = parts;
+  const taskWebhooks = {
+    attestors: taskAttestors,
+    tasks: parts.serverTasks.tasks,
+    taskIssuance,
+    callerOf,
+    audit,
+    refusals: limits.refusals,
+  };
   const taskApi = {
     trustDomain,
     callerOf,
@@ -241,6 +252,7 @@ function webApp(
     credentials: store.credentials,
     taskIssuance,
     ...(face === "web" && taskGuard !== undefined && { taskApi: { ...taskApi, taskGuard } }),
+    ...(face === "web" && taskAttestors.size > 0 && { taskWebhooks }),
   });
 }
 

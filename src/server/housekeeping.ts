@@ -59,7 +59,7 @@ export function startHousekeeping(parts: {
 
 // Seconds. Operators look back; and a run whose task is forgotten could open another one.
 const KEPT_TASKS = 7 * 86_400;
-// Seconds. What was revoked stays in one more list after its end (RFC 5280 §3.3), and operators look back.
+// Seconds. For longer than anything revoked is named by lists after its end.
 const KEPT_CREDENTIALS = 86_400;
 const INTERVAL_MS = 5_000;
 // A follower that is further behind reads everything anew, which costs less than this many single changes.

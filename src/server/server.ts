@@ -213,6 +213,7 @@ export async function startServer(
       health: createHealth({ store, signing, clock }),
       agentIssuance: { ...svidOptions, attestors, nodes },
       serverTasks,
+      taskAttestors,
       workloadIssuance: {
         ...svidOptions,
         authorizedEntry: (agent, entryId) => registry.entries.authorizedEntry(agent, entryId),

@@ -140,6 +140,14 @@ export async function webBench(options: Partial<WebAppOptions> = {}): Promise<We
     taskRecords: store.tasks,
     credentials: store.credentials,
     taskIssuance: NO_TASKS,
+    taskWebhooks: {
+      attestors: new Map(),
+      tasks: { list: () => [], catchUp: () => Promise.resolve() },
+      taskIssuance: NO_TASKS,
+      callerOf: () => withSvid(),
+      audit: auditLog,
+      refusals: { take() {} },
+    },
     taskApi: {
       trustDomain: WEB_DOMAIN,
       taskGuard: {

@@ -28,6 +28,14 @@ export async function buildServerOpenApi(): Promise<object> {
     taskRecords: { get: unserved, list: unserved },
     credentials: { ofTask: unserved },
     taskIssuance: { identities: unserved, end: unserved },
+    taskWebhooks: {
+      attestors: new Map(),
+      tasks: { list: unserved, catchUp: unserved },
+      taskIssuance: { end: unserved },
+      callerOf: unserved,
+      audit: { append: unserved },
+      refusals: { take: unserved },
+    },
     taskApi: {
       trustDomain: parseTrustDomain("example.org"),
       taskGuard: { admit: unserved },

@@ -21,6 +21,7 @@ import { documentWithSecurity, type GuardedRoute, WEB_API } from "./openapi.ts";
 import { operatorGuard, type OperatorGuardOptions } from "./operator-guard.ts";
 import { type TaskOperatorOptions, taskOperatorRoutes } from "../tasks/task-operator-routes.ts";
 import { type TaskApiOptions, taskApiRoutes } from "../tasks/task-routes.ts";
+import { type TaskWebhookOptions, taskWebhookRoutes } from "../tasks/webhook-routes.ts";
 
 /** What the web face needs, each part for the routes that declare it. */
 export interface WebAppOptions
@@ -43,6 +44,8 @@ export interface WebAppOptions
   readonly face: "web" | "admin";
   /** The task API; absent on the admin socket, and where no task can be opened. */
   readonly taskApi?: TaskApiOptions | undefined;
+  /** What platforms send; absent on the admin socket, and without task attestors. */
+  readonly taskWebhooks?: TaskWebhookOptions | undefined;
   readonly registry: EntryRoutesOptions["registry"] & AgentRoutesOptions["registry"];
   readonly operations: EntryRoutesOptions["operations"] &
     AgentRoutesOptions["operations"] &
@@ -91,7 +94,7 @@ export async function buildWebApp(options: WebAppOptions): Promise<HttpApp> {
     // In a scope of its own, since it reads bodies as bytes.
     await operator.register(async (scope) => bundleRoutes(scope.withTypeProvider(), options, guard));
   });
-  const { taskApi } = options;
+  const { taskApi, taskWebhooks } = options;
   if (taskApi !== undefined) {
     await routes.register(async (plain) => {
       const tasks: HttpRoutes = plain.withTypeProvider();
@@ -100,6 +103,9 @@ export async function buildWebApp(options: WebAppOptions): Promise<HttpApp> {
       });
       taskApiRoutes(tasks, taskApi);
     });
+  }
+  if (taskWebhooks !== undefined) {
+    await routes.register(async (scope) => taskWebhookRoutes(scope.withTypeProvider(), taskWebhooks));
   }
   return { ...app, openapi };
 }
