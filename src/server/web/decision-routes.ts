@@ -19,7 +19,7 @@ export function decisionRoutes(routes: HttpRoutes, options: DecisionRoutesOption
         summary: "Read the audit record of a decision",
         params: decisionParams,
         response: {
-          200: recordSchema,
+          200: auditRecordSchema,
           ...problemResponses(
             "INVALID_REQUEST",
             "DECISION_NOT_FOUND",
@@ -39,14 +39,8 @@ export function decisionRoutes(routes: HttpRoutes, options: DecisionRoutesOption
   );
 }
 
-const decisionParams = z.object({
-  id: z
-    .string()
-    .regex(/^[A-Za-z0-9_-]{1,128}$/, "expected 1 to 128 letters, digits, dashes or underscores")
-    .describe("The decision id, as in logs and answers"),
-});
-
-const recordSchema = z
+/** One record of the audit log in an answer. */
+export const auditRecordSchema = z
   .object(
     Object.fromEntries(
       Object.entries(AUDIT_FIELDS).map(([name, { type, description }]) => [
@@ -56,6 +50,13 @@ const recordSchema = z
     ),
   )
   .meta({ id: "AuditRecord", description: "One record of the audit log" });
+
+const decisionParams = z.object({
+  id: z
+    .string()
+    .regex(/^[A-Za-z0-9_-]{1,128}$/, "expected 1 to 128 letters, digits, dashes or underscores")
+    .describe("The decision id, as in logs and answers"),
+});
 
 function fieldSchema(type: "string" | "number" | "string[]") {
   switch (type) {
