@@ -1,0 +1,80 @@
+import type { CrlReason, RevokedCertificate } from "../../crypto/crl-writer.ts";
+import type { CrlOrder } from "../../signing/signing.ts";
+import type { CredentialRecord } from "../../store/task-store.ts";
+
+/** What is known of an authority's newest list. */
+export interface SignedList {
+  readonly number: bigint;
+  /** Unix seconds. */
+  readonly thisUpdate: number;
+  /** Unix seconds. */
+  readonly nextUpdate: number;
+  /** Lower-case hex. */
+  readonly serials: ReadonlySet<string>;
+}
+
+/** A list to be signed, and how many found no room in it. */
+export interface NeededList {
+  readonly order: Omit<CrlOrder, "authorityId">;
+  readonly left: number;
+}
+
+/**
+ * The list that an authority needs now, Unix seconds; `undefined` where the one that is there will do: it names every
+ * revoked SVID and is not past half of its life. An SVID is named until a list was signed after its end (RFC 5280 §3.3).
+ */
+export function listNeeded(
+  revoked: readonly CredentialRecord[],
+  before: SignedList | undefined,
+  now: number,
+): NeededList | undefined {
+  const lastNamed = before?.thisUpdate ?? 0;
+  const due = revoked.filter(({ expiresAt }) => expiresAt > lastNamed);
+  // Those that are good for longest are the ones worth a place.
+  const named =
+    due.length > MAX_ENTRIES ? due.toSorted((a, b) => b.expiresAt - a.expiresAt).slice(0, MAX_ENTRIES) : due;
+  // Beyond a whole life only where the clock was set back.
+  const isFresh = before !== undefined && now < refreshAt(before) && before.nextUpdate - now <= LIFETIME;
+  if (isFresh && named.every(({ id }) => before.serials.has(id))) return undefined;
+  return {
+    order: {
+      revoked: named.map(entryOf),
+      number: (before?.number ?? 0n) + 1n,
+      thisUpdate: now - BACKDATED,
+      nextUpdate: now + LIFETIME,
+    },
+    left: due.length - named.length,
+  };
+}
+
+/** When a list is due to be signed anew, Unix seconds. */
+export function refreshAt({ nextUpdate }: SignedList): number {
+  return nextUpdate - LIFETIME / 2;
+}
+
+function entryOf({ id, revokedAt, reason }: CredentialRecord): RevokedCertificate {
+  const known = REASONS.get(reason);
+  return { serial: id, revokedAt, ...(known === undefined ? {} : { reason: known }) };
+}
+
+/** Reasons as credentials have them, in the words of RFC 5280 §5.3.1. What is not here is unspecified. */
+const REASONS: ReadonlyMap<string, CrlReason> = new Map([
+  ["keyCompromise", "keyCompromise"],
+  ["affiliationChanged", "affiliationChanged"],
+  ["superseded", "superseded"],
+  ["cessationOfOperation", "cessationOfOperation"],
+  ["privilegeWithdrawn", "privilegeWithdrawn"],
+  // Ends of tasks.
+  ["job", "cessationOfOperation"],
+  ["lease", "cessationOfOperation"],
+  ["cap", "cessationOfOperation"],
+  ["platform", "cessationOfOperation"],
+  ["operator", "privilegeWithdrawn"],
+]);
+
+// Seconds.
+const LIFETIME = 3600;
+// A verifier whose clock is a little behind must not take a fresh list for one of the future.
+const BACKDATED = 60;
+// At 53 octets at most each, in a list of at most 1 MiB.
+const MAX_ENTRIES = 19_000;

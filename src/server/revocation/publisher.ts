@@ -1,0 +1,212 @@
+/**
+ * server/revocation — makes known what is revoked: CRLs of this server's authorities, status lists, and word to agents.
+ *
+ * Must never know why something was revoked, nor who may revoke.
+ * Called by the server's composition.
+ */
+import { type Clock, unixSeconds } from "../../clock.ts";
+import { readCertificate } from "../../crypto/certificate-reader.ts";
+import { readCrl } from "../../crypto/crl.ts";
+import { AssayError } from "../../errors/assay-error.ts";
+import type { Registry } from "../../registry/registry.ts";
+import type { RevokedToken } from "../../revocation/revoked-table.ts";
+import type { Revocation } from "../../revocation/revocation.ts";
+import type { Signing } from "../../signing/signing.ts";
+import type { TrustDomain } from "../../spiffe/trust-domain.ts";
+import type { CrlStore } from "../../store/store.ts";
+import { listNeeded, refreshAt, type SignedList } from "./own-list.ts";
+import { type Round, Rounds } from "./rounds.ts";
+
+/** Makes known what is revoked. */
+export interface Publisher extends AsyncDisposable {
+  /**
+   * Resolves when everything that was revoked before the call is on the lists of this server's authorities, in the store
+   * and told to agents that follow. What another server's authority signed is on that server's lists when it is up.
+   * @throws AssayError `STORE_UNAVAILABLE`, `KEY_UNAVAILABLE`; it is tried again by itself.
+   */
+  settle(): Promise<void>;
+  /** The revoked tokens as agents are told of them. The same array as before where there is no news. */
+  revokedTokens(): readonly RevokedToken[];
+  /** Calls the listener when agents are to be told of other tokens, until disposed. It must not throw. */
+  onRevokedTokens(listener: () => void): Disposable;
+}
+
+/** What the publisher stands on. */
+export interface PublisherOptions {
+  readonly trustDomain: TrustDomain;
+  readonly revocation: Revocation;
+  readonly crls: CrlStore;
+  /** Says which lists there are now, whoever signed them. */
+  readonly registry: Pick<Registry, "crls" | "subscribe">;
+  readonly signing: Pick<Signing, "signCrl" | "authorities" | "bundle" | "onBundleChange">;
+  readonly clock: Clock;
+  /** Told what happened. Must not throw. */
+  readonly report: (event: PublisherEvent) => void;
+}
+
+/** Something an operator should know. */
+export type PublisherEvent =
+  | {
+      readonly event: "published";
+      readonly authorityId: string;
+      readonly number: bigint;
+      readonly revoked: number;
+    }
+  /** There are more than a list can name: those that expire first are not on it. */
+  | { readonly event: "full"; readonly authorityId: string; readonly left: number }
+  /** The key of an authority is not here, so nobody can sign a list of it. */
+  | { readonly event: "no-key"; readonly authorityId: string }
+  /** Will be tried again. */
+  | { readonly event: "failed"; readonly error: unknown };
+
+/**
+ * Opens the publisher: each X.509 authority of this server has a CRL from the moment when the trust domain has any list,
+ * for verifiers that were shown one refuse SVIDs of authorities without. A list is signed anew with each change, many
+ * changes at once together, and at half of its life; its number grows over restarts. Lists of authorities that left the
+ * bundle are deleted.
+ * @throws AssayError `STORE_UNAVAILABLE`.
+ */
+export async function openPublisher(options: PublisherOptions): Promise<Publisher> {
+  const { trustDomain, revocation, crls, registry, signing, clock, report } = options;
+  const signed = new Map<string, SignedList>();
+  for (const { trustDomain: name, crl } of await crls.list()) {
+    if (name !== trustDomain) continue;
+    const { authorityKeyId, number, thisUpdate, nextUpdate, revoked } = readCrl(crl, "INTERNAL");
+    signed.set(hex(authorityKeyId), { number, thisUpdate, nextUpdate, serials: revoked });
+  }
+  const listeners = new Set<() => void>();
+  const keyless = new Set<string>();
+  let told = revocation.revokedTokens();
+  // A list of which the registry has not heard yet counts too.
+  let isListing = signed.size > 0;
+
+  function ownAuthorities(now: number): readonly string[] {
+    const own = signing
+      .authorities()
+      .filter(({ kind, state, notAfter }) => kind === "x509" && state !== "revoked" && notAfter > now)
+      .map(({ id }) => id);
+    isListing ||=
+      registry.crls(trustDomain).length > 0 || own.some((id) => revocation.revokedX509(id).length > 0);
+    return own;
+  }
+
+  /** Whether a round would do anything. */
+  function isBehind(): boolean {
+    const now = unixSeconds(clock);
+    const own = ownAuthorities(now);
+    return (
+      revocation.revokedTokens() !== told ||
+      (isListing &&
+        own.some((id) => {
+          if (keyless.has(id)) return false;
+          return listNeeded(revocation.revokedX509(id), signed.get(id), now) !== undefined;
+        }))
+    );
+  }
+
+  async function round(): Promise<Round> {
+    const now = unixSeconds(clock);
+    const own = ownAuthorities(now);
+    let size = 0;
+    let nextAt = Number.POSITIVE_INFINITY;
+    for (const id of isListing ? own : []) {
+      const before = signed.get(id);
+      const list = await publish(id, before, now);
+      if (list === undefined) continue;
+      if (list !== before) size = Math.max(size, list.serials.size, 1);
+      nextAt = Math.min(nextAt, refreshAt(list) * 1000);
+    }
+    await forgetGone(own);
+    if (tellAgents()) size = Math.max(size, told.length, 1);
+    return { size, nextAt };
+  }
+
+  /** Signs an authority's list where it needs a newer one; gives the one there is then. */
+  async function publish(
+    authorityId: string,
+    before: SignedList | undefined,
+    now: number,
+  ): Promise<SignedList | undefined> {
+    const needed = listNeeded(revocation.revokedX509(authorityId), before, now);
+    if (needed === undefined) return before;
+    const { order, left } = needed;
+    let crl: Uint8Array;
+    try {
+      crl = await signing.signCrl({ authorityId, ...order });
+    } catch (error) {
+      if (!(error instanceof AssayError && error.code === "AUTHORITY_NOT_FOUND")) throw error;
+      if (!keyless.has(authorityId)) report({ event: "no-key", authorityId });
+      keyless.add(authorityId);
+      return undefined;
+    }
+    await crls.put({ trustDomain, authorityKeyId: authorityId, crl });
+    const { number, thisUpdate, nextUpdate, revoked } = order;
+    const serials = new Set(revoked.map(({ serial }) => serial));
+    const list = { number, thisUpdate, nextUpdate, serials };
+    signed.set(authorityId, list);
+    report({ event: "published", authorityId, number, revoked: serials.size });
+    if (left > 0) report({ event: "full", authorityId, left });
+    return list;
+  }
+
+  async function forgetGone(own: readonly string[]): Promise<void> {
+    if (signed.size === 0) return;
+    const { x509Authorities } = signing.bundle();
+    const present = new Set(own);
+    for (const { certificate } of x509Authorities) {
+      present.add(hex(readCertificate(certificate).subjectKeyId ?? NOTHING));
+    }
+    for (const id of signed.keys()) {
+      if (present.has(id)) continue;
+      await crls.delete(trustDomain, id);
+      signed.delete(id);
+    }
+  }
+
+  function tellAgents(): boolean {
+    const tokens = revocation.revokedTokens();
+    if (tokens === told) return false;
+    told = tokens;
+    for (const listener of listeners) listener();
+    return true;
+  }
+
+  const rounds = new Rounds({
+    clock,
+    round,
+    failed: (error) => report({ event: "failed", error }),
+  });
+  const subscriptions = [
+    revocation.onChange(() => rounds.want()),
+    signing.onBundleChange(() => rounds.want()),
+    registry.subscribe((changes) => {
+      if (changes.some((change) => change.kind === "crl" && change.trustDomain === trustDomain))
+        rounds.want();
+    }),
+  ];
+  rounds.want();
+
+  return {
+    async settle() {
+      await revocation.catchUp();
+      await rounds.idle();
+      if (isBehind()) await rounds.next();
+    },
+    revokedTokens: () => told,
+    onRevokedTokens(listener) {
+      const own = (): void => listener();
+      listeners.add(own);
+      return { [Symbol.dispose]: () => void listeners.delete(own) };
+    },
+    async [Symbol.asyncDispose]() {
+      for (const subscription of subscriptions) subscription[Symbol.dispose]();
+      await rounds[Symbol.asyncDispose]();
+    },
+  };
+}
+
+function hex(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("hex");
+}
+
+const NOTHING = new Uint8Array();
