@@ -3,6 +3,7 @@ import { describe, expect, it } from "vitest";
 import { parseAudiences } from "../spiffe/audience.ts";
 import { parseSpiffeId } from "../spiffe/id.ts";
 import { parseTrustDomain } from "../spiffe/trust-domain.ts";
+import { type AccessTokenQuestion, decideAccessToken } from "./access-token.ts";
 import { denials, type PolicyDecision } from "./decision.ts";
 import { decideJwtSvid, type JwtSvidQuestion, jwtSvidAlgorithm } from "./jwt-svid.ts";
 import { DEFAULT_POLICY, type PolicyOptions } from "./policy-options.ts";
@@ -295,5 +296,38 @@ describe("a WIT-SVID", () => {
     expect(denied(wit({}, required))).toEqual(["key-possession"]);
     expect(wit({ proved: true }, required).allowed).toBe(true);
     expect(wit({ proved: true }).allowed).toBe(true);
+  });
+});
+
+describe("an access token", () => {
+  const token = (change: Partial<AccessTokenQuestion> = {}, options: Partial<PolicyOptions> = {}) =>
+    decideAccessToken(
+      { now: NOW, authorityNotAfter: NOW + 86_400, trustDomain, spiffeId: question.spiffeId, ...change },
+      { ...DEFAULT_POLICY, ...options },
+    );
+
+  it("lives five minutes unless the entry says otherwise, and never more than fifteen", () => {
+    expect(token()).toMatchObject({ allowed: true, ttl: 300 });
+    expect(token({ entryTtl: 60 })).toMatchObject({ ttl: 60 });
+    expect(token({ entryTtl: 86_400 })).toMatchObject({ ttl: 900 });
+    expect(token({ requestedTtl: 86_400 })).toMatchObject({ ttl: 900 });
+    expect(token({}, { defaultAccessTokenTtl: 30 })).toMatchObject({ ttl: 30 });
+    expect(token({ entryTtl: 600 }, { maxAccessTokenTtl: 120, maxJwtSvidTtl: 10 })).toMatchObject({
+      ttl: 120,
+    });
+  });
+
+  it("ends with what it is exchanged for", () => {
+    expect(token({ endsBy: NOW + 20 })).toMatchObject({ ttl: 20, notAfter: NOW + 20 });
+    expect(denied(token({ endsBy: NOW }))).toEqual(["task-lease"]);
+  });
+
+  it("is for workloads of the trust domain", () => {
+    expect(denied(token({ spiffeId: parseSpiffeId("spiffe://other.org/web") }))).toEqual([
+      "spiffe-id-member",
+    ]);
+    expect(denied(token({ spiffeId: parseSpiffeId("spiffe://example.org/spire/x") }))).toEqual([
+      "spiffe-id-reserved",
+    ]);
   });
 });
