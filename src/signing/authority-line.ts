@@ -4,7 +4,7 @@ import type { AuthorityRecord } from "../store/records.ts";
 import type { Authority, AuthorityKind } from "./authority.ts";
 import { AuthorityJournal, type AuthorityJournalDependencies } from "./authority-journal.ts";
 import { surveyJournal } from "./journal-survey.ts";
-import { dueStep } from "./rotation-schedule.ts";
+import { dueStep, willDo } from "./rotation-schedule.ts";
 
 /**
  * The authorities of one line that this server has had, has and will have next: prepared, then active, then old. Each
@@ -126,7 +126,9 @@ export class AuthorityLine<A extends Authority> {
       const now = unixSeconds(this.#with.clock);
       const active = this.#active?.record;
       const due = active === undefined ? "activate" : dueStep(active, this.#prepared?.record, now);
-      if (due !== "nothing" && !this.#isPrepared(now)) await this.#prepare(false);
+      const prepared = this.#prepared?.record;
+      const isReady = prepared !== undefined && willDo(prepared, due, now);
+      if (due !== "nothing" && !isReady) await this.#prepare(false);
       if (due === "activate") await this.#activate(false);
       await this.#journal.forgetEnded();
     });
@@ -151,10 +153,6 @@ export class AuthorityLine<A extends Authority> {
     if (publish.length > 0 || survey.retired.length > 0) {
       await this.#journal.commit({ put: [], retire: survey.retired, publish });
     }
-  }
-
-  #isPrepared(now: number): boolean {
-    return this.#prepared !== undefined && this.#prepared.record.notAfter > now;
   }
 
   async #prepare(byOrder: boolean): Promise<AuthorityRecord> {

@@ -25,6 +25,17 @@ export function dueStep(
 }
 
 /**
+ * Whether a successor that was prepared some time ago will do for the step that is due. One that waits and is in its own last
+ * sixth will not, as where lives were made shorter after the active authority began its own; but one that must sign now
+ * is better than one that nobody has heard of, if only it lasts until somebody looks again.
+ */
+export function willDo(successor: Life, due: RotationStep, now: number): boolean {
+  const left = successor.notAfter - now;
+  if (due === "activate") return left > Math.ceil(upkeepSeconds([successor])) + LATE_SECONDS;
+  return left >= Math.min((successor.notAfter - successor.notBefore) / 6, MAX_ACTIVATE_SECONDS);
+}
+
+/**
  * How long to wait between looks at authorities with these lives, in seconds from 1 to 10: several fit into the last
  * sixth of the shortest life, so that none of them ends between two looks.
  */

@@ -45,7 +45,8 @@ describe("an authority that lives for a minute or a little more", () => {
           }
         },
       ),
-      { numRuns: 25 },
+      // Lives that were made shorter, so that the successor ends while it waits.
+      { numRuns: 25, examples: [[169, 0, 0, 60, 0]] },
     );
   }, 60_000);
 });
