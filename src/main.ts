@@ -16,6 +16,7 @@ import { sdNotify } from "./peer/sd-notify.ts";
 // Above the code, unlike elsewhere: the command below runs while this module is still being evaluated.
 const GRACE = 4_800;
 const MAX_INPUT = 1024 * 1024;
+const ORDERLY = ["SIGTERM", "SIGINT"] as const;
 
 const args = process.argv.slice(2);
 const ending = new AbortController();
@@ -27,6 +28,11 @@ const io: CliIo = {
   clock: systemClock,
   elapsed: () => performance.now(),
   signal: ending.signal,
+  takeSignals,
+  leaveWith: (status) => {
+    process.exitCode = status;
+  },
+  hasTerminal: process.stdin.isTTY,
   environment,
   user: caller(),
   command: isCheckout() ? "npx assay" : "assay",
@@ -38,7 +44,7 @@ const io: CliIo = {
 };
 
 // The first signal asks for an orderly end; listening no longer, the second one ends the process at once.
-for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, end);
+for (const signal of ORDERLY) process.once(signal, end);
 process.stdout.on("error", end);
 process.once("uncaughtException", (error: unknown) => {
   process.exitCode = reportFailure(toAssayError(error), args, io);
@@ -57,6 +63,20 @@ function end(): void {
     io.stderr("assay: did not stop in time, ending at once\n");
     process.kill(process.pid, "SIGKILL");
   });
+}
+
+function takeSignals(
+  signals: readonly NodeJS.Signals[],
+  listener: (signal: NodeJS.Signals) => void,
+): Disposable {
+  for (const signal of ORDERLY) process.removeListener(signal, end);
+  for (const signal of signals) process.on(signal, listener);
+  return {
+    [Symbol.dispose]() {
+      for (const signal of signals) process.removeListener(signal, listener);
+      for (const signal of ORDERLY) process.once(signal, end);
+    },
+  };
 }
 
 async function readStandardInput(): Promise<string> {

@@ -75,7 +75,11 @@ describe("assay fetch x509", () => {
   });
 
   it("finds the socket by SPIFFE_ENDPOINT_SOCKET", async () => {
-    const environment = { spiffeEndpointSocket: `unix://${server.path}`, notifySocket: undefined };
+    const environment = {
+      spiffeEndpointSocket: `unix://${server.path}`,
+      notifySocket: undefined,
+      variables: {},
+    };
     expect((await runCommand(["fetch", "x509"], { environment })).code).toBe(0);
   });
 

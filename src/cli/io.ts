@@ -14,6 +14,18 @@ export interface CliIo {
   readonly elapsed: () => number;
   /** Aborted when the person at the keyboard or the service manager wants the command to end. */
   readonly signal: AbortSignal;
+  /**
+   * Hands the signals over that a command passes on, until disposed: meanwhile they do not end this process, nor abort
+   * `signal`.
+   */
+  readonly takeSignals: (
+    signals: readonly NodeJS.Signals[],
+    listener: (signal: NodeJS.Signals) => void,
+  ) => Disposable;
+  /** Sets the exit code of a command that ran well and has one of its own. */
+  readonly leaveWith: (code: number) => void;
+  /** Whether standard input is a terminal. */
+  readonly hasTerminal: boolean;
   readonly environment: Environment;
   /** The user that the command runs as; the name is empty where the system knows none. */
   readonly user: { readonly uid: number; readonly name: string };

@@ -29,6 +29,7 @@ function fakePrograms(changes: Partial<RunningProgram> = {}) {
   const programs: Programs = {
     startServer: async (config) => (configs.push(config), events.push("server started"), running("server")),
     startAgent: async (config) => (configs.push(config), events.push("agent started"), running("agent")),
+    runTask: async () => 0,
   };
   return { programs, events, configs };
 }

@@ -12,6 +12,8 @@ import { addHealthCommand } from "./health-command.ts";
 import type { CliIo } from "./io.ts";
 import { addAgentCommand, addServerCommand } from "./program-commands.ts";
 import type { Programs } from "./programs.ts";
+import { addTaskCommands } from "./task-commands.ts";
+import { addTasksCommands } from "./tasks-commands.ts";
 import { addTokenCommands } from "./token-commands.ts";
 
 /** Every command of `assay`, ready to parse a command line. */
@@ -34,11 +36,14 @@ export function buildProgram(io: CliIo, programs: Programs): Command {
   addEntryCommands(program, io);
   addTokenCommands(program, io);
   addAgentsCommands(program, io);
+  addTasksCommands(program, io);
   addBundleCommands(program, io);
   addFederationCommands(program, io);
   addAuthorityCommands(program, io);
   program.commandsGroup("As a workload:");
   addFetchCommands(program, io);
+  program.commandsGroup("As a CI job:");
+  addTaskCommands(program, io, programs);
   program.commandsGroup("Looking after it:");
   addExplainCommands(program, io);
   addHealthCommand(program, io);

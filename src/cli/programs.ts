@@ -1,3 +1,4 @@
+import type { TaskRunDependencies, TaskRunOptions } from "../agent/task/run-task.ts";
 import type { Clock } from "../clock.ts";
 import type { AgentConfig } from "../config/agent-config.ts";
 import type { ServerConfig } from "../config/server-config.ts";
@@ -27,10 +28,12 @@ export interface RunningServerProgram extends RunningProgram {
   readonly addresses: { readonly api: HostPort; readonly web: HostPort };
 }
 
-/** The two programs, as the commands start them; tests put their own in place. */
+/** The programs, as the commands start them; tests put their own in place. */
 export interface Programs {
   startServer(config: ServerConfig, deps: ProgramDeps): Promise<RunningServerProgram>;
   startAgent(config: AgentConfig, deps: ProgramDeps): Promise<RunningProgram>;
+  /** Runs a command as a task and gives its exit status. */
+  runTask(options: TaskRunOptions, deps: TaskRunDependencies): Promise<number>;
 }
 
 /** The programs themselves. Each is loaded when it is started: a command that asks one question needs neither. */
@@ -79,6 +82,11 @@ export const programs: Programs = {
           }),
       },
     );
+  },
+
+  async runTask(options, deps) {
+    const { runTask } = await import("../agent/task/run-task.ts");
+    return runTask(options, deps);
   },
 };
 

@@ -3,7 +3,7 @@ import { parsePemCertificates } from "../../crypto/pem.ts";
 import { AssayError, toAssayError } from "../../errors/assay-error.ts";
 import { readBounded } from "../../files/read-bounded.ts";
 import { emptyBundle, type SpiffeBundle } from "../../spiffe/bundle.ts";
-import type { TrustDomain } from "../../spiffe/trust-domain.ts";
+import { parseTrustDomain, type TrustDomain } from "../../spiffe/trust-domain.ts";
 
 /** What a first server is believed by: a file of PEM certificates or a SPIFFE bundle document, or a bundle at hand. */
 export type TrustBundleSource =
@@ -18,8 +18,20 @@ export async function readTrustBundle(
   source: TrustBundleSource,
   trustDomain: TrustDomain,
 ): Promise<SpiffeBundle> {
-  if (source.kind === "bundle") return source.bundle;
-  const { path } = source;
+  return source.kind === "bundle" ? source.bundle : readBundleFile(source.path, trustDomain);
+}
+
+/**
+ * The X.509 authorities in such a file, DER, where it is not known yet whose they are.
+ * @throws AssayError `CONFIG_INVALID` naming the file and what is wrong with it.
+ */
+export async function readX509Authorities(path: string): Promise<readonly Uint8Array[]> {
+  // A file of this kind says nowhere of which trust domain it is.
+  const { x509Authorities } = await readBundleFile(path, parseTrustDomain("unnamed"));
+  return x509Authorities.map(({ certificate }) => certificate);
+}
+
+async function readBundleFile(path: string, trustDomain: TrustDomain): Promise<SpiffeBundle> {
   const bytes = await readBounded(path, MAX_BYTES, { code: "CONFIG_INVALID" });
   let bundle: SpiffeBundle;
   try {
