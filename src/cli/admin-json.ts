@@ -8,20 +8,50 @@ import type { CliIo } from "./io.ts";
  * @throws AssayError `SERVER_UNAVAILABLE` where nobody answers, `NOT_FOUND` for a 404, `INVALID_REQUEST` with what the
  * server says for other refusals.
  */
-export async function readAdminJson<Value>(io: CliIo, socket: string, path: string): Promise<Value> {
-  const { status, text } = await answered(io, socket, path);
-  const body = parsed(socket, text);
-  if (status === 200) return body as Value;
-  const { detail, title } = body as { readonly detail?: string; readonly title?: string };
+export function readAdminJson<Value>(io: CliIo, socket: string, path: string): Promise<Value> {
+  return asked(io, socket, "GET", path);
+}
+
+/** Sends a body to one resource of the operator API; none where it is not given. @throws AssayError as `readAdminJson`. */
+export function postAdminJson<Value>(
+  io: CliIo,
+  socket: string,
+  path: string,
+  body?: unknown,
+): Promise<Value> {
+  return asked(io, socket, "POST", path, body === undefined ? undefined : JSON.stringify(body));
+}
+
+async function asked<Value>(
+  io: CliIo,
+  socket: string,
+  method: string,
+  path: string,
+  body?: string,
+): Promise<Value> {
+  const { status, text } = await answered(io, socket, method, path, body);
+  const value = parsed(socket, text);
+  if (status === 200) return value as Value;
+  const { detail, title } = value as { readonly detail?: string; readonly title?: string };
   throw new AssayError(
     status === 404 ? "NOT_FOUND" : "INVALID_REQUEST",
     detail ?? title ?? `status ${status}`,
   );
 }
 
-function answered(io: CliIo, socket: string, path: string): Promise<{ status: number; text: string }> {
+function answered(
+  io: CliIo,
+  socket: string,
+  method: string,
+  path: string,
+  body?: string,
+): Promise<{ status: number; text: string }> {
   return new Promise((resolve, reject) => {
-    const asking = request({ socketPath: socket, path, headers: { host: "localhost" }, signal: io.signal });
+    const headers = {
+      host: "localhost",
+      ...(body !== undefined && { "content-type": "application/json" }),
+    };
+    const asking = request({ socketPath: socket, method, path, headers, signal: io.signal });
     asking.once("error", (error) => reject(unavailable(socket, error)));
     asking.once("response", (response) => {
       const chunks: Buffer[] = [];
@@ -31,7 +61,7 @@ function answered(io: CliIo, socket: string, path: string): Promise<{ status: nu
         resolve({ status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString("utf8") }),
       );
     });
-    asking.end();
+    asking.end(body);
   });
 }
 

@@ -8,6 +8,7 @@ import {
   type NearMiss,
 } from "../proto/gen/assay/api/types/v1/decision_pb.ts";
 import { withAdminClient } from "./admin-client.ts";
+import { addExplainTaskCommands } from "./explain-task-commands.ts";
 import { type CliIo, writeResult } from "./io.ts";
 import { adminOptions, agentAdminOptions, type AdminOptions } from "./options.ts";
 import { plainMessage } from "./plain-message.ts";
@@ -90,6 +91,8 @@ export function addExplainCommands(program: Command, io: CliIo): void {
       );
     }),
   );
+
+  addExplainTaskCommands(explain, io);
 }
 
 function decisionText(decision: Decision): string {

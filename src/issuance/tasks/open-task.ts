@@ -50,7 +50,9 @@ export async function openTask(
     const identities = earned(options, attested.instance, attested.attestation, draft);
     const evidence = evidenceOf(attested);
     const opening = await options.tasks.open(newTask(options, request, attested, identities), evidence);
-    if (isAlarming(options, request, attested, opening)) event = "task.alarm";
+    const known = opening.outcome === "replayed" ? taskOfRun(options, attested) : opening.task;
+    if (known !== undefined) draft.note(taskFacts(known));
+    if (isAlarming(opening, known, request)) event = "task.alarm";
     const { task, outcome } = acceptedOpening(opening, draft);
     if (outcome === "opened") return { task, isResumed: false, identities };
     event = "task.resumed";
@@ -122,17 +124,19 @@ function evidenceOf({ attestation }: AttestedTask): { readonly replayKey: string
   return { replayKey: `${issuer} ${replayKey}`, until: Math.ceil(replayUntil) };
 }
 
+function taskOfRun({ tasks }: TaskIssuanceOptions, { instance, attestation }: AttestedTask) {
+  return tasks.byKey(taskKeyOf(instance, attestation.taskKey));
+}
+
 /** Whether somebody else than the task's holder is at work. */
 function isAlarming(
-  { tasks }: TaskIssuanceOptions,
+  { outcome }: TaskOpening,
+  known: TaskRecord | undefined,
   { keyThumbprint }: TaskRequest,
-  { instance, attestation }: AttestedTask,
-  opening: TaskOpening,
 ): boolean {
-  if (opening.outcome === "otherKey") return true;
-  if (opening.outcome !== "replayed") return false;
+  if (outcome === "otherKey") return true;
   // A job that did not get its answer asks again with the same token and its own key: refused, but nobody's attack.
-  return tasks.byKey(taskKeyOf(instance, attestation.taskKey))?.keyThumbprint !== keyThumbprint;
+  return outcome === "replayed" && known?.keyThumbprint !== keyThumbprint;
 }
 
 function acceptedOpening(
@@ -143,7 +147,7 @@ function acceptedOpening(
     throw new AssayError("EVIDENCE_REPLAYED", "the token was used before; ask the platform for a fresh one");
   }
   const { outcome, task } = opening;
-  draft.note({ ...taskFacts(task), expires_at: task.hardEnd });
+  draft.note({ expires_at: task.hardEnd });
   switch (outcome) {
     case "opened":
     case "resumed":
