@@ -11,8 +11,12 @@ import { gitlab } from "../../src/attestation/task/oidc/presets/gitlab.ts";
 import { kubernetes } from "../../src/attestation/task/oidc/presets/kubernetes.ts";
 import { formatBundleDocument } from "../../src/crypto/bundle-document.ts";
 import { formatBundleMap } from "../../src/crypto/bundle-map.ts";
+import { accessTokenSigningInput } from "../../src/crypto/jose/access-token.ts";
+import { createDpopProof } from "../../src/crypto/jose/dpop.ts";
 import { spkiToJwk } from "../../src/crypto/jose/jwk.ts";
 import { assembleJwtSvid, jwtSvidSigningInput } from "../../src/crypto/jose/jwt-svid.ts";
+import { compressStatusList } from "../../src/crypto/jose/status-list.ts";
+import { statusListSigningInput } from "../../src/crypto/jose/status-list-token.ts";
 import { assembleWitSvid, witSvidSigningInput } from "../../src/crypto/jose/wit-svid.ts";
 import { signWorkloadProof } from "../../src/crypto/jose/workload-proof.ts";
 import { toPem } from "../../src/crypto/pem.ts";
@@ -61,6 +65,33 @@ const witInput = witSvidSigningInput({
   claims: { ...claims, jti: "j", publicKey: spki, keyAlgorithm: "ES256" },
 });
 const wit = assembleWitSvid(witInput, jose(witInput));
+const accessInput = accessTokenSigningInput({
+  keyId: "k",
+  alg: "ES256",
+  claims: {
+    ...claims,
+    iss: "https://fuzz.example",
+    aud: "https://fuzz.example/v1/task",
+    clientId: claims.sub,
+    jti: "j",
+    scope: "task",
+    confirmation: { jkt: "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I" },
+    status: { uri: "https://fuzz.example/s", idx: 7 },
+    act: { sub: "a", act: { sub: "b" } },
+  },
+});
+const statusInput = statusListSigningInput({
+  keyId: "k",
+  alg: "ES256",
+  claims: {
+    uri: "https://fuzz.example/s",
+    list: Uint8Array.of(0xb9, 0xa3),
+    iat: 1_790_000_000,
+    exp: 4_000_000_000,
+    ttl: 60,
+  },
+});
+const proved = { method: "POST", url: "https://fuzz.example/t", jti: "j", now: 1_790_000_000, nonce: "n" };
 const bundle = {
   trustDomain: DOMAIN,
   sequence: 2n ** 63n,
@@ -156,6 +187,18 @@ const CORPUS: Readonly<Record<string, readonly Uint8Array[]>> = {
         { audience: "a", expiresAt: 1_790_000_030, id: "j" },
       ),
     ),
+  ],
+  "dpop-proof": [
+    text(createDpopProof(privateKey, proved)),
+    text(createDpopProof(rsa.privateKey, proved)),
+    text(createDpopProof(leafKey.privateKey, { ...proved, accessToken: "t" })),
+  ],
+  "target-uri": ["https://fuzz.example:443/a/../%7Eb/?c#d", "HTTP://[::1]:08080/%2f"].map(text),
+  "access-token": [text(assembleJwtSvid(accessInput, jose(accessInput)))],
+  "status-list-token": [text(assembleJwtSvid(statusInput, jose(statusInput)))],
+  "status-list": [
+    Buffer.from(compressStatusList(Uint8Array.of(0xb9, 0xa3)), "base64url"),
+    Buffer.from(compressStatusList(new Uint8Array(65_537)), "base64url"),
   ],
   "authority-front": [
     h2(
