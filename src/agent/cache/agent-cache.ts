@@ -14,6 +14,7 @@ import type { ServerApi } from "../link/server-api.ts";
 import { ChangeBell } from "./change-bell.ts";
 import { EntryTable, type FollowingIndex } from "./entry-table.ts";
 import { JwtCache } from "./jwt-cache.ts";
+import { revokedCertificates } from "./revoked-svids.ts";
 import type { Spread } from "./rotation.ts";
 import type { SyncEffect, SyncUpdate } from "./sync-update.ts";
 import { SvidCache } from "./svid-cache.ts";
@@ -64,7 +65,15 @@ export class AgentCache implements Disposable {
     };
     this.x509 = new SvidCache({ ...common, kind: x509SvidKind(signer, options.keyType) });
     this.wit = new SvidCache({ ...common, kind: witSvidKind({ ...options, signer, clock }) });
-    this.jwt = new JwtCache({ signer, clock, spread, onChange, onError, maxSize: options.maxJwtSvids });
+    this.jwt = new JwtCache({
+      signer,
+      clock,
+      spread,
+      revoked: this.table.revokedTokens,
+      onChange,
+      onError,
+      maxSize: options.maxJwtSvids,
+    });
   }
 
   /** Whether entries are known, from the server or from an earlier run; before that no workload may be refused. */
@@ -79,13 +88,24 @@ export class AgentCache implements Disposable {
     // What an entry no longer says must not be served for another instant, so this comes before any signing.
     this.jwt.forget([...effect.removed, ...effect.changed]);
     if (effect.bundleChanged) this.jwt.follow(this.table.bundle);
+    if (effect.revokedTokensChanged) this.#dropRevokedTokens();
     for (const svids of [this.x509, this.wit]) {
       svids.follow(effect.changed, effect.removed);
       if (effect.bundleChanged) svids.replaceTainted(this.table.bundle);
     }
+    if (effect.crlsChanged) {
+      const { bundle, crls } = this.table;
+      this.x509.replaceRevoked(revokedCertificates(crls.get(bundle.trustDomain) ?? []));
+    }
     this.#watchExpiry();
     this.bell.ring();
     return effect;
+  }
+
+  #dropRevokedTokens(): void {
+    const { revokedTokens } = this.table;
+    this.jwt.forgetRevoked();
+    this.wit.replaceRevoked(({ jti }) => jti !== undefined && revokedTokens.has(jti));
   }
 
   [Symbol.dispose](): void {

@@ -6,6 +6,7 @@ import {
   type X509AuthorityCertificate,
 } from "../../spiffe/bundle.ts";
 import type { TrustDomain } from "../../spiffe/trust-domain.ts";
+import { RevokedTokens } from "./revoked-tokens.ts";
 import type { SyncEffect, SyncUpdate } from "./sync-update.ts";
 
 /** An index of entries that follows them. */
@@ -22,6 +23,9 @@ export class EntryTable {
   #bundle: SpiffeBundle;
   #crls: ReadonlyMap<TrustDomain, readonly Uint8Array[]> = new Map();
   #version = 0;
+
+  /** Tokens of the own trust domain that are revoked. */
+  readonly revokedTokens = new RevokedTokens();
 
   constructor(trustDomain: TrustDomain, index: FollowingIndex) {
     this.#bundle = emptyBundle(trustDomain);
@@ -76,8 +80,12 @@ export class EntryTable {
     const changed: string[] = [];
     for (const entry of update.upserted) if (this.#put(entry)) changed.push(entry.id);
     if (changed.length + removed.size > 0) this.#version += 1;
+    const crlsChanged = update.crls !== undefined && update.crls !== this.#crls;
     if (update.crls !== undefined) this.#crls = update.crls;
+    if (update.revokedTokens !== undefined) this.revokedTokens.replace(update.revokedTokens);
     return {
+      crlsChanged,
+      revokedTokensChanged: update.revokedTokens !== undefined,
       changed,
       removed: [...removed],
       bundleChanged: update.bundle !== undefined && this.#setBundle(update.bundle),

@@ -5,6 +5,8 @@ import type { Audience } from "../../spiffe/audience.ts";
 import type { SpiffeBundle } from "../../spiffe/bundle.ts";
 import type { JwtSvid } from "../../spiffe/svid.ts";
 import type { ServerApi } from "../link/server-api.ts";
+import { tokenIdOf } from "../../crypto/jose/token-id.ts";
+import type { RevokedTokens } from "./revoked-tokens.ts";
 import { replaceAt, type Spread } from "./rotation.ts";
 
 /** What a cache of JWT-SVIDs needs. */
@@ -14,6 +16,8 @@ export interface JwtCacheOptions {
   readonly spread: Spread;
   /** JWT-SVIDs kept at most; those unused for longest go first. */
   readonly maxSize: number;
+  /** What is not to be served any more. */
+  readonly revoked: Pick<RevokedTokens, "has">;
   /** Told after what is kept has changed. */
   readonly onChange: () => void;
   /** Told of each failed call to the server. */
@@ -92,6 +96,11 @@ export class JwtCache implements Disposable {
     for (const [key, { svid }] of this.#held) if (!good.has(keyIdOf(svid))) this.#held.delete(key);
   }
 
+  /** Forgets what is revoked by now. */
+  forgetRevoked(): void {
+    for (const [key, { svid }] of this.#held) if (this.#isRevoked(svid)) this.#held.delete(key);
+  }
+
   /** What is kept, for keeping on disk. */
   snapshot(): readonly HeldJwtSvid[] {
     return [...this.#held.values()];
@@ -101,7 +110,7 @@ export class JwtCache implements Disposable {
   restore(held: Iterable<HeldJwtSvid>): void {
     const now = this.#options.clock.now();
     for (const one of held) {
-      if (one.svid.expiresAt * 1000 > now)
+      if (one.svid.expiresAt * 1000 > now && !this.#isRevoked(one.svid))
         this.#held.set(JSON.stringify([one.entryId, one.revision, ...one.audience]), one);
     }
     this.#shrink();
@@ -120,6 +129,7 @@ export class JwtCache implements Disposable {
       .then((svid) => {
         // Its key may have been tainted while it was being signed.
         if (asked !== this.#good && this.#good?.has(keyIdOf(svid)) === false) return svid;
+        if (this.#isRevoked(svid)) return svid;
         const now = this.#options.clock.now();
         this.#held.delete(key);
         this.#held.set(key, {
@@ -160,6 +170,10 @@ export class JwtCache implements Disposable {
     return this.#held.get(key) === held && held.svid.expiresAt * 1000 > this.#options.clock.now();
   }
 
+  #isRevoked({ token }: JwtSvid): boolean {
+    return this.#options.revoked.has(tokenIdOf(token, claimsOf(token)));
+  }
+
   #shrink(): void {
     for (const key of this.#held.keys()) {
       if (this.#held.size <= this.#options.maxSize) return;
@@ -170,11 +184,19 @@ export class JwtCache implements Disposable {
 
 /** The `kid` of a JWT-SVID, or the empty string; the token is the server's own and was not changed on the way. */
 export function keyIdOf(svid: Pick<JwtSvid, "token">): string {
+  const { kid } = partOf(svid.token, 0);
+  return typeof kid === "string" ? kid : "";
+}
+
+function claimsOf(token: string): Readonly<Record<string, unknown>> {
+  return partOf(token, 1);
+}
+
+function partOf(token: string, part: 0 | 1): Readonly<Record<string, unknown>> {
   try {
-    const [header = ""] = svid.token.split(".", 1);
-    const { kid } = JSON.parse(Buffer.from(header, "base64url").toString()) as { kid?: unknown };
-    return typeof kid === "string" ? kid : "";
+    const value: unknown = JSON.parse(Buffer.from(token.split(".", 2)[part] ?? "", "base64url").toString());
+    return typeof value === "object" && value !== null ? { ...value } : {};
   } catch {
-    return "";
+    return {};
   }
 }

@@ -77,6 +77,7 @@ export class SvidCache<Svid extends KeyedSvid> implements Disposable {
   #batchSize: number;
   #authorities: ReadonlyMap<string, boolean> = new Map();
   #outage: { count: number; until: number } | undefined;
+  #isRevoked: (svid: Svid) => boolean = () => false;
   #timer: Disposable | undefined;
   #timerAt = Number.POSITIVE_INFINITY;
 
@@ -142,6 +143,13 @@ export class SvidCache<Svid extends KeyedSvid> implements Disposable {
   replaceTainted(bundle: SpiffeBundle): void {
     this.#authorities = this.#options.kind.authoritiesIn(bundle);
     for (const [id, { svid }] of this.#held) if (this.#isTainted(svid)) this.#queue.add(id);
+    this.#pump();
+  }
+
+  /** Signs anew what is revoked, now and whenever one turns out to be; it is served until then, lest nothing is. */
+  replaceRevoked(isRevoked: (svid: Svid) => boolean): void {
+    this.#isRevoked = isRevoked;
+    for (const [id, { svid }] of this.#held) if (isRevoked(svid)) this.#queue.add(id);
     this.#pump();
   }
 
@@ -272,7 +280,7 @@ export class SvidCache<Svid extends KeyedSvid> implements Disposable {
     this.#failures.delete(entry.id);
     // It, or who may sign, changed while it was being signed for. A server that goes on to sign so is not asked again.
     const isOutdated = asked !== this.#authorities && this.#isTainted(svid);
-    if (current.revision !== entry.revision || isOutdated) this.#queue.add(entry.id);
+    if (current.revision !== entry.revision || isOutdated || this.#isRevoked(svid)) this.#queue.add(entry.id);
   }
 
   #failed(batch: readonly WorkloadEntry[], error: AssayError): void {

@@ -15,6 +15,8 @@ export interface SyncUpdate {
   readonly deletedFederatedBundles: readonly TrustDomain[];
   /** Revocation lists in DER by trust domain, all there are, where any changed. */
   readonly crls?: ReadonlyMap<TrustDomain, readonly Uint8Array[]>;
+  /** Revoked tokens of the own trust domain by their id, with the end of each in Unix seconds; all there are, where any changed. */
+  readonly revokedTokens?: ReadonlyMap<string, number>;
 }
 
 /** What an update came to. */
@@ -25,4 +27,8 @@ export interface SyncEffect {
   readonly removed: readonly string[];
   readonly bundleChanged: boolean;
   readonly federatedBundlesChanged: boolean;
+  /** Whether revocation lists came. */
+  readonly crlsChanged: boolean;
+  /** Whether word of revoked tokens came. */
+  readonly revokedTokensChanged: boolean;
 }

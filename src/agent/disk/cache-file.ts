@@ -71,6 +71,7 @@ export class CacheKeeper implements AsyncDisposable {
         federatedBundles,
         deletedFederatedBundles: [],
         crls: new Map(file.crls.map(({ trustDomain, lists }) => [trustDomain, lists])),
+        revokedTokens: new Map(file.revokedTokens),
       });
       // After the entries, as an entry that is new to the cache makes it forget what was issued for it.
       cache.jwt.restore(
@@ -154,6 +155,7 @@ function contentOf(cache: AgentCache, agentId: SpiffeId): string {
     bundle: table.bundle,
     federatedBundles: [...table.federated.values()],
     crls: [...table.crls].map(([trustDomain, lists]) => ({ trustDomain, lists })),
+    revokedTokens: [...table.revokedTokens.all],
     entries: [...table.entries.values()],
     x509Svids: cache.x509.snapshot().map(([entryId, { svid, revision, replaceAt }]) => ({
       entryId,

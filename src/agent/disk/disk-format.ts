@@ -75,6 +75,8 @@ export const cacheFile = z.strictObject({
   federatedBundles: z.array(bundle),
   // Absent in files of versions that knew no revocation lists.
   crls: z.array(z.strictObject({ trustDomain, lists: z.array(bytes) })).default([]),
+  // Absent in files of versions that knew no revoked tokens.
+  revokedTokens: z.array(z.tuple([z.string(), whole])).default([]),
   entries: z.array(entry),
   x509Svids: z.array(
     z.strictObject({

@@ -19,7 +19,7 @@ import { parseTrustDomain, type TrustDomain } from "../../spiffe/trust-domain.ts
 import { readAuthorizedEntries } from "./authorized-entries.ts";
 import type { Attested, ServerApi, WitOutcome, WitRequest, X509Outcome, X509Request } from "./server-api.ts";
 import { spiffeIdFromWire } from "../../wire/spiffe-id.ts";
-import { bundleFromWire, crlsFromWire, entryFromWire } from "./wire.ts";
+import { bundleFromWire, crlsFromWire, entryFromWire, revokedTokensFromWire } from "./wire.ts";
 
 /** SPIRE's server API and our extension to it, over one connection. */
 export class RpcServerApi implements ServerApi {
@@ -83,6 +83,11 @@ export class RpcServerApi implements ServerApi {
       gathered.federatedBundles.push(...message.federatedBundles.map(bundleFromWire));
       gathered.deletedFederatedBundles.push(...message.deletedFederatedBundles.map(parseTrustDomain));
       if (message.revocationLists !== undefined) gathered.crls = crlsFromWire(message.revocationLists);
+      if (message.revokedTokens !== undefined) {
+        gathered.revokedTokens ??= new Map();
+        for (const [id, end] of revokedTokensFromWire(message.revokedTokens))
+          gathered.revokedTokens.set(id, end);
+      }
       if (message.more) continue;
       yield gathered;
       gathered = noUpdate();
@@ -189,6 +194,7 @@ interface Gathered extends SyncUpdate {
   complete: boolean;
   bundle?: SpiffeBundle;
   crls?: NonNullable<SyncUpdate["crls"]>;
+  revokedTokens?: Map<string, number>;
   readonly upserted: WorkloadEntry[];
   readonly deleted: string[];
   readonly federatedBundles: SpiffeBundle[];

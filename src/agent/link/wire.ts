@@ -1,4 +1,5 @@
 import type { WorkloadEntry } from "../../issuance/workload/workload-entry.ts";
+import type { RevokedTokens } from "../../proto/gen/assay/api/server/v1/agent_sync_pb.ts";
 import type { RevocationLists } from "../../proto/gen/assay/api/types/v1/revocation_list_pb.ts";
 import type { Bundle, JWTKey, WITKey } from "../../proto/gen/spire/api/types/bundle_pb.ts";
 import type { Entry } from "../../proto/gen/spire/api/types/entry_pb.ts";
@@ -64,6 +65,11 @@ export function crlsFromWire({ lists }: RevocationLists): ReadonlyMap<TrustDomai
     else known.push(Uint8Array.from(crl));
   }
   return crls;
+}
+
+/** Revoked tokens as the server sends them: by id, with the end of each in Unix seconds. */
+export function revokedTokensFromWire({ tokens }: RevokedTokens): readonly (readonly [string, number])[] {
+  return tokens.map(({ id, expiresAt }) => [id, Number(expiresAt)]);
 }
 
 function keyFromWire({ keyId, publicKey, expiresAt, tainted }: JWTKey | WITKey): JwtAuthorityKey {

@@ -4,6 +4,7 @@ import {
   parseJwtSvidInsecure,
   verifyJwtSvid,
 } from "../../crypto/jose/jwt-svid-verify.ts";
+import { tokenIdOf } from "../../crypto/jose/token-id.ts";
 import type { JsonObject } from "../../crypto/jose/strict-json.ts";
 import { importPublicKey } from "../../crypto/keys.ts";
 import { AssayError } from "../../errors/assay-error.ts";
@@ -19,7 +20,7 @@ export interface ValidatedJwtSvid {
 
 /**
  * Validates a JWT-SVID strictly, without leeway, with the bundle of its subject's trust domain and no other
- * (Workload API §6.2.3, §6.3). The first bundle is our own; of a foreign token only `sub`, `exp`, `aud` and the allowed
+ * (Workload API §6.2.3, §6.3). The first bundle is our own, and of its tokens a revoked one is refused; of a foreign token only `sub`, `exp`, `aud` and the allowed
  * claims are passed on.
  * @throws AssayError `INVALID_JWT_SVID`.
  */
@@ -27,7 +28,12 @@ export async function validateJwtSvid(
   token: string,
   audience: string,
   bundles: readonly SpiffeBundle[],
-  options: { readonly clock: Clock; readonly allowedForeignJwtClaims: readonly string[] },
+  options: {
+    readonly clock: Clock;
+    readonly allowedForeignJwtClaims: readonly string[];
+    /** Tokens of our own trust domain that are revoked. */
+    readonly revoked: { has(tokenId: string): boolean };
+  },
 ): Promise<ValidatedJwtSvid> {
   const trustDomain = trustDomainOf(parseJwtSvidInsecure(token).spiffeId);
   const bundle = bundles.find((candidate) => candidate.trustDomain === trustDomain);
@@ -43,7 +49,12 @@ export async function validateJwtSvid(
     now: unixSeconds(options.clock),
   });
   const all: JsonObject = { ...claims, aud: [...aud] };
-  if (bundle === bundles[0]) return { spiffeId, claims: all };
+  if (bundle === bundles[0]) {
+    if (options.revoked.has(tokenIdOf(token, claims))) {
+      throw new AssayError("INVALID_JWT_SVID", "the JWT-SVID has been revoked");
+    }
+    return { spiffeId, claims: all };
+  }
   const kept = new Set(["sub", "exp", "aud", ...options.allowedForeignJwtClaims]);
   return { spiffeId, claims: Object.fromEntries(Object.entries(all).filter(([name]) => kept.has(name))) };
 }

@@ -245,7 +245,8 @@ export class WorkloadService {
     const { selectors } = await this.#evidence(call);
     const entries = this.#memo.view(selectors)(clock.now());
     const bundles = [cache.table.bundle, ...namedBundles(entries, cache.table)];
-    return validateJwtSvid(token, audience, bundles, { clock, allowedForeignJwtClaims });
+    const revoked = cache.table.revokedTokens;
+    return validateJwtSvid(token, audience, bundles, { clock, allowedForeignJwtClaims, revoked });
   }
 
   /**

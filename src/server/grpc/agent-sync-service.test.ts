@@ -7,6 +7,7 @@ import { AssayError } from "../../errors/assay-error.ts";
 import type { WatchAuthorizedEntriesResponseSchema } from "../../proto/gen/assay/api/server/v1/agent_sync_pb.ts";
 import type { AffectedAgents } from "../../registry/affected.ts";
 import type { RegistryChange } from "../../registry/registry-change.ts";
+import type { RevokedToken } from "../../revocation/revoked-table.ts";
 import { emptyBundle, type SpiffeBundle } from "../../spiffe/bundle.ts";
 import { parseSpiffeId, type SpiffeId } from "../../spiffe/id.ts";
 import { parseTrustDomain, type TrustDomain } from "../../spiffe/trust-domain.ts";
@@ -101,6 +102,39 @@ describe("the stream of changes", () => {
     for (const watch of watches) {
       expect(await watch.next()).toMatchObject({ bundle: { sequenceNumber: 2n }, upserted: [] });
     }
+  });
+
+  it("tells everyone which tokens are revoked, all of them each time, and first of all that there is none", async () => {
+    const watches = [open(AGENT), open(OTHER)];
+    for (const watch of watches) expect((await watch.next()).revokedTokens).toEqual({ tokens: [] });
+    world.revoke("j1");
+    world.revoke("j2");
+    for (const watch of watches) {
+      const { revokedTokens, complete, more } = await watch.next();
+      expect(revokedTokens?.tokens?.map(({ id }) => id)).toEqual(["j1", "j2"]);
+      expect([complete, more]).toEqual([false, false]);
+    }
+    world.put(AGENT, entry("a"));
+    world.tell({ agents: [AGENT] });
+    expect(await (watches[0] as ReturnType<typeof open>).next()).not.toHaveProperty("revokedTokens");
+    const late = await open(OTHER).next();
+    expect(late).toMatchObject({
+      complete: true,
+      revokedTokens: { tokens: [{ id: "j1", expiresAt: 100n }, {}] },
+    });
+  });
+
+  it("says of more revoked tokens than a message should hold in several that belong together", async () => {
+    world.revoke(...Array.from({ length: 20_001 }, (_, n) => `t${n}`));
+    const watch = open(AGENT);
+    const messages = [await watch.next(), await watch.next(), await watch.next()];
+    expect(messages.map(({ complete, more }) => [complete, more])).toEqual([
+      [true, true],
+      [true, true],
+      [true, false],
+    ]);
+    const ids = messages.flatMap(({ revokedTokens }) => revokedTokens?.tokens?.map(({ id }) => id) ?? []);
+    expect(new Set(ids).size).toBe(20_001);
   });
 
   it("sends a foreign bundle with the first entry that names it and takes it back with the last", async () => {
@@ -235,6 +269,8 @@ describe("the end of the stream of changes", () => {
 
 /** A registry and its access control in the test's hands. */
 class World {
+  revoked: readonly RevokedToken[] = [];
+  readonly revocations = new Set<() => void>();
   readonly entries = new Map<SpiffeId, Map<string, EntryRecord>>();
   readonly bundles = new Map<TrustDomain, SpiffeBundle>([[own, { ...emptyBundle(own), sequence: 1n }]]);
   readonly listeners = new Set<(changes: readonly RegistryChange[], sequence: number) => void>();
@@ -255,6 +291,11 @@ class World {
     this.entries.get(agent)?.delete(id);
   }
 
+  revoke(...tokens: readonly string[]): void {
+    this.revoked = [...this.revoked, ...tokens.map((id) => ({ id, expiresAt: 100 }))];
+    for (const listener of this.revocations) listener();
+  }
+
   tell(what: {
     everyone?: boolean;
     agents?: readonly SpiffeId[];
@@ -269,6 +310,13 @@ class World {
 function serve(serviceClock: Clock): AgentSyncService {
   return agentSyncService({
     clock: serviceClock,
+    revoked: {
+      revokedTokens: () => world.revoked,
+      onRevokedTokens(listener) {
+        world.revocations.add(listener);
+        return { [Symbol.dispose]: () => void world.revocations.delete(listener) };
+      },
+    },
     access: {
       holds: () => false,
       authorize(_method, { svid }) {

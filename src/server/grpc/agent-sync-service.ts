@@ -6,6 +6,7 @@ import {
 } from "../../proto/gen/assay/api/server/v1/agent_sync_pb.ts";
 import type { Registry } from "../../registry/registry.ts";
 import type { ServiceHandlers } from "../../rpc/handlers.ts";
+import type { RevokedToken } from "../../revocation/revoked-table.ts";
 import type { SpiffeBundle } from "../../spiffe/bundle.ts";
 import type { SpiffeId } from "../../spiffe/id.ts";
 import type { TrustDomain } from "../../spiffe/trust-domain.ts";
@@ -29,6 +30,16 @@ export interface AgentSyncServiceOptions {
   readonly registry: WatchedRegistry;
   readonly access: Access;
   readonly clock: Clock;
+  /** The tokens that are revoked; none where absent. */
+  readonly revoked?: RevokedTokenFeed | undefined;
+}
+
+/** The tokens that agents refuse though they have not expired. */
+export interface RevokedTokenFeed {
+  /** The same array as before where there is no news. */
+  revokedTokens(): readonly RevokedToken[];
+  /** Calls the listener when there is news, until disposed. */
+  onRevokedTokens(listener: () => void): Disposable;
 }
 
 /** The service and what belongs to it for as long as the server runs. */
@@ -42,13 +53,17 @@ export interface AgentSyncService extends Disposable {
  * Makes the service that tells agents of changes as they happen. One subscription to the registry serves all open
  * streams; a change wakes only the streams it concerns, and each then sends what differs from what it sent before.
  */
-export function agentSyncService({ registry, access, clock }: AgentSyncServiceOptions): AgentSyncService {
+export function agentSyncService(options: AgentSyncServiceOptions): AgentSyncService {
+  const { registry, access, clock, revoked } = options;
   const bells = new Map<SpiffeId, Set<Bell>>();
+  const ringAll = (): void => {
+    for (const set of bells.values()) for (const bell of set) bell.ring();
+  };
 
   const subscription = registry.subscribe((changes) => {
     const { everyone, agents } = registry.agentsAffectedBy(changes);
     if (everyone) {
-      for (const set of bells.values()) for (const bell of set) bell.ring();
+      ringAll();
       return;
     }
     for (const agent of agents) for (const bell of bells.get(agent) ?? []) bell.ring();
@@ -57,6 +72,8 @@ export function agentSyncService({ registry, access, clock }: AgentSyncServiceOp
       if (change.kind === "node") for (const bell of bells.get(change.id) ?? []) bell.ring();
     }
   });
+
+  const revocations = revoked?.onRevokedTokens(ringAll);
 
   async function* watch(context: ServerCall): AsyncGenerator<Message, void, undefined> {
     const agent = agentOf(context.caller).svid;
@@ -68,7 +85,7 @@ export function agentSyncService({ registry, access, clock }: AgentSyncServiceOp
     for (;;) {
       context.signal.throwIfAborted();
       await access.authorize(context.method, context.peer.caller());
-      yield* told.news(registry, agent.spiffeId, complete);
+      yield* told.news(registry, agent.spiffeId, complete, revoked?.revokedTokens() ?? NO_TOKENS);
       complete = false;
       // The stream lives no longer than the SVID that opened it. Set anew each time, for a timer may fire a moment
       // early and cannot be set for longer than some weeks.
@@ -84,6 +101,7 @@ export function agentSyncService({ registry, access, clock }: AgentSyncServiceOp
     },
     [Symbol.dispose]() {
       subscription[Symbol.dispose]();
+      revocations?.[Symbol.dispose]();
     },
   };
 }
@@ -93,9 +111,15 @@ class Told {
   readonly #entries = new Map<string, EntryRecord>();
   readonly #bundles = new Map<TrustDomain, SpiffeBundle>();
   #crls: readonly (readonly Uint8Array[])[] = [];
+  #tokens: readonly RevokedToken[] = NO_TOKENS;
 
   /** The messages that bring the agent up to date; none where nothing changed, at least one for a complete state. */
-  *news(registry: WatchedRegistry, agent: SpiffeId, complete: boolean): Generator<Message> {
+  *news(
+    registry: WatchedRegistry,
+    agent: SpiffeId,
+    complete: boolean,
+    tokens: readonly RevokedToken[],
+  ): Generator<Message> {
     const sequence = BigInt(registry.sequence);
     const entries = registry.entries.authorized(agent);
     const upserted = entries.filter((entry) => this.#entries.get(entry.id) !== entry);
@@ -119,6 +143,7 @@ class Told {
     const sameCrls = crls.length === this.#crls.length && crls.every((lists, n) => lists === this.#crls[n]);
     this.#crls = crls;
 
+    const [firstTokens, ...moreTokens] = this.#changedTokens(tokens, complete);
     const head: Message = {
       sequence,
       complete,
@@ -126,6 +151,7 @@ class Told {
       federatedBundles: federatedBundles.map((bundle) => bundleToWire(bundle)),
       deletedFederatedBundles,
       ...(own === undefined ? {} : { bundle: bundleToWire(own) }),
+      ...(firstTokens === undefined ? {} : { revokedTokens: firstTokens }),
       ...(sameCrls && !complete
         ? {}
         : {
@@ -139,8 +165,10 @@ class Told {
     const isNews =
       upserted.length + deleted.length + federatedBundles.length + deletedFederatedBundles.length > 0 ||
       own !== undefined ||
+      firstTokens !== undefined ||
       !sameCrls;
     if (!isNews && !complete) return;
+    for (const revokedTokens of moreTokens) yield { sequence, complete, revokedTokens, more: true };
     const chunks = chunked(upserted);
     for (const [index, chunk] of chunks.entries()) {
       yield {
@@ -149,6 +177,18 @@ class Told {
         more: index < chunks.length - 1,
       };
     }
+  }
+
+  /** All that are revoked, in messages that stay well below what a client accepts; none where nothing changed. */
+  #changedTokens(tokens: readonly RevokedToken[], complete: boolean) {
+    if (tokens === this.#tokens && !complete) return [];
+    this.#tokens = tokens;
+    const chunks = Array.from({ length: Math.max(1, Math.ceil(tokens.length / CHUNK_TOKENS)) }, (_, n) =>
+      tokens.slice(n * CHUNK_TOKENS, (n + 1) * CHUNK_TOKENS),
+    );
+    return chunks.map((chunk) => ({
+      tokens: chunk.map(({ id, expiresAt }) => ({ id, expiresAt: BigInt(expiresAt) })),
+    }));
   }
 
   #changedBundle(registry: WatchedRegistry, name: TrustDomain): SpiffeBundle | undefined {
@@ -232,3 +272,5 @@ function hang(bells: Map<SpiffeId, Set<Bell>>, agent: SpiffeId): Bell {
 
 const CHUNK_BYTES = 1024 * 1024;
 const CHUNK_ENTRIES = 1000;
+const CHUNK_TOKENS = 10_000;
+const NO_TOKENS: readonly RevokedToken[] = [];

@@ -31,7 +31,7 @@ import type { FederationOperations } from "../operations/federation-operations.t
 import type { Operations } from "../operations/operations.ts";
 import type { ServerSvid } from "../server-svid.ts";
 import { agentService } from "./agent-service.ts";
-import { agentSyncService } from "./agent-sync-service.ts";
+import { agentSyncService, type RevokedTokenFeed } from "./agent-sync-service.ts";
 import { authorityService } from "./authority-service.ts";
 import { bundleService } from "./bundle-service.ts";
 import { debugService } from "./debug-service.ts";
@@ -61,6 +61,8 @@ export interface ServiceParts {
   readonly agentIssuance: AgentIssuanceOptions;
   readonly workloadIssuance: WorkloadIssuanceOptions;
   readonly features: readonly Feature[];
+  /** The tokens that agents refuse; none where absent. */
+  readonly revoked?: RevokedTokenFeed | undefined;
   readonly findDecision: (id: string) => Promise<StoredAuditRecord | undefined>;
 }
 
@@ -119,6 +121,7 @@ export function registerServices(
   const sync = agentSyncService({
     access,
     clock,
+    revoked: parts.revoked,
     registry: {
       trustDomain,
       entries: registry.entries,

@@ -221,6 +221,7 @@ describe("the publisher of revocation lists", () => {
     expect(events[0]).toBe("failed");
     expect(events).toContain("published");
     await publisher[Symbol.asyncDispose]();
+    await other.revoke("02");
     await expect(publisher.settle()).rejects.toThrowCode("SHUTTING_DOWN");
   });
 });

@@ -1,0 +1,167 @@
+import { beforeEach, describe, expect, it } from "vitest";
+import { FakeAuthority } from "../../../test/fakes/agent-authority.ts";
+import { completeUpdate, FakeServerApi } from "../../../test/fakes/agent-server-api.ts";
+import { fakeEntry } from "../../../test/fakes/agent-server.ts";
+import { makeKey, type TestKey } from "../../../test/fakes/certificates.ts";
+import { FakeClock } from "../../../test/fakes/clock.ts";
+import { makeCrl } from "../../../test/fakes/crl.ts";
+import { silentLog } from "../../observe/log.ts";
+import { parseJwtSvidInsecure } from "../../crypto/jose/jwt-svid-verify.ts";
+import { tokenIdOf } from "../../crypto/jose/token-id.ts";
+import { SelectorIndex } from "../../registry/match.ts";
+import { parseAudiences } from "../../spiffe/audience.ts";
+import { parseSpiffeId } from "../../spiffe/id.ts";
+import { parseTrustDomain, type TrustDomain } from "../../spiffe/trust-domain.ts";
+import { validateJwtSvid } from "../workload-api/validate-jwt-svid.ts";
+import { AgentCache } from "./agent-cache.ts";
+
+const trustDomain = parseTrustDomain("example.org");
+const web = parseSpiffeId("spiffe://example.org/web");
+const entry = fakeEntry(web, 1, { id: "1" });
+const audience = parseAudiences(["db"]);
+const key: TestKey = makeKey();
+
+let clock: FakeClock;
+let server: FakeServerApi;
+let authority: FakeAuthority;
+let cache: AgentCache;
+
+beforeEach(async () => {
+  clock = new FakeClock();
+  authority = await FakeAuthority.create(trustDomain, clock);
+  server = new FakeServerApi(authority, parseSpiffeId("spiffe://example.org/spire/agent/x/1"));
+  cache = makeCache();
+  server.entries.set("1", entry);
+  cache.apply(completeUpdate([entry], { bundle: authority.bundle() }));
+  await settle();
+});
+
+function makeCache(): AgentCache {
+  return new AgentCache({
+    trustDomain,
+    signer: server,
+    index: new SelectorIndex(),
+    clock,
+    spread: () => 0.5,
+    log: silentLog,
+    keyType: "ec-p256",
+    agentId: () => undefined,
+    maxJwtSvids: 1000,
+    onError: () => undefined,
+  });
+}
+
+/** Lets everything that is due in this very moment happen. */
+async function settle(): Promise<void> {
+  for (let i = 0; i < 20; i++) await new Promise((resolve) => setImmediate(resolve));
+}
+
+const change = { ...completeUpdate([]), complete: false };
+
+function idOf(token: string): string {
+  return tokenIdOf(token, parseJwtSvidInsecure(token).claims);
+}
+
+function revokeTokens(...tokens: readonly string[]): void {
+  cache.apply({ ...change, revokedTokens: new Map(tokens.map((token) => [idOf(token), 2_000_000_000])) });
+}
+
+function revokeSerial(serial: string, authorityId: string, name: TrustDomain = trustDomain): void {
+  const certificate = { subject: Buffer.from("3000", "hex"), subjectKeyId: Buffer.from(authorityId, "hex") };
+  const crl = makeCrl({ issuer: { certificate, key }, revoked: [Buffer.from(serial, "hex")] });
+  cache.apply({ ...change, crls: new Map([[name, [crl]]]) });
+}
+
+describe("a revoked X509-SVID of a workload", () => {
+  it("is replaced at once, and served until it is", async () => {
+    const before = cache.x509.get("1");
+    revokeSerial(before?.serial ?? "", before?.authorityId ?? "");
+    expect(cache.x509.get("1")).toBe(before);
+    await settle();
+    expect(cache.x509.get("1")?.serial).not.toBe(before?.serial);
+    expect(server.batches).toHaveLength(2);
+  });
+
+  it("is replaced too where the word came before the SVID itself", async () => {
+    const signX509 = server.signX509.bind(server);
+    server.signX509 = async (requests, signal) => {
+      const outcomes = await signX509(requests, signal);
+      server.signX509 = signX509;
+      const [outcome] = outcomes;
+      const leaf = outcome !== undefined && "chain" in outcome ? outcome.chain[0] : undefined;
+      const { readCertificate } = await import("../../crypto/certificate-reader.ts");
+      const { serial, authorityKeyId } = readCertificate(leaf ?? new Uint8Array());
+      revokeSerial(Buffer.from(serial).toString("hex"), Buffer.from(authorityKeyId ?? []).toString("hex"));
+      return outcomes;
+    };
+    const next = { ...entry, revision: 1 };
+    server.entries.set("1", next);
+    cache.apply({ ...change, upserted: [next] });
+    await settle();
+    expect(server.batches).toHaveLength(3);
+  });
+
+  it.each([
+    ["another authority's list", "aa", trustDomain],
+    ["another trust domain's list", undefined, parseTrustDomain("other.org")],
+  ] as const)("is none of %s", async (_, authorityId, name) => {
+    const before = cache.x509.get("1");
+    revokeSerial(before?.serial ?? "", authorityId ?? before?.authorityId ?? "", name);
+    await settle();
+    expect(cache.x509.get("1")).toBe(before);
+    expect(server.batches).toHaveLength(1);
+  });
+
+  it("is none where the list cannot be read", async () => {
+    cache.apply({ ...change, crls: new Map([[trustDomain, [Buffer.from("no list")]]]) });
+    await settle();
+    expect(server.batches).toHaveLength(1);
+  });
+});
+
+describe("a revoked JWT-SVID", () => {
+  it("is never served again", async () => {
+    const first = await cache.jwt.fetch(entry, audience);
+    expect(await cache.jwt.fetch(entry, audience)).toBe(first);
+    revokeTokens(first.token);
+    // Within one second the next one would say the same, and be the same token but for its signature.
+    await clock.advance(1000);
+    const second = await cache.jwt.fetch(entry, audience);
+    expect(second.token).not.toBe(first.token);
+    expect(await cache.jwt.fetch(entry, audience)).toBe(second);
+  });
+
+  it("is not kept where it was revoked while it was being signed, nor taken over from the disk", async () => {
+    const held = await cache.jwt.fetch(entry, audience);
+    const [kept] = cache.jwt.snapshot();
+    revokeTokens(held.token);
+    cache.jwt.restore(kept === undefined ? [] : [kept]);
+    expect(cache.jwt.size).toBe(0);
+    const signJwt = server.signJwt.bind(server);
+    server.signJwt = async (...order) => {
+      const svid = await signJwt(...order);
+      revokeTokens(svid.token);
+      return svid;
+    };
+    await cache.jwt.fetch(entry, audience);
+    expect(cache.jwt.size).toBe(0);
+  });
+
+  it("is refused by ValidateJWTSVID, and good again only to those who were told so", async () => {
+    const { token } = await cache.jwt.fetch(entry, audience);
+    const validate = () =>
+      validateJwtSvid(token, "db", [cache.table.bundle], {
+        clock,
+        allowedForeignJwtClaims: [],
+        revoked: cache.table.revokedTokens,
+      });
+    expect((await validate()).spiffeId).toBe(web);
+    revokeTokens(token);
+    await expect(validate()).rejects.toThrowCode("INVALID_JWT_SVID", /has been revoked/);
+    // An update that says nothing of tokens changes nothing.
+    cache.apply({ ...change, deleted: ["x"] });
+    await expect(validate()).rejects.toThrowCode("INVALID_JWT_SVID", /has been revoked/);
+    cache.apply({ ...change, revokedTokens: new Map() });
+    expect((await validate()).spiffeId).toBe(web);
+  });
+});
