@@ -33,7 +33,7 @@ describe("server configuration", () => {
       defaultX509SvidTtl: 3600,
       defaultJwtSvidTtl: 300,
       nodeAttestors: [{ type: "join_token" }],
-      rateLimit: { attestation: 10, signing: 500, bundle: 100, task: 20 },
+      rateLimit: { attestation: 10, signing: 500, bundle: 100, token: 100, task: 20 },
       audit: { path: "/var/lib/assay/server/audit.jsonl", fsync: "never", maxSize: 104_857_600 },
       log: { level: "info", format: "json" },
     });

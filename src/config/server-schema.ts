@@ -18,6 +18,7 @@ export const serverRateLimits = z.strictObject({
   attestation: perSecond(10, "Node attestations"),
   signing: perSecond(500, "SVIDs signed"),
   bundle: perSecond(100, "Changes of bundles and keys"),
+  token: perSecond(100, "Requests of the OAuth endpoints"),
   task: perSecond(20, "Calls of one task"),
 });
 

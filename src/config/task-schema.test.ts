@@ -18,7 +18,7 @@ describe("the configuration of tasks", () => {
     expect(load("")).toMatchObject({
       taskAttestors: [],
       tasks: { lease: 120, maxDuration: 21_600, grace: 30 },
-      rateLimit: { task: 20 },
+      rateLimit: { token: 100, task: 20 },
     });
   });
 

@@ -1,67 +1,31 @@
-import { randomUUID } from "node:crypto";
 import type { Socket } from "node:net";
-import type { Clock } from "../clock.ts";
 import type { AddressLimitOptions } from "../endpoint/address-limit.ts";
 import { LocalEndpoint } from "../endpoint/local-endpoint.ts";
 import { AssayError } from "../errors/assay-error.ts";
 import { CODES } from "../errors/codes.ts";
-import type { HttpApp } from "../http/http-app.ts";
 import type { Caller } from "../issuance/caller.ts";
-import type { AuditRecord, StoredAuditRecord } from "../observe/audit-record.ts";
 import { FIELD } from "../observe/fields.ts";
 import type { RootLog } from "../observe/log.ts";
 import type { PeerProcess } from "../peer/identify-peer.ts";
-import type { TaskAttestor } from "../plugin/task-attestor.ts";
-import type { Registry } from "../registry/registry.ts";
 import { RpcServer } from "../rpc/server.ts";
-import type { Signing } from "../signing/signing.ts";
-import type { TrustDomain } from "../spiffe/trust-domain.ts";
-import type { Store } from "../store/store.ts";
 import type { Access } from "./access/access.ts";
 import type { AdmittedCaller, ServerPeer } from "./call.ts";
 import { registerServices, type ServiceParts } from "./grpc/services.ts";
-import type { Federation } from "./federation/federation.ts";
-import type { Health } from "./health.ts";
-import type { ServerLimits } from "./limits.ts";
 import type { ClientSvidVerifier } from "../endpoint/client-svid.ts";
 import { TlsListener } from "../endpoint/tls-listener.ts";
-import type { Operations } from "./operations/operations.ts";
-import type { ServerOptions } from "./options.ts";
 import type { RunningServer } from "./running-server.ts";
 import type { createServerMetrics, LimitedPort, ServerMetrics } from "./server-metrics.ts";
 import type { ServerSvid } from "./server-svid.ts";
-import type { ServerTasks } from "./tasks/server-tasks.ts";
-import type { TaskCallGuard } from "./tasks/task-call.ts";
-import { buildWebApp } from "./web/web-app.ts";
+import { openWebFace, type WebFaceParts } from "./web-face.ts";
 
 /** Everything the faces of a server are made of. */
 export interface FaceParts
-  extends Pick<
-    ServiceParts,
-    "federationOperations" | "agentIssuance" | "workloadIssuance" | "startedAt" | "findDecision"
-  > {
-  readonly options: ServerOptions;
-  readonly clock: Clock;
-  readonly log: RootLog;
+  extends WebFaceParts,
+    Pick<ServiceParts, "agentIssuance" | "workloadIssuance" | "startedAt" | "revoked"> {
   readonly version: string;
   readonly metrics: ReturnType<typeof createServerMetrics>;
-  readonly store: Store;
-  readonly registry: Registry;
-  readonly signing: Signing;
-  readonly access: Access;
-  readonly operations: Operations;
-  readonly audit: { append(records: readonly AuditRecord[]): void };
-  readonly federation: Federation;
   readonly svid: ServerSvid;
-  readonly limits: ServerLimits;
   readonly verifier: ClientSvidVerifier;
-  readonly findDecision: (id: string) => Promise<StoredAuditRecord | undefined>;
-  readonly health: Health;
-  readonly serverTasks: ServerTasks;
-  /** By the operator's names. */
-  readonly taskAttestors: ReadonlyMap<string, TaskAttestor>;
-  /** Stands before the task API; absent where no task can be opened. */
-  readonly taskGuard?: TaskCallGuard | undefined;
 }
 
 /** The server's three doors, open. */
@@ -96,8 +60,8 @@ export async function openFaces(parts: FaceParts): Promise<Faces> {
     if (caller === undefined) throw new AssayError("CALLER_NOT_IDENTIFIED", "the connection is not known");
     return caller();
   };
-  const web = stack.use(await webApp(parts, "web", callerOf));
-  const adminWeb = stack.use(await webApp(parts, "admin", callerOf));
+  const web = stack.use(await openWebFace(parts, "web", callerOf, GRACE_MS));
+  const adminWeb = stack.use(await openWebFace(parts, "admin", callerOf, GRACE_MS));
 
   await health.refresh();
   const onRefused = (address: string, reason: string) => {
@@ -183,87 +147,6 @@ export async function openFaces(parts: FaceParts): Promise<Faces> {
       adminSocket: options.adminSocket,
     },
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
-  };
-}
-
-function webApp(
-  parts: FaceParts,
-  face: "web" | "admin",
-  callerOf: (socket: Socket) => Caller,
-): Promise<HttpApp> {
-  const {
-    options,
-    clock,
-    log,
-    metrics,
-    signing,
-    registry,
-    access,
-    operations,
-    audit,
-    limits,
-    health,
-    store,
-  } = parts;
-  const { trustDomain } = options;
-  const bundleOf = (name: TrustDomain) => (name === trustDomain ? signing.bundle() : registry.bundle(name));
-  const { issuance: taskIssuance } = parts.serverTasks;
-  const { taskGuard, taskAttestors } = parts;
-  const taskWebhooks = {
-    attestors: taskAttestors,
-    tasks: parts.serverTasks.tasks,
-    taskIssuance,
-    callerOf,
-    audit,
-    refusals: limits.refusals,
-  };
-  const taskApi = {
-    trustDomain,
-    callerOf,
-    taskLimit: limits.tasks,
-    taskIssuance,
-    bundleOf,
-    crlsOf: (name: TrustDomain) => registry.crls(name),
-  };
-  return buildWebApp({
-    face,
-    clock,
-    log,
-    requestId: randomUUID,
-    closeGrace: GRACE_MS,
-    callerOf,
-    access,
-    audit,
-    refusals: limits.refusals,
-    health: () => health.state(),
-    metrics,
-    metricsReaders: options.metricsReaders === "anyone" ? "anyone" : new Set(options.metricsReaders),
-    ...oidcOf(options),
-    signing,
-    trustDomain,
-    registry,
-    operations,
-    bundles: store.bundles,
-    federation: parts.federation,
-    federationOperations: parts.federationOperations,
-    bundleOf,
-    decisions: { find: parts.findDecision },
-    taskRecords: store.tasks,
-    credentials: store.credentials,
-    taskIssuance,
-    ...(face === "web" && taskGuard !== undefined && { taskApi: { ...taskApi, taskGuard } }),
-    ...(face === "web" && taskAttestors.size > 0 && { taskWebhooks }),
-  });
-}
-
-function oidcOf({ jwtIssuer, oidcDomains, jwksUri }: ServerOptions) {
-  if (jwtIssuer === undefined && oidcDomains.length === 0) return {};
-  return {
-    oidc: {
-      domains: oidcDomains,
-      ...(jwtIssuer !== undefined && { issuer: jwtIssuer }),
-      ...(jwksUri !== undefined && { jwksUri }),
-    },
   };
 }
 

@@ -6,7 +6,7 @@ import { ServerBench } from "../../test/fakes/server-bench.ts";
 import { parseSpiffeId } from "../spiffe/id.ts";
 import { createServerLimits, takeFrom } from "./limits.ts";
 
-const RATES = { attestation: 2, signing: 3, bundle: 100, task: 4 };
+const RATES = { attestation: 2, signing: 3, bundle: 100, token: 5, task: 4 };
 let bench: ServerBench;
 let one: TestAgent;
 let two: TestAgent;

@@ -16,6 +16,8 @@ export interface ServerLimits {
   readonly witSigning: Allowance;
   readonly bundle: Allowance;
   readonly status: Allowance;
+  /** Requests of the OAuth endpoints. */
+  readonly tokens: Allowance;
   /** Calls of the task API, by the task's id. */
   readonly tasks: Allowance;
   /** Refusals that make an audit record. */
@@ -34,6 +36,7 @@ export function createServerLimits(rates: ServerRates | "off", clock: Clock): Se
       witSigning: NONE,
       bundle: NONE,
       status: NONE,
+      tokens: NONE,
       tasks: NONE,
       refusals,
     };
@@ -46,6 +49,8 @@ export function createServerLimits(rates: ServerRates | "off", clock: Clock): Se
     witSigning: limiter(rates.signing, Math.max(500, 2 * rates.signing)),
     bundle: limiter(rates.bundle, 2 * rates.bundle),
     status: limiter(1, 10),
+    // Many jobs can begin at once behind one address, and each of them asks twice.
+    tokens: limiter(rates.token, 10 * rates.token),
     tasks: limiter(rates.task, 5 * rates.task),
     refusals,
   };

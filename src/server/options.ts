@@ -86,6 +86,8 @@ export interface ServerRates {
   readonly attestation: number;
   readonly signing: number;
   readonly bundle: number;
+  /** Requests of the OAuth endpoints. */
+  readonly token: number;
   /** Calls of one task. */
   readonly task: number;
 }

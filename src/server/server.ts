@@ -40,6 +40,7 @@ import { checkServerPlugins, loadKeyManager, loadNodeAttestors, loadTaskAttestor
 import { pooledRandom, randomFraction } from "./random.ts";
 import { attestedNodes, operatedEntries, operatedNodes } from "./registry-port.ts";
 import { createServerMetrics } from "./server-metrics.ts";
+import { openServerRevocation } from "./server-revocation.ts";
 import { ServerSvid } from "./server-svid.ts";
 import { logSigningEvent } from "./signing-log.ts";
 import { logAlarms } from "./tasks/log-alarms.ts";
@@ -122,9 +123,8 @@ export async function startServer(
   const { attestors } = stack.use(
     await loadNodeAttestors(options.nodeAttestors, surroundings, (token) => nodes.consumeJoinToken(token)),
   );
-  const issuer = options.jwtIssuer ?? "";
   const { attestors: taskAttestors } = stack.use(
-    await loadTaskAttestors(options.taskAttestors ?? [], surroundings, issuer),
+    await loadTaskAttestors(options.taskAttestors ?? [], surroundings, options.jwtIssuer ?? ""),
   );
   stack.use(startHousekeeping({ registry, store, clock, log }));
 
@@ -173,11 +173,30 @@ export async function startServer(
       registry,
       log,
       attestors: taskAttestors,
-      issuer,
+      issuer: options.jwtIssuer,
       settings: options.tasks,
+      witSvids: options.features.includes("wit-svid"),
+      searchAudit: (match, limit) => auditFile.search(match, limit),
     }),
   );
-  stack.use(serverTasks.tasks.onEnding((task) => metrics.endPublished(clock.now() / 1000 - task.endedAt)));
+  const { publisher, lists } = stack.use(
+    await openServerRevocation({
+      trustDomain,
+      clock,
+      log,
+      store,
+      registry,
+      signing,
+      issuer: options.jwtIssuer,
+    }),
+  );
+  stack.use(
+    serverTasks.tasks.onEnding(async () => {
+      const began = clock.now();
+      await publisher.settle();
+      metrics.endPublished((clock.now() - began) / 1000);
+    }),
+  );
   const svid = stack.use(await openServerSvid(options, signing, clock, log));
 
   const faces = stack.use(
@@ -213,7 +232,8 @@ export async function startServer(
       health: createHealth({ store, signing, clock }),
       agentIssuance: { ...svidOptions, attestors, nodes },
       serverTasks,
-      taskAttestors,
+      lists,
+      revoked: publisher,
       workloadIssuance: {
         ...svidOptions,
         authorizedEntry: (agent, entryId) => registry.entries.authorizedEntry(agent, entryId),

@@ -5,7 +5,6 @@ import { AssayError } from "../../src/errors/assay-error.ts";
 import type { FederationEvent, FederationStatus } from "../../src/federation/bundle-poller.ts";
 import type { HttpApp } from "../../src/http/http-app.ts";
 import type { Caller } from "../../src/issuance/caller.ts";
-import type { TaskIssuance } from "../../src/issuance/tasks/task-issuance.ts";
 import { RateLimiter } from "../../src/issuance/rate-limiter.ts";
 import type { AuditRecord, StoredAuditRecord } from "../../src/observe/audit-record.ts";
 import { openRegistry, type Registry } from "../../src/registry/registry.ts";
@@ -13,6 +12,7 @@ import { createAccess } from "../../src/server/access/access.ts";
 import { federationOperations } from "../../src/server/operations/federation-operations.ts";
 import { createOperations } from "../../src/server/operations/operations.ts";
 import { operatedEntries, operatedNodes } from "../../src/server/registry-port.ts";
+import { UNSERVED_TASKS } from "../../src/server/web/server-openapi.ts";
 import { buildWebApp, type WebAppOptions } from "../../src/server/web/web-app.ts";
 import type { SpiffeBundle } from "../../src/spiffe/bundle.ts";
 import { parseSpiffeId } from "../../src/spiffe/id.ts";
@@ -139,26 +139,7 @@ export async function webBench(options: Partial<WebAppOptions> = {}): Promise<We
     decisions: { find: (id) => Promise.resolve(decisions.get(id)) },
     taskRecords: store.tasks,
     credentials: store.credentials,
-    taskIssuance: NO_TASKS,
-    taskWebhooks: {
-      attestors: new Map(),
-      tasks: { list: () => [], catchUp: () => Promise.resolve() },
-      taskIssuance: NO_TASKS,
-      callerOf: () => withSvid(),
-      audit: auditLog,
-      refusals: { take() {} },
-    },
-    taskApi: {
-      trustDomain: WEB_DOMAIN,
-      taskGuard: {
-        admit: () => Promise.reject(new AssayError("INVALID_ACCESS_TOKEN", "no task calls this bench")),
-      },
-      callerOf: () => withSvid(),
-      taskLimit: { take() {} },
-      taskIssuance: NO_TASKS,
-      bundleOf: (name) => registry.bundle(name),
-      crlsOf: (name) => registry.crls(name),
-    },
+    ...UNSERVED_TASKS,
     federation: { configured: [], statuses: () => bench.federations },
     bundleOf: (name) => registry.bundle(name),
     federationOperations: federationOperations({
@@ -243,16 +224,6 @@ export async function webBench(options: Partial<WebAppOptions> = {}): Promise<We
   };
   return bench;
 }
-
-const noTask = () => Promise.reject(new Error("there is no task in this bench"));
-const NO_TASKS: Omit<TaskIssuance, "open"> = {
-  identities: () => [],
-  x509Svid: noTask,
-  jwtSvid: noTask,
-  witSvid: noTask,
-  heartbeat: noTask,
-  end: noTask,
-};
 
 /** A bundle of one X.509 and one JWT authority. */
 export function sampleBundle(trustDomain = WEB_DOMAIN): SpiffeBundle {

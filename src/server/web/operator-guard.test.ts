@@ -41,6 +41,8 @@ const guarded = [
   ["GET", "/v1/tasks"],
   ["GET", "/v1/tasks/e"],
   ["POST", "/v1/tasks/e/end"],
+  ["GET", "/v1/tasks/e/explain"],
+  ["POST", "/v1/task-attestors/n/explain"],
 ] as const;
 
 describe("the operator API's guard", () => {
@@ -73,7 +75,10 @@ describe("the operator API's guard", () => {
       ),
     );
     const expected = guarded.map(([method, url]) =>
-      `${method} ${url}`.replace(/\/(e|a|d)(?=\/|$)/, "/{id}").replace(/\/b(?=\/|$)/, "/{trust_domain}"),
+      `${method} ${url}`
+        .replace(/\/(e|a|d)(?=\/|$)/, "/{id}")
+        .replace(/\/b(?=\/|$)/, "/{trust_domain}")
+        .replace(/\/n(?=\/|$)/, "/{name}"),
     );
     expect(secured.toSorted()).toEqual(expected.toSorted());
   });

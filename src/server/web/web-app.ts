@@ -18,7 +18,13 @@ import { type JoinTokenRoutesOptions, joinTokenRoutes } from "./join-token-route
 import { type MetricsRoutesOptions, metricsRoutes } from "./metrics-routes.ts";
 import { type OidcRoutesOptions, oidcRoutes } from "./oidc-routes.ts";
 import { documentWithSecurity, type GuardedRoute, WEB_API } from "./openapi.ts";
+import type { OAuth } from "../oauth/oauth.ts";
+import type { JobExplanationOptions } from "../../issuance/tasks/explain-job.ts";
+import type { TaskExplanationOptions } from "../../issuance/tasks/explain-task.ts";
 import { operatorGuard, type OperatorGuardOptions } from "./operator-guard.ts";
+import { type RevocationListOptions, revocationListRoutes } from "../revocation/revocation-list-routes.ts";
+import { dryRunRoutes } from "../tasks/dry-run-routes.ts";
+import { explainTaskRoutes } from "../tasks/explain-task-routes.ts";
 import { type TaskOperatorOptions, taskOperatorRoutes } from "../tasks/task-operator-routes.ts";
 import { type TaskApiOptions, taskApiRoutes } from "../tasks/task-routes.ts";
 import { type TaskWebhookOptions, taskWebhookRoutes } from "../tasks/webhook-routes.ts";
@@ -42,6 +48,11 @@ export interface WebAppOptions
    * the name `localhost` are answered, lest a forwarded socket be reached from a web page.
    */
   readonly face: "web" | "admin";
+  /** What is public of revocation; absent on the admin socket. */
+  readonly lists?: RevocationListOptions["lists"] | undefined;
+  readonly taskExplanation: TaskExplanationOptions & JobExplanationOptions;
+  /** The OAuth endpoints; absent on the admin socket, and without an issuer. */
+  readonly oauth?: Pick<OAuth, "addRoutes"> | undefined;
   /** The task API; absent on the admin socket, and where no task can be opened. */
   readonly taskApi?: TaskApiOptions | undefined;
   /** What platforms send; absent on the admin socket, and without task attestors. */
@@ -91,10 +102,14 @@ export async function buildWebApp(options: WebAppOptions): Promise<HttpApp> {
     decisionRoutes(operator, options);
     federationRoutes(operator, options, guard);
     taskOperatorRoutes(operator, options, guard);
+    explainTaskRoutes(operator, options.taskExplanation);
+    dryRunRoutes(operator, options.taskExplanation);
     // In a scope of its own, since it reads bodies as bytes.
     await operator.register(async (scope) => bundleRoutes(scope.withTypeProvider(), options, guard));
   });
-  const { taskApi, taskWebhooks } = options;
+  const { lists, oauth, taskApi, taskWebhooks } = options;
+  if (lists !== undefined) revocationListRoutes(routes, { lists });
+  oauth?.addRoutes(routes, guard);
   if (taskApi !== undefined) {
     await routes.register(async (plain) => {
       const tasks: HttpRoutes = plain.withTypeProvider();

@@ -1,0 +1,99 @@
+import type { Clock } from "../clock.ts";
+import { FIELD } from "../observe/fields.ts";
+import type { Log } from "../observe/log.ts";
+import type { Registry } from "../registry/registry.ts";
+import { openRevocation, type Revocation } from "../revocation/revocation.ts";
+import type { Signing } from "../signing/signing.ts";
+import type { TrustDomain } from "../spiffe/trust-domain.ts";
+import type { Store } from "../store/store.ts";
+import { openPublisher, type Publisher, type PublisherEvent } from "./revocation/publisher.ts";
+import type { RevocationListOptions } from "./revocation/revocation-list-routes.ts";
+import { createStatusLists } from "./revocation/status-lists.ts";
+import { statusListUri } from "./tasks/status-list-uri.ts";
+
+/** What a server's revocation is made of. */
+export interface ServerRevocationParts {
+  readonly trustDomain: TrustDomain;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly store: Store;
+  readonly registry: Registry;
+  readonly signing: Signing;
+  /** Base of the status lists' addresses, where there is an issuer. */
+  readonly issuer: string | undefined;
+}
+
+/** What is revoked, and how others come to know. */
+export interface ServerRevocation extends AsyncDisposable {
+  readonly revocation: Revocation;
+  readonly publisher: Publisher;
+  /** What is served to the public. */
+  readonly lists: RevocationListOptions["lists"];
+}
+
+/**
+ * Opens what a server knows to be revoked and begins to publish it.
+ * @throws AssayError `STORE_UNAVAILABLE`.
+ */
+export async function openServerRevocation(parts: ServerRevocationParts): Promise<ServerRevocation> {
+  const { trustDomain, clock, log, store, registry, signing, issuer = "" } = parts;
+  await using stack = new AsyncDisposableStack();
+  const revocation = stack.use(
+    await openRevocation({
+      store,
+      clock,
+      onFault: (error) =>
+        log.error("what is revoked cannot be read, will be tried again", { [FIELD.error]: error }),
+    }),
+  );
+  const publisher = stack.use(
+    await openPublisher({
+      trustDomain,
+      revocation,
+      crls: store.crls,
+      registry,
+      signing,
+      clock,
+      report: (event) => logPublisherEvent(log, event),
+    }),
+  );
+  const status = createStatusLists({
+    revocation,
+    credentials: store.credentials,
+    signing,
+    uriOf: (list) => statusListUri(issuer, list),
+    clock,
+  });
+  const path = issuer === "" ? "" : new URL(issuer).pathname.replace(/\/$/, "");
+  const kept = stack.move();
+  return {
+    revocation,
+    publisher,
+    lists: { crls: () => registry.crls(trustDomain), status, path },
+    [Symbol.asyncDispose]: () => kept.disposeAsync(),
+  };
+}
+
+function logPublisherEvent(log: Log, event: PublisherEvent): void {
+  switch (event.event) {
+    case "published":
+      log.debug("revocation list signed", {
+        [FIELD.authorityId]: event.authorityId,
+        [FIELD.count]: event.revoked,
+      });
+      return;
+    case "full":
+      log.warn("a revocation list has no room for all that is revoked", {
+        [FIELD.authorityId]: event.authorityId,
+        [FIELD.count]: event.left,
+      });
+      return;
+    case "no-key":
+      log.warn("nobody can sign a revocation list of an authority whose key is gone", {
+        [FIELD.authorityId]: event.authorityId,
+      });
+      return;
+    case "failed":
+      log.error("revocations could not be published, will be tried again", { [FIELD.error]: event.error });
+  }
+}
