@@ -1,5 +1,7 @@
+import type { KeyObject } from "node:crypto";
 import { unixSeconds } from "../../clock.ts";
 import { dateClaim, splitCompactJws, verifyCompactJws } from "../../crypto/jose/compact-jws.ts";
+import { spkiThumbprint } from "../../crypto/jose/thumbprint.ts";
 import { parseWitSvidInsecure } from "../../crypto/jose/wit-svid-verify.ts";
 import { AssayError } from "../../errors/assay-error.ts";
 import type { ExchangeOptions } from "./exchange-options.ts";
@@ -38,7 +40,13 @@ export async function verifyAttestationProof(
   const expiresAt = dateClaim(jws.payload, "exp", CODE);
   if (expiresAt !== undefined && !(now < expiresAt)) fail("proof has expired");
   if (typeof jti !== "string" || !JTI.test(jti)) return fail("jti must be 1 to 256 visible ASCII characters");
-  if (!isNewProof(`${client.id} ${jti}`, issuedAt)) fail("proof was used before");
+  // By the key: another WIT-SVID for the same one makes no new proof of an old one.
+  if (!isNewProof(`${spkiThumbprint(spkiOf(confirmationKey))} ${jti}`, issuedAt))
+    fail("proof was used before");
+}
+
+function spkiOf(key: KeyObject): Uint8Array {
+  return key.export({ format: "der", type: "spki" });
 }
 
 function fail(detail: string): never {

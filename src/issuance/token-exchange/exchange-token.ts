@@ -2,7 +2,8 @@ import { unixSeconds } from "../../clock.ts";
 import type { ActClaim, Confirmation } from "../../crypto/jose/access-token.ts";
 import { AssayError } from "../../errors/assay-error.ts";
 import type { AuditEvent } from "../../observe/audit-events.ts";
-import { decideJwtSvid, jwtSvidAlgorithm } from "../../policy/jwt-svid.ts";
+import { decideAccessToken } from "../../policy/access-token.ts";
+import { jwtSvidAlgorithm } from "../../policy/jwt-svid.ts";
 import type { IssuedToken } from "../../signing/signing.ts";
 import { type Audience, parseAudiences } from "../../spiffe/audience.ts";
 import type { SpiffeId } from "../../spiffe/id.ts";
@@ -205,11 +206,10 @@ function ttlOf(
 ): number {
   const authorityNotAfter = signing.jwtAuthorityNotAfter(jwtSvidAlgorithm([audience], policy));
   return allowedTtl(
-    decideJwtSvid(
+    decideAccessToken(
       {
         trustDomain,
         spiffeId,
-        audiences: [audience],
         entryTtl: entry.jwtSvidTtl,
         entryExpiresAt: entry.expiresAt,
         endsBy,

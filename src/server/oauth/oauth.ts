@@ -22,6 +22,8 @@ export interface OAuthParts {
   /** Opens tasks; absent where no task attestor is configured. */
   readonly openTask?: TaskIssuance["open"] | undefined;
   readonly callerOf: (socket: Socket) => Caller;
+  /** DER of the certificate that a connection's other end showed; the TLS socket's word unless given. */
+  readonly certificateOf?: (socket: Socket) => Uint8Array | undefined;
   readonly limit: Allowance;
   readonly log: HttpLog;
   readonly random: (octets: number) => Uint8Array;
@@ -48,7 +50,7 @@ export function createOAuth(parts: OAuthParts): OAuth {
   const tasks = openTask !== undefined;
   return {
     addRoutes(routes, guard) {
-      const certificateOf = clientCertificateOf;
+      const { certificateOf = clientCertificateOf } = parts;
       if (tasks) taskResourceRoutes(routes, issuer);
       routes.register(async (scope) => {
         oauthRoutes(
