@@ -1,6 +1,10 @@
 import { AssayError } from "../../../errors/assay-error.ts";
 import { type JobPlatform, requireVariable, tokenInAnswer, type Variables } from "./job-platform.ts";
 
+// The platforms below are made when this file is loaded, and read these.
+const TOKEN_VARIABLE = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";
+const URL_VARIABLE = "ACTIONS_ID_TOKEN_REQUEST_URL";
+
 /** GitHub Actions on github.com, GHE.com and GitHub Enterprise Server: a job with `id-token: write` asks an endpoint. */
 export const github: JobPlatform = actionsPlatform({
   name: "github",
@@ -44,6 +48,3 @@ function actionsPlatform({
 function isForgejo(variables: Variables): boolean {
   return variables["FORGEJO_ACTIONS"] === "true" || variables["GITEA_ACTIONS"] === "true";
 }
-
-const TOKEN_VARIABLE = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";
-const URL_VARIABLE = "ACTIONS_ID_TOKEN_REQUEST_URL";
