@@ -1,8 +1,10 @@
+import { X509Certificate } from "node:crypto";
 import { once } from "node:events";
 import { createConnection, type Socket } from "node:net";
 import { connect, type TLSSocket } from "node:tls";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { makeCertificate, makeKey } from "../../test/fakes/certificates.ts";
+import { makeCrl } from "../../test/fakes/crl.ts";
 import { systemClock, unixSeconds } from "../clock.ts";
 import { toPem } from "../crypto/pem.ts";
 import { emptyBundle } from "../spiffe/bundle.ts";
@@ -84,6 +86,25 @@ describe("the connections of one address", () => {
   });
 });
 
+it("a listener that judges again cuts those whose SVID was revoked, and nobody else", async () => {
+  await using door = await openDoor();
+  const good = svid("spiffe://example.org/good");
+  const bad = svid("spiffe://example.org/bad");
+  const clientsOf = [await secured(door), await secured(door, good), await secured(door, bad)];
+  await door.listener.recheck();
+  expect(door.taken.map(({ socket }) => socket.destroyed)).toEqual([false, false, false]);
+  const { serialNumber } = new X509Certificate(bad.certificateChain);
+  const revoked = [Buffer.from(serialNumber, "hex")];
+  const issuer = { certificate: authority, key: authorityKey };
+  door.crls = [makeCrl({ issuer, revoked, thisUpdate: now - 60, nextUpdate: now + 600 })];
+  // Asked for many times at once it judges by what is known last.
+  await Promise.all([door.listener.recheck(), door.listener.recheck(), door.listener.recheck()]);
+  if (clientsOf[2]?.closed === false) await once(clientsOf[2], "close");
+  expect(door.taken.map(({ socket }) => socket.destroyed)).toEqual([false, false, true]);
+  expect(door.refused).toEqual([expect.stringMatching(/client SVID: certificate .* has been revoked/)]);
+  expect(clientsOf.map((client) => client.closed)).toEqual([false, false, true]);
+});
+
 it("a listener that stops accepting keeps what is open, and cuts it when it is disposed", async () => {
   const door = await openDoor();
   const open = await secured(door);
@@ -97,6 +118,7 @@ it("a listener that stops accepting keeps what is open, and cuts it when it is d
 });
 
 interface Door extends AsyncDisposable {
+  crls: readonly Uint8Array[];
   readonly listener: TlsListener;
   readonly port: number;
   readonly taken: readonly TlsConnection[];
@@ -119,7 +141,7 @@ async function openDoor(): Promise<Door> {
     verifier: createClientSvidVerifier({
       clock: systemClock,
       bundleOf: (name) => (name === trustDomain ? bundle : undefined),
-      crlsOf: () => [],
+      crlsOf: () => door.crls,
     }),
     addressLimit: { limit: LIMIT, onOver: (address, first) => over.push([address, first]) },
     onConnection: (connection) => {
@@ -129,7 +151,8 @@ async function openDoor(): Promise<Door> {
     onRefused: (_address, reason) => refused.push(reason),
   });
   const { port } = listener.address;
-  return {
+  const door: Door = {
+    crls: [],
     listener,
     port,
     taken,
@@ -137,6 +160,7 @@ async function openDoor(): Promise<Door> {
     refused,
     [Symbol.asyncDispose]: () => listener[Symbol.asyncDispose](),
   };
+  return door;
 }
 
 function svid(id: string) {

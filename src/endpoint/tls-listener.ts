@@ -86,6 +86,10 @@ export class TlsListener implements AsyncDisposable {
   readonly #tls: TlsServer;
   readonly #addresses: AddressLimit | undefined;
   readonly #sockets = new Set<Socket>();
+  /** Connections whose client showed an SVID. */
+  readonly #identified = new Map<TLSSocket, TlsPeer>();
+  #isJudging = false;
+  #isJudgedAgain = false;
   #shown: ServerCredential | undefined;
 
   private constructor(options: TlsListenerOptions) {
@@ -138,6 +142,34 @@ export class TlsListener implements AsyncDisposable {
     this.#tls.setSecureContext(contextOptions(credential));
   }
 
+  /**
+   * Judges the clients of all open connections again, after bundles or revocation lists have changed, and closes the
+   * connections of those whose SVID is not believed any more. A hundred a turn, so that nobody waits for thousands.
+   */
+  async recheck(): Promise<void> {
+    this.#isJudgedAgain = true;
+    if (this.#isJudging) return;
+    this.#isJudging = true;
+    while (this.#isJudgedAgain) {
+      this.#isJudgedAgain = false;
+      let judged = 0;
+      for (const [socket, peer] of this.#identified) {
+        if (++judged % PEERS_A_TURN === 0) await new Promise(setImmediate);
+        try {
+          peer.caller();
+        } catch (error) {
+          this.#identified.delete(socket);
+          this.#options.onRefused?.(
+            socket.remoteAddress ?? "",
+            error instanceof Error ? error.message : String(error),
+          );
+          socket.destroy();
+        }
+      }
+    }
+    this.#isJudging = false;
+  }
+
   /** Takes no further connections. Those that are open belong to whoever took them over. */
   stopAccepting(): void {
     this.#tcp.close();
@@ -184,10 +216,10 @@ export class TlsListener implements AsyncDisposable {
       }
       const verified = this.#options.verifier.open(chain);
       if (!socket.destroyed) this.#addresses?.identify(socket);
-      this.#options.onConnection({
-        socket,
-        peer: { caller: () => ({ address, svid: verified.current() }) },
-      });
+      const peer: TlsPeer = { caller: () => ({ address, svid: verified.current() }) };
+      this.#identified.set(socket, peer);
+      socket.once("close", () => this.#identified.delete(socket));
+      this.#options.onConnection({ socket, peer });
     } catch (error) {
       this.#options.onRefused?.(address, error instanceof Error ? error.message : String(error));
       socket.destroy();
@@ -247,3 +279,4 @@ export function listenError(
 const HANDSHAKE_TIMEOUT_MS = 10_000;
 const PROBE_TIMEOUT_MS = 300;
 const BACKLOG = 4096;
+const PEERS_A_TURN = 100;

@@ -109,6 +109,15 @@ export async function openFaces(parts: FaceParts): Promise<Faces> {
     api.setCredential(credential);
     webListener.setCredential(credential);
   });
+  stack.use(
+    registry.subscribe((changes) => {
+      if (!changes.some(({ kind }) => kind === "crl")) return;
+      // A moment later: streams that end because of it first say why.
+      clock.schedule(LAST_WORDS_MS, () => {
+        for (const listener of [api, webListener]) void listener.recheck();
+      });
+    }),
+  );
   const admin = new LocalEndpoint({
     path: options.adminSocket,
     mode: 0o600,
@@ -183,3 +192,4 @@ const MAX_MESSAGE = 4 * 1024 * 1024;
 const IDLE_MS = 30 * 60_000;
 const KEEPALIVE_MS = 60_000;
 const GRACE_MS = 2_000;
+const LAST_WORDS_MS = 300;

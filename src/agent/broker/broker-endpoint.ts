@@ -99,6 +99,7 @@ export async function openBrokerEndpoint(options: BrokerEndpointOptions): Promis
     });
     listeners.push(stack.use(listener));
   }
+  stack.use(cutRevoked(cache, clock, listeners));
   const kept = stack.move();
   return {
     ports: settings.addresses.map(({ scheme }, i) =>
@@ -150,6 +151,27 @@ function endWithSvid({ socket, peer }: TlsConnection, clock: Clock): void {
   socket.once("close", () => timer[Symbol.dispose]());
 }
 
+/** Closes the connections of brokers that a new revocation list names, a moment later: open streams first say why. */
+function cutRevoked(cache: AgentCache, clock: Clock, listeners: readonly TlsListener[]): Disposable {
+  let { crls } = cache.table;
+  let timer: Disposable | undefined;
+  const listening = cache.bell.listen(() => {
+    if (cache.table.crls === crls) return;
+    crls = cache.table.crls;
+    timer?.[Symbol.dispose]();
+    timer = clock.schedule(LAST_WORDS_MS, () => {
+      for (const listener of listeners) void listener.recheck();
+    });
+  });
+  return {
+    [Symbol.dispose]() {
+      listening[Symbol.dispose]();
+      timer?.[Symbol.dispose]();
+    },
+  };
+}
+
+const LAST_WORDS_MS = 300;
 const MAX_REQUEST = 64 * 1024;
 // A broker has a few streams for each of its workloads, all on one connection.
 const MAX_STREAMS = 10_000;

@@ -6,6 +6,7 @@ import { makeKey, type TestKey } from "../../../test/fakes/certificates.ts";
 import { FakeClock } from "../../../test/fakes/clock.ts";
 import { makeCrl } from "../../../test/fakes/crl.ts";
 import { silentLog } from "../../observe/log.ts";
+import { readCertificate } from "../../crypto/certificate-reader.ts";
 import { parseJwtSvidInsecure } from "../../crypto/jose/jwt-svid-verify.ts";
 import { tokenIdOf } from "../../crypto/jose/token-id.ts";
 import { SelectorIndex } from "../../registry/match.ts";
@@ -84,12 +85,11 @@ describe("a revoked X509-SVID of a workload", () => {
 
   it("is replaced too where the word came before the SVID itself", async () => {
     const signX509 = server.signX509.bind(server);
-    server.signX509 = async (requests, signal) => {
-      const outcomes = await signX509(requests, signal);
+    server.signX509 = async (requests) => {
+      const outcomes = await signX509(requests);
       server.signX509 = signX509;
       const [outcome] = outcomes;
       const leaf = outcome !== undefined && "chain" in outcome ? outcome.chain[0] : undefined;
-      const { readCertificate } = await import("../../crypto/certificate-reader.ts");
       const { serial, authorityKeyId } = readCertificate(leaf ?? new Uint8Array());
       revokeSerial(Buffer.from(serial).toString("hex"), Buffer.from(authorityKeyId ?? []).toString("hex"));
       return outcomes;
