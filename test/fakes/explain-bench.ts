@@ -21,6 +21,8 @@ export class ExplainBench implements AsyncDisposable {
   readonly app: HttpApp;
   /** While set, the audit log is searched in vain. */
   auditFault: Error | undefined;
+  /** Told every body that comes. */
+  onBody: (body: unknown) => void = () => {};
   readonly #cleanup: AsyncDisposableStack;
   #tokens = 0;
 
@@ -44,6 +46,9 @@ export class ExplainBench implements AsyncDisposable {
         openapi: { title: "t", version: "1" },
       }),
     );
+    app.routes.addHook("preHandler", async ({ body }) => {
+      if (body !== undefined && body !== null) bench.onBody(body);
+    });
     const { store, issuance, options } = tasks;
     const { identities } = options;
     const parts = { taskRecords: store.tasks, credentials: store.credentials, taskIssuance: issuance };
