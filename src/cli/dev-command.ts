@@ -4,6 +4,8 @@ import { loadAgentConfig } from "../config/agent-config.ts";
 import { loadServerConfig } from "../config/server-config.ts";
 import type { HostPort } from "../config/units.ts";
 import { createLog, LOG_LEVELS, type LogLevel, type RootLog } from "../observe/log.ts";
+import { writeMockFacts } from "./ci-mock-place.ts";
+import { makeDevMock } from "./dev-mock.ts";
 import { makeDevPlace, type DevPlace } from "./dev-place.ts";
 import { setUpLaptop } from "./dev-setup.ts";
 import { type DemoSvids, demoText, nextText, placeText } from "./dev-text.ts";
@@ -43,7 +45,9 @@ async function runDev(io: CliIo, programs: Programs, flags: DevFlags): Promise<v
   });
   const deps = { clock: io.clock, log, version: io.version };
 
-  const serverConfig = loadServerConfig({ flags: serverFlags(place, flags) }).config;
+  const [mock] = await Promise.all([makeDevMock(place.folder), programs.prepare()]);
+  const source = { file: mock.configFile, flags: serverFlags(place, flags, mock.webAddress) };
+  const serverConfig = loadServerConfig(source).config;
   const server = stack.use(await programs.startServer(serverConfig, deps));
   await untilReady(server, io.signal);
   if (io.signal.aborted) return;
@@ -55,6 +59,11 @@ async function runDev(io: CliIo, programs: Programs, flags: DevFlags): Promise<v
   await untilReady(agent, io.signal);
   if (io.signal.aborted) return;
 
+  await writeMockFacts(place.folder, {
+    server: mock.issuer,
+    trustBundle: place.trustBundleFile,
+    adminSocket: place.server.adminSocket,
+  });
   // It works once, and that was now.
   await rm(place.joinTokenFile, { force: true });
 
@@ -90,13 +99,13 @@ async function untilEitherOver(programs: readonly RunningProgram[], signal: Abor
   await Promise.race(programs.map((program) => untilOver(program, signal)));
 }
 
-function serverFlags(place: DevPlace, flags: DevFlags): Readonly<Record<string, string>> {
+function serverFlags(place: DevPlace, flags: DevFlags, webAddress: string): Readonly<Record<string, string>> {
   return {
     "trust-domain": flags.trustDomain,
     "data-dir": place.server.dataDir,
     "admin-socket": place.server.adminSocket,
     listen: "127.0.0.1:0",
-    "web-listen": "127.0.0.1:0",
+    "web-listen": webAddress,
   };
 }
 

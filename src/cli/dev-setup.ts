@@ -6,6 +6,7 @@ import { Bundle as BundleService } from "../proto/gen/spire/api/server/bundle/v1
 import { pathFault, type SpiffeId, spiffeIdOf } from "../spiffe/id.ts";
 import type { TrustDomain } from "../spiffe/trust-domain.ts";
 import { withAdminClient } from "./admin-client.ts";
+import { demonstrationEntries } from "./dev-mock.ts";
 import type { DevPlace } from "./dev-place.ts";
 import { applyEntries } from "./entry-apply.ts";
 import type { CliIo } from "./io.ts";
@@ -13,7 +14,8 @@ import { wireId } from "./wire-text.ts";
 
 /**
  * What an operator would do by hand on a fresh server, through the same admin socket: writes the trust bundle and a join
- * token for the agent, and registers the calling user as a workload below the alias that the agent gets.
+ * token for the agent, and registers the calling user as a workload below the alias that the agent gets, and the runs of
+ * imitated CI platforms.
  * @returns the user's SPIFFE ID.
  */
 export async function setUpLaptop(io: CliIo, place: DevPlace, trustDomain: TrustDomain): Promise<SpiffeId> {
@@ -27,11 +29,9 @@ export async function setUpLaptop(io: CliIo, place: DevPlace, trustDomain: Trust
     const { value } = await client.service(AgentService).createJoinToken({ ttl: TOKEN_TTL, agentId });
     await atomicWrite(place.joinTokenFile, Buffer.from(value));
     const flags = { spiffeId: user, parentId: alias, selector: [`unix:uid:${io.user.uid}`] };
-    const [applied] = await applyEntries(
-      client,
-      [{ id: undefined, keys: ["spiffe_id", "parent_id", "selectors"], flags }],
-      false,
-    );
+    const ofUser = { id: undefined, keys: ["spiffe_id", "parent_id", "selectors"], flags };
+    const entries = [ofUser, ...demonstrationEntries(trustDomain)];
+    const [applied] = await applyEntries(client, entries, false);
     if (applied === undefined) throw new AssayError("INTERNAL", "the calling user was not registered");
   });
   return user;

@@ -52,6 +52,7 @@ export function nextText(io: CliIo, place: DevPlace, user: SpiffeId): string {
     `  curl --unix-socket ${socket} -H 'workload.spiffe.io: true' http://localhost/v1/x509-svids`,
     `  ${command} entry list ${admin}`,
     `  ${command} agents list ${admin}`,
+    `  ${command} ci-mock github${place.isTemporary ? "" : ` --dev ${quoted(place.folder)}`} -- ${command} task run -- ${command} fetch x509`,
     `  ${command} explain pid $$ --admin-socket ${quoted(place.agent.adminSocket)}`,
     "",
     `Ctrl-C ends it${place.isTemporary ? " and removes the folder" : ""}.`,

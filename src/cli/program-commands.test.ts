@@ -30,6 +30,7 @@ function fakePrograms(changes: Partial<RunningProgram> = {}) {
     startServer: async (config) => (configs.push(config), events.push("server started"), running("server")),
     startAgent: async (config) => (configs.push(config), events.push("agent started"), running("agent")),
     runTask: async () => 0,
+    prepare: async () => {},
   };
   return { programs, events, configs };
 }

@@ -2,6 +2,7 @@ import { Command } from "commander";
 import { addAgentsCommands } from "./agents-commands.ts";
 import { addAuthorityCommands } from "./authority-commands.ts";
 import { addBundleCommands } from "./bundle-commands.ts";
+import { addCiMockCommand } from "./ci-mock-commands.ts";
 import { addConfigCommands } from "./config-commands.ts";
 import { addDevCommand } from "./dev-command.ts";
 import { addEntryCommands } from "./entry-commands.ts";
@@ -44,6 +45,7 @@ export function buildProgram(io: CliIo, programs: Programs): Command {
   addFetchCommands(program, io);
   program.commandsGroup("As a CI job:");
   addTaskCommands(program, io, programs);
+  addCiMockCommand(program, io);
   program.commandsGroup("Looking after it:");
   addExplainCommands(program, io);
   addHealthCommand(program, io);

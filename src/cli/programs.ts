@@ -30,6 +30,8 @@ export interface RunningServerProgram extends RunningProgram {
 
 /** The programs, as the commands start them; tests put their own in place. */
 export interface Programs {
+  /** Loads what `startServer` takes, which goes on while somebody waits for something else. */
+  prepare(): Promise<void>;
   startServer(config: ServerConfig, deps: ProgramDeps): Promise<RunningServerProgram>;
   startAgent(config: AgentConfig, deps: ProgramDeps): Promise<RunningProgram>;
   /** Runs a command as a task and gives its exit status. */
@@ -38,6 +40,10 @@ export interface Programs {
 
 /** The programs themselves. Each is loaded when it is started: a command that asks one question needs neither. */
 export const programs: Programs = {
+  async prepare() {
+    await import("../server/server.ts");
+  },
+
   async startServer(config, deps) {
     const { startServer } = await import("../server/server.ts");
     const server = await startServer(config, deps);

@@ -35,6 +35,7 @@ describe.each(["server", "agent"] as const)("the unit of the %s", (name) => {
       startServer: async (c: ServerConfig) => refuse(c),
       startAgent: async (c: AgentConfig) => refuse(c),
       runTask: async () => 0,
+      prepare: async () => {},
     };
     const { stderr } = await runCommand([command ?? "", ...args], { programs });
     expect(stderr).toBe("assay: the configuration was taken\n");
