@@ -2,7 +2,9 @@ import { createHmac } from "node:crypto";
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { AssayError } from "../../../../errors/assay-error.ts";
 import { judgeClaims } from "../judge-claims.ts";
 import type { OidcPreset, PresetWebhook, WebhookMessage } from "../preset.ts";
 import { PRESETS } from "../presets/all.ts";
@@ -133,6 +135,21 @@ describe.each(PLATFORMS)("a webhook of %s", (_name, { preset: name, body, sign, 
 
   it.each(nameless)("is refused where it names no run: %j", (members) => {
     expect(() => read(members)).toThrowCode("ATTESTATION_FAILED");
+  });
+
+  it("names a run, says nothing or is refused, whatever is signed", () => {
+    const members = fc.dictionary(
+      fc.constantFrom(...Object.keys(body), ...Object.keys(GITHUB_JOB), "__proto__", "workflow_run"),
+      fc.oneof(fc.jsonValue(), fc.constantFrom(...Object.values(body))),
+    );
+    fc.assert(
+      fc.property(members, (given) => {
+        const outcome = outcomeOf(() => read(given));
+        const isRun = outcome?.run.every((value) => value !== "") === true && outcome.run.length > 0;
+        expect(outcome === undefined || isRun).toBe(true);
+      }),
+      { numRuns: 300 },
+    );
   });
 
   it("is refused by another secret, and without any header", () => {
@@ -359,6 +376,16 @@ describe("readWebhookSecret", () => {
     }
   });
 });
+
+/** What a message says; nothing where it is refused as it should be. */
+function outcomeOf(read: () => ReturnType<PresetWebhook["read"]>): ReturnType<PresetWebhook["read"]> {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof AssayError && error.code === "ATTESTATION_FAILED") return undefined;
+    throw error;
+  }
+}
 
 function presetOf(name: string): OidcPreset {
   const preset = PRESETS.get(name);
