@@ -43,7 +43,7 @@ export const oidc = defineTaskAttestor({
     const { issuer, audience, maxAge, maxLifetime } = trust;
     const keys = await issuerKeys(settings, trust, host);
     const readWebhook = await webhookReader(settings, trust, host);
-    if (settings.imitation) host.log.warn("tokens of an imitation are trusted", { issuer });
+    if (settings.imitation) host.log.info("tokens of an imitation are trusted", { issuer });
     return {
       recognises: (token) => claimedIssuer(token) === issuer,
       async attest({ token }, signal) {
