@@ -10,6 +10,7 @@ import { at, DEPLOY, deployYaml } from "./deploy-files.ts";
 const HOSTILE = "$(touch hacked) `touch hacked` '; touch hacked; \" && touch hacked #\n*";
 const PEM = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----";
 const SERVER = "https://assay.example.org";
+const JOB_ID = "0184990a-4700-4a1e-9a0c-2b6b5ff8d001";
 
 let folder: string;
 let temporary: string;
@@ -72,7 +73,7 @@ const WRAPPERS: readonly Wrapper[] = [
           ),
       ),
       BUILDKITE_COMMAND: run,
-      BUILDKITE_JOB_ID: "0184990a-4700-4a1e-9a0c-2b6b5ff8d001",
+      BUILDKITE_JOB_ID: JOB_ID,
       TMPDIR: temporary,
     }),
     command: [join(DEPLOY, "buildkite-plugin", "hooks", "command")],
@@ -219,7 +220,7 @@ describe("the Buildkite plugin's folder", () => {
       FAKE_FOLDER: folder,
       ...plugin?.variables({ run: "true", server: SERVER, version: "installed" }),
     };
-    await mkdir(join(temporary, `assay-buildkite-${env["BUILDKITE_JOB_ID"]}`));
+    await mkdir(join(temporary, `assay-buildkite-${JOB_ID}`));
     await expect(hook("command", env)).rejects.toThrow(/File exists/);
     expect(await callsOf()).toEqual([]);
   });

@@ -135,7 +135,7 @@ describe("the Buildkite plugin", () => {
   });
 
   it("has the Action's script to the letter", () => {
-    expect(deployText("buildkite-plugin", "lib", "run-task.sh")).toBe(program);
+    expect(deployText("buildkite-plugin", "task", "run-task.sh")).toBe(program);
   });
 });
 
@@ -153,7 +153,7 @@ describe("what all have", () => {
 
   it.each([
     ["github-action", "run-task.sh"],
-    ["buildkite-plugin", "lib", "job-folder.sh"],
+    ["buildkite-plugin", "task", "job-folder.sh"],
     ["buildkite-plugin", "hooks", "command"],
     ["buildkite-plugin", "hooks", "pre-exit"],
   ])("is shell that bash can read, with nothing that evaluates text (%s/%s)", (...names) => {
