@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { attestTask } from "../../attestation/attest-task.ts";
+import { toAssayError } from "../../errors/assay-error.ts";
 import { endedByItself } from "../../issuance/tasks/end-task.ts";
 import type { JobExplanationOptions } from "../../issuance/tasks/explain-job.ts";
 import type { TaskExplanationOptions } from "../../issuance/tasks/explain-task.ts";
@@ -52,7 +53,11 @@ export async function openServerTasks(parts: ServerTasksParts): Promise<ServerTa
     store,
     clock,
     report: (event) => audit.append([endedByItself(event)]),
-    onFault: (error) => log.error("tasks are in trouble, will be tried again", { [FIELD.error]: error }),
+    onFault(error) {
+      // Whoever tells of ends stops before the tasks do; what was not told is found at the next start.
+      if (toAssayError(error).code === "SHUTTING_DOWN") return;
+      log.error("tasks are in trouble, will be tried again", { [FIELD.error]: error });
+    },
   });
   const options: TaskIssuanceOptions = {
     ...parts,
