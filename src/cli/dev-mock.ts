@@ -28,6 +28,8 @@ export async function makeDevMock(folder: string): Promise<DevMock> {
   const issuer = `https://${webAddress}`;
   const document = {
     jwt_issuer: issuer,
+    // The shortest there is: what becomes of a run that was killed can be watched.
+    tasks: { lease: "60s" },
     task_attestors: MOCK_PLATFORMS.map((platform) => ({
       name: mockInstance(platform),
       type: "oidc",
