@@ -13,6 +13,7 @@ import { addHealthCommand } from "./health-command.ts";
 import type { CliIo } from "./io.ts";
 import { addAgentCommand, addServerCommand } from "./program-commands.ts";
 import type { Programs } from "./programs.ts";
+import { addRevokeCommands } from "./revoke-command.ts";
 import { addTaskCommands } from "./task-commands.ts";
 import { addTasksCommands } from "./tasks-commands.ts";
 import { addTokenCommands } from "./token-commands.ts";
@@ -38,6 +39,7 @@ export function buildProgram(io: CliIo, programs: Programs): Command {
   addTokenCommands(program, io);
   addAgentsCommands(program, io);
   addTasksCommands(program, io);
+  addRevokeCommands(program, io);
   addBundleCommands(program, io);
   addFederationCommands(program, io);
   addAuthorityCommands(program, io);

@@ -32,3 +32,9 @@ export function policyOptions(options: ServerOptions): PolicyOptions {
     witProofOfPossession: options.witProofOfPossession,
   };
 }
+
+/** No SVID lives longer than that, in seconds. */
+export function longestLife(options: ServerOptions): number {
+  const { maxX509SvidTtl, maxJwtSvidTtl, maxWitSvidTtl, agentTtl } = options;
+  return Math.max(maxX509SvidTtl, maxJwtSvidTtl, maxWitSvidTtl, agentTtl);
+}

@@ -5,6 +5,7 @@ import type { Registry } from "../registry/registry.ts";
 import { openRevocation, type Revocation } from "../revocation/revocation.ts";
 import type { Signing } from "../signing/signing.ts";
 import type { TrustDomain } from "../spiffe/trust-domain.ts";
+import type { AuthorityRecord } from "../store/records.ts";
 import type { Store } from "../store/store.ts";
 import { openPublisher, type Publisher, type PublisherEvent } from "./revocation/publisher.ts";
 import type { RevocationListOptions } from "./revocation/revocation-list-routes.ts";
@@ -72,6 +73,11 @@ export async function openServerRevocation(parts: ServerRevocationParts): Promis
     lists: { crls: () => registry.crls(trustDomain), status, path },
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
+}
+
+/** The ids of X.509 authorities among others: those that servers have or had keys of. */
+export function x509AuthorityIds(authorities: readonly AuthorityRecord[]): ReadonlySet<string> {
+  return new Set(authorities.filter(({ kind }) => kind === "x509").map(({ id }) => id));
 }
 
 function logPublisherEvent(log: Log, event: PublisherEvent): void {

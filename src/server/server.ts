@@ -22,7 +22,7 @@ import type { TrustDomain } from "../spiffe/trust-domain.ts";
 import { openSqliteStore } from "../store/sqlite/open.ts";
 import { createAccess } from "./access/access.ts";
 import { orderedUuid } from "./entry-id.ts";
-import { policyOptions, signingOptions } from "./derived-options.ts";
+import { longestLife, policyOptions, signingOptions } from "./derived-options.ts";
 import { openFaces } from "./faces.ts";
 import { openBundleEndpoint } from "./federation/bundle-endpoint.ts";
 import { NO_FEDERATION } from "./federation/federation-options.ts";
@@ -34,13 +34,14 @@ import { createClientSvidVerifier } from "../endpoint/client-svid.ts";
 import { requireFreePort } from "../endpoint/tls-listener.ts";
 import { federationOperations } from "./operations/federation-operations.ts";
 import { createOperations } from "./operations/operations.ts";
+import { revokeOperations } from "./operations/revoke-operations.ts";
 import type { ServerOptions } from "./options.ts";
 import type { RunningServer } from "./running-server.ts";
 import { checkServerPlugins, loadKeyManager, loadNodeAttestors, loadTaskAttestors } from "./plugins.ts";
 import { pooledRandom, randomFraction } from "./random.ts";
 import { attestedNodes, operatedEntries, operatedNodes } from "./registry-port.ts";
 import { createServerMetrics } from "./server-metrics.ts";
-import { openServerRevocation } from "./server-revocation.ts";
+import { openServerRevocation, x509AuthorityIds } from "./server-revocation.ts";
 import { ServerSvid } from "./server-svid.ts";
 import { logSigningEvent } from "./signing-log.ts";
 import { logAlarms } from "./tasks/log-alarms.ts";
@@ -146,6 +147,7 @@ export async function startServer(
     bundles: store.bundles,
     signing,
     crls: store.crls,
+    ownAuthorities: async () => x509AuthorityIds(await store.authorities.list()),
     bundleOf,
     clock,
     audit,
@@ -179,7 +181,7 @@ export async function startServer(
       searchAudit: (match, limit) => auditFile.search(match, limit),
     }),
   );
-  const { publisher, lists } = stack.use(
+  const { revocation, publisher, lists } = stack.use(
     await openServerRevocation({
       trustDomain,
       clock,
@@ -234,6 +236,18 @@ export async function startServer(
       serverTasks,
       lists,
       revoked: publisher,
+      revokeOperations: revokeOperations({
+        revocation,
+        publisher,
+        taskIssuance: serverTasks.issuance,
+        agents: operations,
+        ownBundle: () => signing.bundle(),
+        credentials: store.credentials,
+        searchAudit: (match, limit) => auditFile.search(match, limit),
+        longestLife: longestLife(options),
+        clock,
+        audit,
+      }),
       workloadIssuance: {
         ...svidOptions,
         authorizedEntry: (agent, entryId) => registry.entries.authorizedEntry(agent, entryId),

@@ -17,6 +17,7 @@ import { createOAuth, type OAuth } from "./oauth/oauth.ts";
 import type { FederationOperations } from "./operations/federation-operations.ts";
 import type { Operations } from "./operations/operations.ts";
 import type { ServerOptions } from "./options.ts";
+import type { RevokeOperations } from "./operations/revoke-operations.ts";
 import type { RevocationListOptions } from "./revocation/revocation-list-routes.ts";
 import type { ServerMetrics } from "./server-metrics.ts";
 import type { ServerTasks } from "./tasks/server-tasks.ts";
@@ -40,6 +41,7 @@ export interface WebFaceParts {
   readonly findDecision: (id: string) => Promise<StoredAuditRecord | undefined>;
   readonly health: Health;
   readonly serverTasks: ServerTasks;
+  readonly revokeOperations: RevokeOperations;
   /** What is public of revocation. */
   readonly lists: RevocationListOptions["lists"];
 }
@@ -80,6 +82,7 @@ export function openWebFace(
     trustDomain,
     registry,
     operations,
+    revokeOperations: parts.revokeOperations,
     bundles: store.bundles,
     federation: parts.federation,
     federationOperations: parts.federationOperations,

@@ -63,6 +63,17 @@ export class RevocationWorld implements AsyncDisposable {
     return server;
   }
 
+  /** Lets time pass until something is done that waits for it. */
+  async passing<Result>(waiting: Promise<Result>): Promise<Result> {
+    let isOver = false;
+    const over = waiting.finally(() => {
+      isOver = true;
+    });
+    over.catch(() => undefined);
+    while (!isOver) await this.clock.advance(100);
+    return over;
+  }
+
   /** The stored lists by authority, read. */
   async lists(): Promise<ReadonlyMap<string, CertificateRevocationList>> {
     const lists = await this.store.crls.list();

@@ -161,6 +161,7 @@ export async function webBench(options: Partial<WebAppOptions> = {}): Promise<We
       bundles: store.bundles,
       signing,
       crls: store.crls,
+      ownAuthorities: () => Promise.resolve(new Set()),
       bundleOf: (name) => registry.bundle(name),
       clock,
       audit: auditLog,

@@ -207,6 +207,7 @@ function makeOperations(options: Partial<OperationsOptions>): Operations {
       taintAuthority: (kind, id) => Promise.resolve(authority(kind, id)),
       revokeAuthority: (kind, id) => Promise.resolve(authority(kind, id)),
     },
+    ownAuthorities: () => Promise.resolve(new Set()),
     crls: {
       list: () => Promise.resolve([]),
       put: () => Promise.resolve(),

@@ -32,6 +32,8 @@ export interface OperationsOptions {
   readonly bundles: OperatedBundles;
   readonly signing: OperatedSigning & OperatedAuthorities;
   readonly crls: CrlStore;
+  /** Subject key ids of the X.509 authorities whose keys servers of this trust domain hold or held. */
+  readonly ownAuthorities: () => Promise<ReadonlySet<string>>;
   /** The bundle of a trust domain, own or foreign, as it stands. */
   readonly bundleOf: (trustDomain: TrustDomain) => SpiffeBundle | undefined;
   readonly clock: Clock;

@@ -15,10 +15,11 @@ export interface RevocationOperations {
   /**
    * Takes a CRL (DER) over for the authority of the trust domain's bundle that signed it. It must be in force, and not
    * older than the one that is there.
-   * @throws AssayError `INVALID_CRL` saying what is wrong, `BUNDLE_NOT_FOUND`.
+   * @throws AssayError `INVALID_CRL` saying what is wrong, `BUNDLE_NOT_FOUND`, `PRECONDITION_FAILED` for an authority of
+   * ours: those lists are signed by the server that has the key.
    */
   setCrl(call: OperatorCall, trustDomain: TrustDomain, crl: Uint8Array): Promise<CrlRecord>;
-  /** Forgets an authority's CRL. @throws AssayError `CRL_NOT_FOUND`. */
+  /** Forgets an authority's CRL. @throws AssayError `CRL_NOT_FOUND`, `PRECONDITION_FAILED` for an authority of ours. */
   deleteCrl(call: OperatorCall, trustDomain: TrustDomain, authorityKeyId: string): Promise<void>;
 }
 
@@ -26,10 +27,22 @@ export interface RevocationOperations {
 export function revocationOperations(options: {
   readonly bundleOf: (trustDomain: TrustDomain) => SpiffeBundle | undefined;
   readonly crls: CrlStore;
+  /** Subject key ids of the X.509 authorities whose keys servers of this trust domain hold or held. */
+  readonly ownAuthorities: () => Promise<ReadonlySet<string>>;
   readonly clock: Clock;
   readonly audit: { append(records: readonly AuditRecord[]): void };
 }): RevocationOperations {
-  const { bundleOf, crls, clock, audit } = options;
+  const { bundleOf, crls, ownAuthorities, clock, audit } = options;
+
+  /** A list of ours is on every verifier's way and must stay what the server knows, until its authority is gone. */
+  async function requireOthers(authorityKeyId: string): Promise<void> {
+    if (!(await ownAuthorities()).has(authorityKeyId)) return;
+    throw new AssayError(
+      "PRECONDITION_FAILED",
+      `authority ${authorityKeyId} is a server's own, which signs its revocation list itself: use assay revoke`,
+    );
+  }
+
   return {
     async setCrl(call, trustDomain, der) {
       const bundle = bundleOf(trustDomain);
@@ -40,6 +53,7 @@ export function revocationOperations(options: {
       requireAuthority(crl, bundle);
       requireInForce(crl, unixSeconds(clock));
       const authorityKeyId = hex(crl.authorityKeyId);
+      await requireOthers(authorityKeyId);
       const all = await crls.list();
       const stored = all.find(
         (list) => list.trustDomain === trustDomain && list.authorityKeyId === authorityKeyId,
@@ -58,6 +72,7 @@ export function revocationOperations(options: {
     },
 
     async deleteCrl(call, trustDomain, authorityKeyId) {
+      await requireOthers(authorityKeyId);
       if (!(await crls.delete(trustDomain, authorityKeyId))) {
         throw new AssayError(
           "CRL_NOT_FOUND",

@@ -28,17 +28,7 @@ async function listOf(authorityId = server.authorityId) {
 
 /** Lets rounds happen that wait for nothing but their pause. */
 function settled(by = server): Promise<void> {
-  return whileTimePasses(by.publisher.settle());
-}
-
-async function whileTimePasses(waiting: Promise<void>): Promise<void> {
-  let isOver = false;
-  const over = waiting.finally(() => {
-    isOver = true;
-  });
-  over.catch(() => undefined);
-  while (!isOver) await world.clock.advance(100);
-  await over;
+  return world.passing(by.publisher.settle());
 }
 
 describe("the publisher of revocation lists", () => {
@@ -215,9 +205,9 @@ describe("the publisher of revocation lists", () => {
     const options = { trustDomain: WORLD, revocation, crls, registry, signing, clock, report };
     await using publisher = await openPublisher(options);
     await other.revoke("01");
-    await whileTimePasses(expect(publisher.settle()).rejects.toThrowCode("STORE_UNAVAILABLE"));
+    await world.passing(expect(publisher.settle()).rejects.toThrowCode("STORE_UNAVAILABLE"));
     broken = false;
-    await whileTimePasses(publisher.settle());
+    await world.passing(publisher.settle());
     expect(events[0]).toBe("failed");
     expect(events).toContain("published");
     await publisher[Symbol.asyncDispose]();

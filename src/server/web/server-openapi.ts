@@ -72,6 +72,7 @@ const audit = { append: unserved };
 
 /** Tasks and tokens of an application that serves none: whatever is asked fails. */
 export const UNSERVED_TASKS = {
+  revokeOperations: { revokeTask: unserved, revokeCredential: unserved, revokeAgent: unserved },
   lists: { crls: unserved, status: { token: unserved, addresses: unserved }, path: "" },
   taskIssuance: issuance,
   taskExplanation: {
@@ -128,5 +129,5 @@ export const UNSERVED_TASKS = {
   }),
 } satisfies Pick<
   WebAppOptions,
-  "taskIssuance" | "taskExplanation" | "taskApi" | "taskWebhooks" | "oauth" | "lists"
+  "revokeOperations" | "taskIssuance" | "taskExplanation" | "taskApi" | "taskWebhooks" | "oauth" | "lists"
 >;

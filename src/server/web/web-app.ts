@@ -17,6 +17,7 @@ import { requireHost } from "./host-check.ts";
 import { type JoinTokenRoutesOptions, joinTokenRoutes } from "./join-token-routes.ts";
 import { type MetricsRoutesOptions, metricsRoutes } from "./metrics-routes.ts";
 import { type OidcRoutesOptions, oidcRoutes } from "./oidc-routes.ts";
+import { type RevocationRoutesOptions, revocationRoutes } from "./revocation-routes.ts";
 import { documentWithSecurity, type GuardedRoute, WEB_API } from "./openapi.ts";
 import type { OAuth } from "../oauth/oauth.ts";
 import type { JobExplanationOptions } from "../../issuance/tasks/explain-job.ts";
@@ -42,6 +43,7 @@ export interface WebAppOptions
     FederationRoutesOptions,
     JoinTokenRoutesOptions,
     DecisionRoutesOptions,
+    RevocationRoutesOptions,
     TaskOperatorOptions {
   /**
    * Which door the connections come through: `web` is the TLS port, `admin` the admin socket, where only requests to
@@ -102,6 +104,7 @@ export async function buildWebApp(options: WebAppOptions): Promise<HttpApp> {
     decisionRoutes(operator, options);
     federationRoutes(operator, options, guard);
     taskOperatorRoutes(operator, options, guard);
+    revocationRoutes(operator, options, guard);
     explainTaskRoutes(operator, options.taskExplanation);
     dryRunRoutes(operator, options.taskExplanation);
     // In a scope of its own, since it reads bodies as bytes.
