@@ -7,7 +7,7 @@ import { createLog, LOG_LEVELS, type LogLevel, type RootLog } from "../observe/l
 import { writeMockFacts } from "./ci-mock-place.ts";
 import { makeDevMock } from "./dev-mock.ts";
 import { makeDevPlace, type DevPlace } from "./dev-place.ts";
-import { setUpLaptop } from "./dev-setup.ts";
+import { setUpLaptop, setUpMocks } from "./dev-setup.ts";
 import { type DemoSvids, demoText, nextText, placeText } from "./dev-text.ts";
 import type { CliIo } from "./io.ts";
 import { oneOf } from "./options.ts";
@@ -59,11 +59,6 @@ async function runDev(io: CliIo, programs: Programs, flags: DevFlags): Promise<v
   await untilReady(agent, io.signal);
   if (io.signal.aborted) return;
 
-  await writeMockFacts(place.folder, {
-    server: mock.issuer,
-    trustBundle: place.trustBundleFile,
-    adminSocket: place.server.adminSocket,
-  });
   // It works once, and that was now.
   await rm(place.joinTokenFile, { force: true });
 
@@ -71,6 +66,13 @@ async function runDev(io: CliIo, programs: Programs, flags: DevFlags): Promise<v
     `${placeText(place, { api: `${api.host}:${api.port}`, web: `https://${web.host}:${web.port}` })}\n\n`,
   );
   if (flags.demo) await demonstrate(io, place, log);
+  // Last, as nobody waits for it at the keyboard.
+  await setUpMocks(io, place, serverConfig.trustDomain);
+  await writeMockFacts(place.folder, {
+    server: mock.issuer,
+    trustBundle: place.trustBundleFile,
+    adminSocket: place.server.adminSocket,
+  });
   io.stdout(`${nextText(io, place, user)}\n`);
   io.notify("READY=1");
   await untilEitherOver([server, agent], io.signal);

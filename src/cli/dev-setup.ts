@@ -14,8 +14,7 @@ import { wireId } from "./wire-text.ts";
 
 /**
  * What an operator would do by hand on a fresh server, through the same admin socket: writes the trust bundle and a join
- * token for the agent, and registers the calling user as a workload below the alias that the agent gets, and the runs of
- * imitated CI platforms.
+ * token for the agent, and registers the calling user as a workload below the alias that the agent gets.
  * @returns the user's SPIFFE ID.
  */
 export async function setUpLaptop(io: CliIo, place: DevPlace, trustDomain: TrustDomain): Promise<SpiffeId> {
@@ -29,12 +28,21 @@ export async function setUpLaptop(io: CliIo, place: DevPlace, trustDomain: Trust
     const { value } = await client.service(AgentService).createJoinToken({ ttl: TOKEN_TTL, agentId });
     await atomicWrite(place.joinTokenFile, Buffer.from(value));
     const flags = { spiffeId: user, parentId: alias, selector: [`unix:uid:${io.user.uid}`] };
-    const ofUser = { id: undefined, keys: ["spiffe_id", "parent_id", "selectors"], flags };
-    const entries = [ofUser, ...demonstrationEntries(trustDomain)];
-    const [applied] = await applyEntries(client, entries, false);
+    const [applied] = await applyEntries(
+      client,
+      [{ id: undefined, keys: ["spiffe_id", "parent_id", "selectors"], flags }],
+      false,
+    );
     if (applied === undefined) throw new AssayError("INTERNAL", "the calling user was not registered");
   });
   return user;
+}
+
+/** Registers the runs of imitated CI platforms. */
+export async function setUpMocks(io: CliIo, place: DevPlace, trustDomain: TrustDomain): Promise<void> {
+  await withAdminClient(io, place.server.adminSocket, (client) =>
+    applyEntries(client, demonstrationEntries(trustDomain), false),
+  );
 }
 
 // A user's name may hold what a path of a SPIFFE ID may not.

@@ -132,7 +132,7 @@ describe("a command that runs as a task", () => {
   });
 
   it("shares it with no other process, though it is of the same user", async () => {
-    const run = startRun('echo "at ${SPIFFE_ENDPOINT_SOCKET#unix://}"; exec sleep 60');
+    const run = startRun(`echo "at \${SPIFFE_ENDPOINT_SOCKET#unix://}"; exec sleep 60`);
     const socket = (await run.line((line) => line.startsWith("at "))).slice(3);
     const { code, stderr } = await assay(["fetch", "x509", `--socket=${socket}`]);
     expect(code).toBe(1);
@@ -175,7 +175,7 @@ describe("what a command gets besides", () => {
   });
 
   it("is the platform's own variables, or none of its tokens where that is asked for", async () => {
-    const script = 'echo "token ${ACTIONS_ID_TOKEN_REQUEST_TOKEN:-none} run ${GITHUB_RUN_ID:-none}"';
+    const script = `echo "token \${ACTIONS_ID_TOKEN_REQUEST_TOKEN:-none} run \${GITHUB_RUN_ID:-none}"`;
     expect((await runTask(script)).stdout).toMatch(/^token [\w-]{32} run \d+$/m);
     expect((await runTask(script, ["--hide-platform-token"])).stdout).toMatch(/^token none run \d+$/m);
   });
