@@ -49,6 +49,7 @@ function problemsOf(parsed: Parsed): readonly ConfigProblem[] {
     atMost("default_wit_svid_ttl", "ca_ttl");
     atMost("default_wit_svid_ttl", "max_wit_svid_ttl");
   }
+  atMost("default_access_token_ttl", "max_access_token_ttl");
   atMost("agent_ttl", "ca_ttl");
   const { listen, web_listen: web } = parsed;
   if (listen.port !== 0 && listen.port === web.port && listen.host === web.host) {

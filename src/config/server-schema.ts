@@ -75,6 +75,14 @@ export const serverSchema = z.strictObject({
     .lifetime("10s", "365d")
     .prefault("24h")
     .meta({ description: "Longest lifetime of a WIT-SVID" }),
+  default_access_token_ttl: kind
+    .lifetime("10s", "24h")
+    .prefault("5m")
+    .meta({ description: "Lifetime of an access token whose entry names none for JWT-SVIDs" }),
+  max_access_token_ttl: kind
+    .lifetime("10s", "24h")
+    .prefault("15m")
+    .meta({ description: "Longest lifetime of an access token that an identity is exchanged for" }),
   wit_proof_of_possession: z.enum(["optional", "required"]).default("optional").meta({
     description:
       "`required`: a WIT-SVID is given only to an agent that proves to hold its key, which SPIRE's agents do not. `optional`: a proof is checked where there is one",

@@ -27,14 +27,10 @@ export function policyOptions(options: ServerOptions): PolicyOptions {
     maxJwtSvidTtl: options.maxJwtSvidTtl,
     defaultWitSvidTtl: options.defaultWitSvidTtl,
     maxWitSvidTtl: options.maxWitSvidTtl,
+    defaultAccessTokenTtl: options.defaultAccessTokenTtl,
+    maxAccessTokenTtl: options.maxAccessTokenTtl,
     agentTtl: options.agentTtl,
     rs256Audiences: new Set(options.rs256Audiences),
     witProofOfPossession: options.witProofOfPossession,
   };
-}
-
-/** No SVID lives longer than that, in seconds. */
-export function longestLife(options: ServerOptions): number {
-  const { maxX509SvidTtl, maxJwtSvidTtl, maxWitSvidTtl, agentTtl } = options;
-  return Math.max(maxX509SvidTtl, maxJwtSvidTtl, maxWitSvidTtl, agentTtl);
 }

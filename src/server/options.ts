@@ -46,6 +46,8 @@ export interface ServerOptions {
   readonly maxJwtSvidTtl: number;
   readonly defaultWitSvidTtl: number;
   readonly maxWitSvidTtl: number;
+  readonly defaultAccessTokenTtl: number;
+  readonly maxAccessTokenTtl: number;
   /** Whether a WIT-SVID is given only to who proves to hold its key. */
   readonly witProofOfPossession: "optional" | "required";
   readonly agentTtl: number;

@@ -1,7 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { systemClock } from "../../src/clock.ts";
+import { type Clock, systemClock } from "../../src/clock.ts";
 import { readCertificate } from "../../src/crypto/certificate-reader.ts";
 import { validateX509Svid } from "../../src/crypto/x509-svid.ts";
 import { createLog } from "../../src/observe/log.ts";
@@ -24,17 +24,22 @@ export class ServerBench implements AsyncDisposable {
   readonly folder = mkdtempSync(join(tmpdir(), "server-"));
   /** What the server logged, line by line. */
   readonly lines: string[] = [];
+  readonly clock: Clock;
   readonly #options: Partial<ServerOptions>;
   readonly #clients = new Set<RpcClient>();
   #running: RunningServer | undefined;
   #admin: RpcClient | undefined;
 
-  private constructor(options: Partial<ServerOptions>) {
+  private constructor(options: Partial<ServerOptions>, clock: Clock) {
     this.#options = options;
+    this.clock = clock;
   }
 
-  static async start(options: Partial<ServerOptions> = {}): Promise<ServerBench> {
-    const bench = new ServerBench(options);
+  static async start(
+    options: Partial<ServerOptions> = {},
+    clock: Clock = systemClock,
+  ): Promise<ServerBench> {
+    const bench = new ServerBench(options, clock);
     await bench.start();
     return bench;
   }
@@ -57,6 +62,8 @@ export class ServerBench implements AsyncDisposable {
       maxJwtSvidTtl: 0,
       defaultWitSvidTtl: 3600,
       maxWitSvidTtl: 0,
+      defaultAccessTokenTtl: 300,
+      maxAccessTokenTtl: 900,
       witProofOfPossession: "optional",
       rs256Audiences: [],
       agentTtl: 3600,
@@ -78,10 +85,10 @@ export class ServerBench implements AsyncDisposable {
   launch(changes: Partial<ServerOptions> = {}): Promise<RunningServer> {
     const log = createLog({
       level: "trace",
-      clock: systemClock,
+      clock: this.clock,
       destination: { write: (line: string) => void this.lines.push(line) },
     });
-    return startServer(this.options(changes), { clock: systemClock, log, version: "test" });
+    return startServer(this.options(changes), { clock: this.clock, log, version: "test" });
   }
 
   /** Starts the server of the bench. */
