@@ -28,9 +28,10 @@ export interface SvidFilesOptions {
 
 /**
  * Keeps the SVIDs of one identity as files: `svid.pem` (chain), `key.pem` (PKCS#8), `bundle.pem`, and a file for each
- * JWT-SVID. All change in one step, as a link to a folder of them is exchanged, so that a reader never finds the key of another
- * certificate. When this resolves, they are there.
- * @throws AssayError `FILE_UNAVAILABLE`, `SERVER_UNAVAILABLE` where there is nothing to write, what the signal was aborted with.
+ * JWT-SVID. All change in one step, as a link to a folder of them is exchanged, so that at no moment a key lies beside
+ * another key's certificate. When this resolves, they are there.
+ * @throws AssayError `FILE_UNAVAILABLE`, `SERVER_UNAVAILABLE` where there is nothing to write, what the signal was aborted
+ * with.
  */
 export async function keepSvidFiles(
   options: SvidFilesOptions,
