@@ -450,9 +450,11 @@ describe("flags, print and docs", () => {
   });
 
   it("reads two environment variables, empty ones as absent", () => {
-    expect(readEnvironment({ SPIFFE_ENDPOINT_SOCKET: "unix:///a", NOTIFY_SOCKET: "" })).toEqual({
+    const variables = { SPIFFE_ENDPOINT_SOCKET: "unix:///a", NOTIFY_SOCKET: "" };
+    expect(readEnvironment(variables)).toEqual({
       spiffeEndpointSocket: "unix:///a",
       notifySocket: undefined,
+      variables,
     });
   });
 });

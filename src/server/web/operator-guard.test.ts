@@ -43,6 +43,7 @@ const guarded = [
   ["POST", "/v1/tasks/e/end"],
   ["GET", "/v1/tasks/e/explain"],
   ["POST", "/v1/task-attestors/n/explain"],
+  ["POST", "/v1/revocations"],
 ] as const;
 
 describe("the operator API's guard", () => {
