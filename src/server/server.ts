@@ -22,7 +22,7 @@ import type { TrustDomain } from "../spiffe/trust-domain.ts";
 import { openSqliteStore } from "../store/sqlite/open.ts";
 import { createAccess } from "./access/access.ts";
 import { orderedUuid } from "./entry-id.ts";
-import { longestLife, policyOptions, signingOptions } from "./derived-options.ts";
+import { policyOptions, signingOptions } from "./derived-options.ts";
 import { openFaces } from "./faces.ts";
 import { openBundleEndpoint } from "./federation/bundle-endpoint.ts";
 import { NO_FEDERATION } from "./federation/federation-options.ts";
@@ -244,7 +244,8 @@ export async function startServer(
         ownBundle: () => signing.bundle(),
         credentials: store.credentials,
         searchAudit: (match, limit) => auditFile.search(match, limit),
-        longestLife: longestLife(options),
+        // No SVID outlives the authority that signed it.
+        longestLife: options.caTtl,
         clock,
         audit,
       }),
