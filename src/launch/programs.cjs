@@ -51,8 +51,8 @@ exports.runInPlace = function runInPlace(command, args, onMessage) {
   var child = spawn(command, args, { stdio: stdio });
   var relays = SIGNALS.map(function relay(signal) {
     var listener = function pass() {
-      // A terminal sends Ctrl-C to the whole group; passed on as well, the program would see it twice.
-      if (signal === "SIGINT" && process.stdin.isTTY) return;
+      // A terminal sends its signals to the whole group; passed on as well, the program would see it twice.
+      if (OF_TERMINAL.indexOf(signal) >= 0 && process.stdin.isTTY) return;
       child.kill(signal);
     };
     process.on(signal, listener);
@@ -72,4 +72,5 @@ exports.runInPlace = function runInPlace(command, args, onMessage) {
   });
 };
 
-var SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR2"];
+var SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGWINCH"];
+var OF_TERMINAL = ["SIGINT", "SIGQUIT", "SIGWINCH"];

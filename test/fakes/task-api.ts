@@ -1,4 +1,4 @@
-import { type Clock, unixSeconds } from "../../src/clock.ts";
+import type { Clock } from "../../src/clock.ts";
 import { formatBundleMap } from "../../src/crypto/bundle-map.ts";
 import { verifyDpopProof } from "../../src/crypto/jose/dpop.ts";
 import type { WebAnswer, WebClient, WebRequest } from "../../src/agent/task/web-client.ts";
@@ -31,6 +31,8 @@ export class FakeTaskApi implements Pick<WebClient, "send"> {
   lease = 120;
   nonce = "nonce-1";
   ended = false;
+  /** The server's clock, where it is another than ours. */
+  date: () => Date = () => new Date(this.clock.now());
   /** Requests that have no answer yet. */
   busy = 0;
   crls: Record<string, string[]> = {};
@@ -57,7 +59,8 @@ export class FakeTaskApi implements Pick<WebClient, "send"> {
   async send(request: WebRequest): Promise<WebAnswer> {
     this.busy++;
     try {
-      return await this.#send(request);
+      const answer = await this.#send(request);
+      return { ...answer, headers: { ...answer.headers, date: this.date().toUTCString() } };
     } finally {
       this.busy--;
     }
@@ -151,7 +154,7 @@ export class FakeTaskApi implements Pick<WebClient, "send"> {
         proof: headers["dpop"] ?? "",
         method,
         url,
-        now: unixSeconds(this.clock),
+        now: Math.floor(this.date().getTime() / 1000),
         nonceIsGood: (nonce) => nonce === this.nonce,
         ...(isToken ? {} : { accessToken: ACCESS_TOKEN }),
       });

@@ -65,8 +65,18 @@ describe("the client of one task", () => {
       return send(request);
     };
     await expect(opened.heartbeat(signal)).rejects.toThrowCode("DPOP_NONCE_REQUIRED");
-    expect(sent).toBe(3);
+    expect(sent).toBe(4);
   });
+
+  it.each([-3600, -30, 30, 3600])(
+    "proves by the server's clock where its own is off by %i s",
+    async (off) => {
+      api.date = () => new Date(clock.now() + off * 1000);
+      const opened = await openClient();
+      await opened.heartbeat(signal);
+      expect(api.calls).toEqual(["POST /oauth2/token", "POST /v1/task/heartbeat"]);
+    },
+  );
 
   it("gets SVIDs, bundles and revocation lists", async () => {
     const opened = await openClient();

@@ -14,6 +14,7 @@ import {
   lifeAnswer,
   openAnswer,
   readAnswer,
+  refusesProof,
   taskAnswer,
   type TaskFacts,
   type TaskLife,
@@ -58,6 +59,8 @@ export class TaskClient {
   readonly #options: TaskClientOptions;
   readonly #base: string;
   #nonce: string | undefined;
+  /** How far the server's clock is ahead of ours, seconds: proofs are judged by its clock. */
+  #skew = 0;
   #accessToken: string | undefined;
 
   constructor(options: TaskClientOptions) {
@@ -186,7 +189,7 @@ export class TaskClient {
         method,
         url,
         jti: newId(),
-        now: unixSeconds(clock),
+        now: unixSeconds(clock) + this.#skew,
         ...(this.#nonce === undefined ? {} : { nonce: this.#nonce }),
         ...(accessToken === undefined ? {} : { accessToken }),
       });
@@ -199,9 +202,20 @@ export class TaskClient {
       });
       const nonce = answer.headers["dpop-nonce"];
       if (typeof nonce === "string") this.#nonce = nonce;
-      if (attempt < MAX_ATTEMPTS && wantsNonce(answer)) continue;
+      const isOtherTime = this.#learnTime(answer);
+      const mayHelp = wantsNonce(answer) || (isOtherTime && refusesProof(answer));
+      if (attempt < MAX_ATTEMPTS && mayHelp) continue;
       return answer;
     }
+  }
+
+  /** Follows the server's clock where ours is off; says whether that changed anything. */
+  #learnTime({ headers }: WebAnswer): boolean {
+    const time = typeof headers["date"] === "string" ? Date.parse(headers["date"]) / 1000 : Number.NaN;
+    const skew = Math.round(time - unixSeconds(this.#options.clock));
+    if (Number.isNaN(skew) || Math.abs(skew - this.#skew) <= TOLERATED_SKEW) return false;
+    this.#skew = skew;
+    return true;
   }
 }
 
@@ -209,5 +223,7 @@ function base64(bytes: Uint8Array): string {
   return Buffer.from(bytes).toString("base64");
 }
 
-// One for the first nonce, and one for a nonce that grew old on the way.
-const MAX_ATTEMPTS = 3;
+// The date of an answer has whole seconds, and the way to us takes time.
+const TOLERATED_SKEW = 2;
+// One for a clock that is off, one for the first nonce, and one for a nonce that grew old on the way.
+const MAX_ATTEMPTS = 4;

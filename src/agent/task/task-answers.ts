@@ -98,6 +98,13 @@ export function wantsNonce({ status, headers, body }: WebAnswer): boolean {
   return status === 400 && body.includes('"use_dpop_nonce"');
 }
 
+/** Whether the server takes the proof itself for a bad one. */
+export function refusesProof({ status, body }: WebAnswer): boolean {
+  return (
+    (status === 400 || status === 401) && /"(?:invalid_dpop_proof|INVALID_DPOP_PROOF)"/.test(body.toString())
+  );
+}
+
 /** Whether an error is the server's word that the task is over, or that we are not the one who holds it. */
 export function isTaskOver(code: ErrorCode): boolean {
   return code === "TASK_OVER" || code === "TASK_NOT_FOUND" || code === "INVALID_ACCESS_TOKEN";
