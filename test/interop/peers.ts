@@ -19,6 +19,8 @@ export type Peer =
   | "oidc-python"
   | "oidc-go"
   | "oidc-java"
+  | "oauth-python"
+  | "moto"
   | "envoy"
   | "pebble";
 
