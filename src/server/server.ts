@@ -6,10 +6,7 @@
  */
 import { randomBytes, randomUUID } from "node:crypto";
 import type { Clock } from "../clock.ts";
-import { join } from "node:path";
-import { atomicWrite } from "../files/atomic-write.ts";
 import { ensurePrivateFolder } from "../files/private-folder.ts";
-import { readBoundedIfPresent } from "../files/read-bounded.ts";
 import { prepareSocketPath } from "../files/socket-path.ts";
 import { openAuditLog } from "../observe/audit-log.ts";
 import { FIELD } from "../observe/fields.ts";
@@ -37,6 +34,7 @@ import { createOperations } from "./operations/operations.ts";
 import { revokeOperations } from "./operations/revoke-operations.ts";
 import type { ServerOptions } from "./options.ts";
 import type { RunningServer } from "./running-server.ts";
+import { ownServerId } from "./own-server-id.ts";
 import { checkServerPlugins, loadKeyManager, loadNodeAttestors, loadTaskAttestors } from "./plugins.ts";
 import { pooledRandom, randomFraction } from "./random.ts";
 import { attestedNodes, operatedEntries, operatedNodes } from "./registry-port.ts";
@@ -294,16 +292,4 @@ async function openServerSvid(
     report: ({ serial, notAfter }) =>
       log.info("the server's own SVID was renewed", { [FIELD.serial]: serial, [FIELD.expiresAt]: notAfter }),
   });
-}
-
-/** The name under which this server's authorities are journaled: made once, kept beside its keys. */
-async function ownServerId(dataDir: string): Promise<string> {
-  const path = join(dataDir, "server-id");
-  const known = (await readBoundedIfPresent(path, 128, { code: "STORE_UNAVAILABLE" }))
-    ?.toString("utf8")
-    .trim();
-  if (known !== undefined && known !== "") return known;
-  const id = randomUUID();
-  await atomicWrite(path, Buffer.from(`${id}\n`), { code: "STORE_UNAVAILABLE" });
-  return id;
 }

@@ -1,0 +1,19 @@
+import { randomUUID } from "node:crypto";
+import { join } from "node:path";
+import { atomicWrite } from "../files/atomic-write.ts";
+import { readBoundedIfPresent } from "../files/read-bounded.ts";
+
+/**
+ * The name under which this server's authorities are journaled: made once, kept beside its keys.
+ * @throws AssayError `STORE_UNAVAILABLE`.
+ */
+export async function ownServerId(dataDir: string): Promise<string> {
+  const path = join(dataDir, "server-id");
+  const known = (await readBoundedIfPresent(path, 128, { code: "STORE_UNAVAILABLE" }))
+    ?.toString("utf8")
+    .trim();
+  if (known !== undefined && known !== "") return known;
+  const id = randomUUID();
+  await atomicWrite(path, Buffer.from(`${id}\n`), { code: "STORE_UNAVAILABLE" });
+  return id;
+}
