@@ -6,6 +6,7 @@
  */
 import { existsSync, readFileSync } from "node:fs";
 import { userInfo } from "node:os";
+import { isatty } from "node:tty";
 import { systemClock } from "./clock.ts";
 import type { CliIo } from "./cli/io.ts";
 import { reportFailure, runCli } from "./cli/run.ts";
@@ -32,7 +33,7 @@ const io: CliIo = {
   leaveWith: (status) => {
     process.exitCode = status;
   },
-  hasTerminal: process.stdin.isTTY,
+  hasTerminal: isatty(0),
   environment,
   user: caller(),
   command: isCheckout() ? "npx assay" : "assay",

@@ -2,7 +2,14 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { describe, expect, it } from "vitest";
-import { becomeSubreaper, isDescendant, type Parentage, readParentage } from "./process-tree.ts";
+import { statSync } from "node:fs";
+import {
+  becomeSubreaper,
+  isDescendant,
+  type Parentage,
+  readParentage,
+  refuseInspection,
+} from "./process-tree.ts";
 
 function world(parents: Readonly<Record<number, number>>): (pid: number) => Parentage | undefined {
   return (pid) => {
@@ -58,6 +65,43 @@ describe("ancestry", () => {
     } finally {
       child.kill("SIGKILL");
     }
+  });
+});
+
+describe("a process that refuses inspection", () => {
+  it.skipIf(process.geteuid?.() !== 0)(
+    "is nobody's to look into but root's, and what it starts is as ever",
+    async () => {
+      const script = `
+        import { refuseInspection } from ${JSON.stringify(new URL("./process-tree.ts", import.meta.url).href)};
+        import { spawn } from "node:child_process";
+        refuseInspection();
+        const child = spawn("sleep", ["60"]);
+        child.on("spawn", () => console.log(child.pid));
+        process.stdin.resume().on("end", () => child.kill());
+      `;
+      // Loaded as root and then another user: nobody else may be able to read the checkout.
+      const drop = "await 0; process.setgid(65534); process.setuid(65534);";
+      const child = spawn(
+        process.execPath,
+        [
+          "--input-type=module-typescript",
+          "-e",
+          script.replace("refuseInspection();", `${drop} refuseInspection();`),
+        ],
+        { stdio: ["pipe", "pipe", "inherit"] },
+      );
+      const [line] = (await once(createInterface({ input: child.stdout }), "line")) as [string];
+      expect(statSync(`/proc/${child.pid ?? 0}/environ`).uid).toBe(0);
+      expect(statSync(`/proc/${line}/environ`).uid).toBe(65534);
+      const ended = once(child, "exit");
+      child.stdin.end();
+      await ended;
+    },
+  );
+
+  it("is refused where the system is not Linux", () => {
+    expect(() => refuseInspection("darwin")).toThrowCode("LISTEN_FAILED");
   });
 });
 

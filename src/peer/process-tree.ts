@@ -25,6 +25,18 @@ export function becomeSubreaper(platform: string = process.platform): void {
 }
 
 /**
+ * Keeps other processes of the same user from looking into this one's memory (prctl(2), PR_SET_DUMPABLE): what it holds is for
+ * it alone. Programs that it starts are not affected.
+ * @throws AssayError `LISTEN_FAILED` where the system is not Linux or refuses.
+ */
+export function refuseInspection(platform: string = process.platform): void {
+  const { prctl, errno } = calls(platform);
+  if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) !== 0) {
+    throw new AssayError("LISTEN_FAILED", `the process cannot be kept from inspection (errno ${errno()})`);
+  }
+}
+
+/**
  * Lets ended orphans go that passed to this process, which nobody else waits for.
  * @param own Children that were started here, for which Node waits itself.
  * @returns how many there were.
@@ -140,6 +152,7 @@ function load(): TreeCalls {
 }
 
 let opened: TreeCalls | undefined;
+const PR_SET_DUMPABLE = 4;
 const PR_SET_CHILD_SUBREAPER = 36;
 const WNOHANG = 1;
 // A tree may be in full flight; one that changes at every look is refused.

@@ -16,7 +16,7 @@ import type { WorkloadEntry } from "../../issuance/workload/workload-entry.ts";
 import { FIELD } from "../../observe/fields.ts";
 import type { Log } from "../../observe/log.ts";
 import { requirePeerIdentification } from "../../peer/identify-peer.ts";
-import { becomeSubreaper, reapOrphans } from "../../peer/process-tree.ts";
+import { becomeSubreaper, reapOrphans, refuseInspection } from "../../peer/process-tree.ts";
 import { SelectorIndex } from "../../registry/match.ts";
 import type { Audience } from "../../spiffe/audience.ts";
 import type { SpiffeId } from "../../spiffe/id.ts";
@@ -89,6 +89,8 @@ export async function runTask(options: TaskRunOptions, deps: TaskRunDependencies
   const { clock, log, spread = randomSpread } = deps;
   requirePeerIdentification();
   becomeSubreaper();
+  // The task's key is in this memory, and whoever has it is the task.
+  refuseInspection();
   await using stack = new AsyncDisposableStack();
   const setUp = new AbortController();
   const held: { command?: RunningCommand; signal?: NodeJS.Signals; early?: Disposable } = {};
