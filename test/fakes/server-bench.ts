@@ -35,10 +35,7 @@ export class ServerBench implements AsyncDisposable {
     this.clock = clock;
   }
 
-  static async start(
-    options: Partial<ServerOptions> = {},
-    clock: Clock = systemClock,
-  ): Promise<ServerBench> {
+  static async start(options: Partial<ServerOptions> = {}, clock: Clock = systemClock): Promise<ServerBench> {
     const bench = new ServerBench(options, clock);
     await bench.start();
     return bench;
