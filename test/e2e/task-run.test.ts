@@ -158,6 +158,23 @@ describe("a command that runs as a task", () => {
   });
 });
 
+describe("a task that an operator ends", () => {
+  it("takes the identity from a command that goes on", async () => {
+    const run = startRun(
+      `trap 'exit 3' TERM; echo "task $ASSAY_TASK_ID"; while ${ASSAY} fetch jwt --audience "$(date +%s%N)" > /dev/null; do :; done; echo refused; while :; do sleep 0.1; done`,
+    );
+    const task = (await run.line((line) => line.startsWith("task "))).slice(5);
+    await assayJson(["tasks", "end", task, `--admin-socket=${join(folder, "server-admin.sock")}`]);
+    const ended = performance.now();
+    await run.line((line) => line === "refused");
+    expect(performance.now() - ended).toBeLessThan(10_000);
+    await run.line((line) => line.includes("the task is over, and the command goes on without an identity"));
+    run.signal("SIGTERM");
+    expect((await run.ended).code).toBe(3);
+    expect((await stateOf(task)).task).toMatchObject({ state: "ended", end_reason: "operator" });
+  });
+});
+
 describe("what a command gets besides", () => {
   it("is files that belong together, for it alone, and JWT-SVIDs where it wants them", async () => {
     const { stdout } = await runTask(
