@@ -17,6 +17,8 @@ import type { FactoryKey } from "./svid-factory.ts";
 
 /** The operator's name of the attestor of {@link TaskServer}. */
 export const INSTANCE = "github-acme";
+/** The name of its second attestor, of GitLab's tokens. */
+export const GITLAB = "gitlab-acme";
 /** An audience that entries of {@link TaskServer} may be exchanged for. */
 export const API = "https://api.example";
 /** The secret that the platform's messages are signed with. */
@@ -36,14 +38,18 @@ export interface TaskServerOptions {
 /** A real server that takes the tokens of one imitated platform, and the platform. */
 export class TaskServer implements AsyncDisposable {
   readonly bench: ServerBench;
+  /** Signs by RS256. */
   readonly platform: CiIssuer;
+  /** The same platform by ES256. */
+  readonly platformEc: CiIssuer;
   readonly #folder: string;
   #runs = 0;
   #minted = 0;
 
-  private constructor(bench: ServerBench, platform: CiIssuer, folder: string) {
+  private constructor(bench: ServerBench, platform: CiIssuer, platformEc: CiIssuer, folder: string) {
     this.bench = bench;
     this.platform = platform;
+    this.platformEc = platformEc;
     this.#folder = folder;
   }
 
@@ -51,27 +57,31 @@ export class TaskServer implements AsyncDisposable {
     const { clock = systemClock, preset = "github-actions" } = options;
     const folder = mkdtempSync(join(tmpdir(), "task-server-"));
     const platform = new CiIssuer();
+    const platformEc = new CiIssuer("ec-p256", "ci-key-2");
     const path = (name: string) => join(folder, name);
-    writeFileSync(path("jwks.json"), jwksOf(platform.jwk()));
+    writeFileSync(path("jwks.json"), jwksOf(platform.jwk(), platformEc.jwk()));
     writeFileSync(path("webhook"), WEBHOOK_SECRET, { mode: 0o600 });
-    const config = {
-      preset,
-      allow: { repository_owner_id: ["1000"] },
+    const shared = {
+      algorithms: ["RS256", "ES256"],
       webhook_secret_file: path("webhook"),
       ...(options.keys ?? { jwks_file: path("jwks.json") }),
-      ...options.attestor,
     };
+    const github = { preset, allow: { repository_owner_id: ["1000"] }, ...shared, ...options.attestor };
+    const gitlab = { preset: "gitlab", allow: { namespace_id: ["72"] }, ...shared };
     const bench = await ServerBench.start(
       {
         jwtIssuer: JOB_ISSUER,
         metricsReaders: "anyone",
         features: ["wit-svid"],
-        taskAttestors: [{ name: INSTANCE, type: "oidc", config }],
+        taskAttestors: [
+          { name: INSTANCE, type: "oidc", config: github },
+          { name: GITLAB, type: "oidc", config: gitlab },
+        ],
         ...options.server,
       },
       clock,
     );
-    return new TaskServer(bench, platform, folder);
+    return new TaskServer(bench, platform, platformEc, folder);
   }
 
   get clock(): Clock {
@@ -101,6 +111,12 @@ export class TaskServer implements AsyncDisposable {
   /** The platform's token of {@link claims}. */
   token(changes: Readonly<Record<string, unknown>> = {}, header: object = {}): string {
     return this.platform.token(this.claims(changes), header);
+  }
+
+  /** A token of a GitLab job. */
+  gitlabToken(changes: Readonly<Record<string, unknown>> = {}): string {
+    const own = { aud: JOB_ISSUER, jti: randomUUID(), job_id: String(90_000 + ++this.#runs) };
+    return this.platform.token(ciClaims("gitlab", { ...own, ...changes }, this.now));
   }
 
   /** Registers an entry of the platform's jobs. */
