@@ -3,7 +3,7 @@ import { createServer as createTlsServer } from "node:https";
 import { once } from "node:events";
 import { createPrivateKey, createPublicKey, X509Certificate } from "node:crypto";
 import { chmod, mkdtemp, readdir, readFile, readlink, rm, stat, writeFile } from "node:fs/promises";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -118,6 +118,47 @@ describe("the web client", () => {
     await expect(other.send({ method: "GET", url, headers: {}, signal })).rejects.toThrowCode(
       "SERVER_UNAVAILABLE",
     );
+  });
+
+  it("goes through the proxy of the environment, and believes no less through it", async () => {
+    const authority = await FakeAuthority.create(trustDomain, systemClock);
+    const { certificate, privateKey } = authority.credential(
+      parseSpiffeId("spiffe://example.org/spire/server"),
+    );
+    const keyAndChain = {
+      cert: toPem("CERTIFICATE", certificate),
+      key: privateKey.export({ format: "pem", type: "pkcs8" }),
+    };
+    const server = await listening(
+      createTlsServer(keyAndChain, (_request, response) => response.end("hello")),
+    );
+    const tunnels: string[] = [];
+    const proxy = createServer().on("connect", (request, socket) => {
+      tunnels.push(request.url ?? "");
+      const onward = connect(server, "127.0.0.1", () => {
+        socket.write("HTTP/1.1 200 OK\r\n\r\n");
+        onward.pipe(socket).pipe(onward);
+      });
+      onward.on("error", () => socket.destroy());
+      socket.on("error", () => onward.destroy());
+    });
+    const variables = {
+      HTTPS_PROXY: `http://127.0.0.1:${await listening(proxy)}`,
+      NO_PROXY: "direct.invalid",
+    };
+    const send = (proof: Parameters<typeof createWebClient>[0]["proof"], url: string) => {
+      const options = { clock: systemClock, proof, timeout: 5000, maxBytes: 10, proxy: variables };
+      return stack.use(createWebClient(options)).send({ method: "GET", url, headers: {}, signal });
+    };
+    const file = join(folder, "bundle.pem");
+    await writeFile(file, toPem("CERTIFICATE", authority.certificate));
+    const good = await serverProof({ kind: "bundle", path: file }, systemClock);
+    expect((await send(good, "https://assay.test/")).body.toString()).toBe("hello");
+    expect(tunnels).toEqual(["assay.test:443"]);
+    await expect(send(none, "https://assay.test/")).rejects.toThrowCode("SERVER_UNAVAILABLE");
+    expect((await send(good, `https://127.0.0.1:${server}/`)).status).toBe(200);
+    await expect(send(good, "https://direct.invalid/")).rejects.toThrowCode("SERVER_UNAVAILABLE");
+    expect(tunnels).toHaveLength(2);
   });
 
   it("refuses files that say nothing", async () => {

@@ -111,14 +111,10 @@ export async function runTask(options: TaskRunOptions, deps: TaskRunDependencies
   setUp.signal.throwIfAborted();
 
   const proof = await serverProof(options.trust, clock);
-  const web = stack.use(createWebClient({ clock, proof, timeout: REQUEST_TIMEOUT, maxBytes: MAX_ANSWER }));
+  const common = { clock, timeout: REQUEST_TIMEOUT, maxBytes: MAX_ANSWER, proxy: options.variables };
+  const web = stack.use(createWebClient({ ...common, proof }));
   const platformWeb = stack.use(
-    createWebClient({
-      clock,
-      proof: { kind: "web", authorities: webAuthorities() },
-      timeout: REQUEST_TIMEOUT,
-      maxBytes: MAX_ANSWER,
-    }),
+    createWebClient({ ...common, proof: { kind: "web", authorities: webAuthorities() } }),
   );
   const { pkcs8 } = generateEcKeyPair("ec-p256");
   const key = createPrivateKey({ key: Buffer.from(pkcs8), format: "der", type: "pkcs8" });

@@ -43,10 +43,12 @@ export interface WebClientOptions {
   readonly timeout: number;
   /** Longest answer in bytes. */
   readonly maxBytes: number;
+  /** Variables that name a proxy (`HTTPS_PROXY`, `NO_PROXY`), to tunnel through; none unless told, and none to this machine. */
+  readonly proxy?: Readonly<Record<string, string | undefined>>;
 }
 
-/** Makes a client. Nothing of the environment has a say in where it connects and whom it believes. */
-export function createWebClient({ clock, proof, timeout, maxBytes }: WebClientOptions): WebClient {
+/** Makes a client. Whom it believes, it believes through a proxy as well: TLS is spoken inside the tunnel. */
+export function createWebClient({ clock, proof, timeout, maxBytes, proxy }: WebClientOptions): WebClient {
   const agents = new Map<string, Agent>();
   return {
     async send(request) {
@@ -82,6 +84,7 @@ export function createWebClient({ clock, proof, timeout, maxBytes }: WebClientOp
       timeout: IDLE_TIMEOUT,
       // A session would carry an earlier verdict over to a later connection.
       maxCachedSessions: 0,
+      ...(proxy === undefined || isLoopback(url) ? {} : { proxyEnv: proxy }),
       ...proofOptions(proof, host),
       // An address may not stand in the server name extension (RFC 6066 §3).
       ...(isIP(host) === 0 ? { servername: host } : {}),
@@ -92,7 +95,7 @@ export function createWebClient({ clock, proof, timeout, maxBytes }: WebClientOp
 }
 
 /** Whether a URL leads to this very machine. */
-export function isLoopback(url: URL): boolean {
+function isLoopback(url: URL): boolean {
   return LOOPBACK.test(url.hostname);
 }
 
