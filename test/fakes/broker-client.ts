@@ -219,3 +219,11 @@ function pem(der: Uint8Array): string {
 
 /** What every request to the Broker Endpoint carries. */
 export const SECURED = { "broker.spiffe.io": "true" } as const;
+
+/** Every call of the Broker API. */
+export const BROKER_CALLS = [
+  "subscribeToX509SVID",
+  "subscribeToX509Bundles",
+  "fetchJWTSVID",
+  "subscribeToJWTBundles",
+] as const;

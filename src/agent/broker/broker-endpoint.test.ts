@@ -9,6 +9,7 @@ import { FakeAuthority } from "../../../test/fakes/agent-authority.ts";
 import { AgentHarness, uid, until } from "../../../test/fakes/agent-harness.ts";
 import { fakeEntry } from "../../../test/fakes/agent-server.ts";
 import {
+  BROKER_CALLS,
   BrokerClient,
   type BrokerIdentity,
   objectReference,
@@ -25,13 +26,6 @@ const broker = parseSpiffeId("spiffe://example.org/broker");
 const web = parseSpiffeId("spiffe://example.org/web");
 const db = parseSpiffeId("spiffe://example.org/db");
 const OTHER_UID = uid === 0 ? 54_321 : uid;
-
-const RPCS = [
-  "subscribeToX509SVID",
-  "subscribeToX509Bundles",
-  "fetchJWTSVID",
-  "subscribeToJWTBundles",
-] as const;
 
 const PID_ONLY: BrokerAllowance = {
   id: broker,
@@ -223,7 +217,7 @@ describe("the Broker Endpoint", () => {
     await start();
     for (const who of [broker, db]) {
       const one = await client(identity(who));
-      for (const rpc of RPCS) {
+      for (const rpc of BROKER_CALLS) {
         expect(await one.open(rpc, {}, headers).status).toMatchObject({
           code: 3,
           message: expect.stringMatching(/security header/) as string,
@@ -308,7 +302,7 @@ describe("over TCP", () => {
     const local = await client();
     expect((await local.first("subscribeToX509SVID", request)).message).toBeDefined();
     const remote = await client(identity(broker), { port });
-    for (const rpc of RPCS) {
+    for (const rpc of BROKER_CALLS) {
       expect(await remote.open(rpc, request).status).toMatchObject({
         code: 7,
         message: expect.stringMatching(/over TCP/) as string,
@@ -377,7 +371,7 @@ describe("a broker", () => {
     harness.server.put(fakeEntry(db, OTHER_UID, { id: "db", downstream: true, createdAt: 3 }));
     await start();
     const one = await client();
-    for (const rpc of RPCS) {
+    for (const rpc of BROKER_CALLS) {
       const request = {
         reference: pidReference(pid),
         ...(rpc === "fetchJWTSVID" ? { audience: ["a"] } : {}),
@@ -445,7 +439,7 @@ describe("a broker", () => {
       await start();
       const one = await client();
       const before = harness.audit().length;
-      for (const rpc of RPCS) {
+      for (const rpc of BROKER_CALLS) {
         const status = await one.open(rpc, reference === undefined ? {} : { reference }).status;
         expect(status).toMatchObject({ code, info: { reason, domain: "spiffe.io" } });
         if (text !== undefined) expect(status.message).toContain(text);
@@ -454,40 +448,6 @@ describe("a broker", () => {
       expect(records.map(({ code: written }) => written)).toEqual(code === 5 ? Array(4).fill(reason) : []);
     },
   );
-
-  it.each(RPCS)("that asks too often by %s costs no lookup and no record", async (rpc) => {
-    await harness.startReady({
-      features: ["broker"],
-      broker: settings(),
-      rateLimit: { x509Svid: 0.1, jwtSvid: 0.1, bundles: 0.1, validation: 0.1 },
-    });
-    const one = await client();
-    const before = harness.audit().length;
-    const request = { reference: pidReference(2 ** 31 - 1), audience: ["a"] };
-    const codes: number[] = [];
-    for (let i = 0; i < 5; i++) codes.push((await one.open(rpc, request).status).code);
-    expect(codes).toEqual([5, 14, 14, 14, 14]);
-    expect(harness.audit().slice(before)).toMatchObject([
-      { event: "svid.denied", code: "WORKLOAD_NOT_FOUND" },
-    ]);
-    // Nor does one that may not name workloads so.
-    const object = objectReference({ type: { plural: "pods", group: "core" }, uid: "u" });
-    expect((await one.open(rpc, { reference: object, audience: ["a"] }).status).code).toBe(14);
-    expect(harness.audit().length).toBe(before + 1);
-  });
-
-  it("is counted once for each call", async () => {
-    await harness.startReady({
-      features: ["broker"],
-      broker: settings(),
-      rateLimit: { x509Svid: 0.2, jwtSvid: 0.2, bundles: 0.2, validation: 0.2 },
-    });
-    const one = await client();
-    const request = { reference: pidReference(pid), audience: ["a"] };
-    await one.first("fetchJWTSVID", request);
-    await one.first("fetchJWTSVID", request);
-    expect((await one.open("fetchJWTSVID", request).status).code).toBe(14);
-  });
 
   it("may use only the ways of naming that it is allowed", async () => {
     await start();
