@@ -113,12 +113,8 @@ async function tokenOf(
   const run = ["task", "run", ...flags, `--jwt-file=aws=${audience}`, "--"];
   const show = ["sh", "-c", 'printf "token %s\\n" "$(cat "$ASSAY_TASK_FILES/aws")"'];
   const self = [process.execPath, "--disable-warning=ExperimentalWarning", MAIN];
-  await using job = startAssay("job", [
-    ...["ci-mock", "github", `--dev=${world.folder}`, ...claims, "--"],
-    ...self,
-    ...run,
-    ...show,
-  ]);
+  const imitation = ["ci-mock", "github", `--dev=${world.folder}`, ...claims, "--"];
+  await using job = startAssay("job", [...imitation, ...self, ...run, ...show]);
   const line = await job.line((text) => text.startsWith("token "));
   expect(await job.ended).toEqual({ code: 0, signal: null });
   return line.replace("token ", "");

@@ -49,8 +49,12 @@ class Job:
         # A variable that names other authorities would win over these.
         self.web.trust_env = False
         self.web.verify = ca_file
-        self.client = OAuth2Client.from_discovery_endpoint(
-            url=oauth2_discovery_document_url(issuer),
+        found = self.web.get(oauth2_discovery_document_url(issuer), timeout=15)
+        found.raise_for_status()
+        self.client = OAuth2Client.from_discovery_document(
+            # OpenID Connect wants an authorization_endpoint of everybody, so servers that have none say "". The library
+            # takes that for an address and refuses it.
+            {name: value for name, value in found.json().items() if value != ""},
             issuer=issuer,
             auth=NoSecret(),
             session=self.web,
