@@ -122,6 +122,19 @@ describe("a command that runs as a task", () => {
     },
   );
 
+  it("loses its identity five seconds after the runner was told to stop, where it goes on", async () => {
+    const run = startRun(
+      `trap 'echo told' TERM; echo "pid $$"; while ${ASSAY} fetch jwt --audience db > /dev/null; do sleep 0.2; done; echo refused; while :; do sleep 0.1; done`,
+    );
+    const command = Number((await run.line((line) => line.startsWith("pid "))).slice(4));
+    run.signal("SIGTERM");
+    await run.line((line) => line === "told");
+    await run.line((line) => line.includes("task ended"));
+    await run.line((line) => line === "refused");
+    process.kill(command, "SIGKILL");
+    expect((await run.ended).code).toBe(137);
+  });
+
   it("shares the Workload API with all its descendants, orphans among them", async () => {
     const orphan = `${ASSAY} fetch x509 --output json`;
     const { stdout } = await runTask(

@@ -93,7 +93,7 @@ export async function runTask(options: TaskRunOptions, deps: TaskRunDependencies
   refuseInspection();
   await using stack = new AsyncDisposableStack();
   const setUp = new AbortController();
-  const held: { command?: RunningCommand; signal?: NodeJS.Signals; early?: Disposable } = {};
+  const held: Held = {};
   stack.use(
     deps.takeSignals((signal) => {
       held.signal ??= signal;
@@ -104,7 +104,7 @@ export async function runTask(options: TaskRunOptions, deps: TaskRunDependencies
       // A terminal sends its signals to the whole group; passed on as well, the command would see them twice.
       if (!deps.hasTerminal || !OF_TERMINAL.has(signal)) held.command.forward(signal);
       // Whoever sends this will kill us next; the task must have ended by then.
-      if (signal === "SIGTERM") held.early ??= clock.schedule(TERM_GRACE, () => void ended());
+      if (signal === "SIGTERM") held.early ??= clock.schedule(TERM_GRACE, endEarly);
     }),
   );
   deps.signal.addEventListener("abort", () => setUp.abort(deps.signal.reason), { once: true });
@@ -128,6 +128,11 @@ export async function runTask(options: TaskRunOptions, deps: TaskRunDependencies
     ending ??= endTask({ client, clock, spread, log });
     return ending;
   };
+  const endEarly = () => {
+    log.warn("the command has not ended, the task ends without it");
+    held.withdraw?.();
+    void ended();
+  };
   try {
     const job = jobSurroundings(options.variables, platformWeb);
     const { platform, audience } = options;
@@ -149,7 +154,7 @@ export async function runTask(options: TaskRunOptions, deps: TaskRunDependencies
     const over = (error: AssayError) => {
       if (keeping.signal.aborted) return;
       keeping.abort();
-      cache.apply({ ...NOTHING, bundle: cache.table.bundle });
+      held.withdraw?.();
       log.error("the task is over, and the command goes on without an identity", { [FIELD.error]: error });
     };
     const server = taskServer(client, trustDomain);
@@ -170,6 +175,7 @@ export async function runTask(options: TaskRunOptions, deps: TaskRunDependencies
         onError: (error) => isTaskOver(error.code) && over(error),
       }),
     );
+    held.withdraw = () => void cache.apply(NOTHING);
     const state = new TaskState(trustDomain);
     cache.apply(state.update(facts, await client.bundles(setUp.signal)));
 
@@ -256,6 +262,17 @@ export async function runTask(options: TaskRunOptions, deps: TaskRunDependencies
     await ended();
     return status;
   }
+}
+
+/** What the parts of a run tell each other. */
+interface Held {
+  command?: RunningCommand;
+  /** The first that came. */
+  signal?: NodeJS.Signals;
+  /** Ends the task where the command does not. */
+  early?: Disposable;
+  /** Takes the identity from whoever asks from now on. */
+  withdraw?: () => void;
 }
 
 /** Which of the task's identities files and variables are for. @throws AssayError `NO_IDENTITY_ISSUED`. */
