@@ -1,4 +1,5 @@
 import type { Clock } from "../clock.ts";
+import { networkOf } from "../endpoint/address-limit.ts";
 import type { Caller } from "../issuance/caller.ts";
 import { RateLimiter } from "../issuance/rate-limiter.ts";
 import type { ServerRates } from "./options.ts";
@@ -22,6 +23,8 @@ export interface ServerLimits {
   readonly tasks: Allowance;
   /** Refusals that make an audit record. */
   readonly refusals: Allowance;
+  /** The same of evidence and tokens, which many jobs behind one address may show in vain at once. */
+  readonly denials: Allowance;
 }
 
 /** The limits that the operator set, or none at all for measurements. Bursts are two seconds' worth. */
@@ -39,6 +42,7 @@ export function createServerLimits(rates: ServerRates | "off", clock: Clock): Se
       tokens: NONE,
       tasks: NONE,
       refusals,
+      denials: NONE,
     };
   }
   return {
@@ -53,16 +57,17 @@ export function createServerLimits(rates: ServerRates | "off", clock: Clock): Se
     tokens: limiter(rates.token, 10 * rates.token),
     tasks: limiter(rates.task, 5 * rates.task),
     refusals,
+    denials: limiter(1, 100),
   };
 }
 
 /**
  * Takes from a caller's allowance, counted by the SPIFFE ID that it proved, so that neither sharing an address nor
- * changing it matters, else by its address. Who may use the admin socket is not limited.
+ * changing it matters, else by its address, of IPv6 the /64. Who may use the admin socket is not limited.
  * @throws AssayError `RATE_LIMITED`.
  */
 export function takeFrom(allowance: Allowance, { svid, address, process }: Caller, amount = 1): void {
-  if (process === undefined) allowance.take(svid?.spiffeId ?? address, amount);
+  if (process === undefined) allowance.take(svid?.spiffeId ?? networkOf(address), amount);
 }
 
 const NONE: Allowance = { take: () => undefined };

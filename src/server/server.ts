@@ -44,6 +44,7 @@ import { ServerSvid } from "./server-svid.ts";
 import { logSigningEvent } from "./signing-log.ts";
 import { logAlarms } from "./tasks/log-alarms.ts";
 import { openServerTasks } from "./tasks/server-tasks.ts";
+import { spareDenials } from "./tasks/spare-denials.ts";
 
 /** What a server is given beside its options. */
 export interface ServerDependencies {
@@ -166,9 +167,11 @@ export async function startServer(
   const decisions = { audit, newDecisionId: randomUUID };
   const policy = policyOptions(options);
   const svidOptions = { ...decisions, trustDomain, clock, policy, signing };
+  const limits = createServerLimits(options.rateLimit, clock);
   const serverTasks = stack.use(
     await openServerTasks({
       ...svidOptions,
+      audit: spareDenials(audit, limits.denials),
       store,
       registry,
       log,
@@ -221,7 +224,7 @@ export async function startServer(
       }),
       audit,
       svid,
-      limits: createServerLimits(options.rateLimit, clock),
+      limits,
       verifier: createClientSvidVerifier({
         clock,
         // Foreign trust domains may name administrators too, and are then verified by their own bundle.

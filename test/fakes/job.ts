@@ -11,6 +11,8 @@ export const JOB_ISSUER = "https://assay.example.org";
 export interface WebDoor {
   readonly host: string;
   readonly port: number;
+  /** The client's own address. */
+  readonly localAddress?: string;
   /** PEM of the X509-SVID that the client shows. */
   readonly cert?: string;
   readonly key?: string;
@@ -58,13 +60,14 @@ export function sendTo(
   { headers = {}, body, alone = false }: JobRequest = {},
 ): Promise<JobAnswer> {
   const { promise, resolve, reject } = Promise.withResolvers<JobAnswer>();
-  const { host, port, cert, key } = door;
+  const { host, port, localAddress, cert, key } = door;
   const sent = request(
     {
       host,
       port,
       method,
       path,
+      localAddress,
       cert,
       key,
       rejectUnauthorized: false,
