@@ -11,7 +11,6 @@ import type { JobPlatform, Variables } from "../../attestation/task/platforms/jo
 import type { Clock } from "../../clock.ts";
 import { generateEcKeyPair } from "../../crypto/keys.ts";
 import { AssayError } from "../../errors/assay-error.ts";
-import { WorkloadRecorder } from "../../issuance/workload/issuance-record.ts";
 import type { WorkloadEntry } from "../../issuance/workload/workload-entry.ts";
 import { FIELD } from "../../observe/fields.ts";
 import type { Log } from "../../observe/log.ts";
@@ -29,6 +28,7 @@ import { TaskClient } from "./client.ts";
 import { endTask } from "./end-task.ts";
 import { keepLease } from "./lease-keeper.ts";
 import { openTask } from "./open-task.ts";
+import { taskRecorder } from "./task-recorder.ts";
 import { type ServerTrust, serverProof, webAuthorities } from "./server-trust.ts";
 import { jobSurroundings } from "./surroundings.ts";
 import { keepSvidFiles } from "./svid-files.ts";
@@ -188,7 +188,7 @@ export async function runTask(options: TaskRunOptions, deps: TaskRunDependencies
         log,
         version: deps.version,
         cache,
-        recorder: recorderFor(log),
+        recorder: taskRecorder(log),
         agentId: () => client.subject,
         attestors: [treeAttestor({ runner: process.pid, uid: process.geteuid?.() ?? 0 })],
         features: ["wit-svid"],
@@ -281,21 +281,6 @@ function entryFor(cache: AgentCache, spiffeId: SpiffeId | undefined): WorkloadEn
   const entry = spiffeId === undefined ? entries[0] : entries.find((one) => one.spiffeId === spiffeId);
   if (entry !== undefined) return entry;
   throw new AssayError("NO_IDENTITY_ISSUED", `the task has no identity ${spiffeId ?? ""}`);
-}
-
-/** The audit log of a task is its server's; here the job's author is told who was refused. */
-function recorderFor(log: Log): WorkloadRecorder {
-  return new WorkloadRecorder({
-    append(records) {
-      for (const { outcome, caller_pid: pid, caller_path: path, method, code } of records) {
-        const fields = { [FIELD.pid]: pid, [FIELD.path]: path, [FIELD.method]: method };
-        if (outcome === "issued") log.debug("a process was served", fields);
-        else log.warn("a process was refused", { ...fields, [FIELD.code]: code });
-      }
-    },
-    newId: randomUUID,
-    onDecision: () => undefined,
-  });
 }
 
 const ENDING: ReadonlySet<NodeJS.Signals> = new Set(["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"]);
