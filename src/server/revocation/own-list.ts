@@ -28,7 +28,8 @@ export function listNeeded(
   before: SignedList | undefined,
   now: number,
 ): NeededList | undefined {
-  const lastNamed = before?.thisUpdate ?? 0;
+  // A list of the future was signed before the clock was set back: it says nothing of who has had a last mention.
+  const lastNamed = before === undefined || before.thisUpdate > now ? 0 : before.thisUpdate;
   const due = revoked.filter(({ expiresAt }) => expiresAt > lastNamed);
   // Those that are good for longest are the ones worth a place.
   const named =

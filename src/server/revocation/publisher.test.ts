@@ -187,6 +187,70 @@ describe("the publisher of revocation lists", () => {
     expect(server.publisher.revokedTokens().map(({ id }) => id)).toEqual(["j"]);
   });
 
+  it("makes known what it can while the key of one authority fails", async () => {
+    const first = server.authorityId;
+    await server.revoke("01");
+    await settled();
+    await server.signing.prepareAuthority("x509");
+    await server.signing.activateAuthority("x509");
+    await settled();
+    await server.publisher[Symbol.asyncDispose]();
+    const { signing, registry, revocation } = server;
+    const { clock } = world;
+    let isBroken = true;
+    const failing = {
+      authorities: () => signing.authorities(),
+      bundle: () => signing.bundle(),
+      onBundleChange: (listener: () => void) => signing.onBundleChange(listener),
+      async signCrl(order: Parameters<typeof signing.signCrl>[0]) {
+        if (isBroken && order.authorityId === first) throw new AssayError("KEY_UNAVAILABLE", "key is gone");
+        return signing.signCrl(order);
+      },
+    };
+    await using publisher = await openPublisher({
+      trustDomain: WORLD,
+      revocation,
+      crls: world.store.crls,
+      registry,
+      signing: failing,
+      clock,
+      report: () => undefined,
+    });
+    await server.revoke("02", { authorityId: first });
+    await server.revoke("03");
+    await server.revocation.revoke({ kind: "jwt", id: "j" }, "operator", {
+      authorityId: "kid",
+      spiffeId: `spiffe://${WORLD}/x` as never,
+      entryId: "",
+      taskId: "",
+      parent: "",
+      issuedAt: 1,
+      expiresAt: unixSeconds(clock) + 60,
+    });
+    await world.passing(expect(publisher.settle()).rejects.toThrowCode("KEY_UNAVAILABLE"));
+    expect([...(await listOf()).revoked]).toEqual(["03"]);
+    expect(publisher.revokedTokens().map(({ id }) => id)).toEqual(["j"]);
+    isBroken = false;
+    await world.passing(publisher.settle());
+    expect([...(await listOf(first)).revoked]).toEqual(["01", "02"]);
+  });
+
+  it("leaves nobody out of the list that follows one of the future, when the clock was set right again", async () => {
+    world.clock.step(20 * MINUTE);
+    await server.revoke("01", { expiresAt: unixSeconds(world.clock) + 3600 });
+    await server.publisher.settle();
+    await server[Symbol.asyncDispose]();
+    world.clock.step(-20 * MINUTE);
+    const now = unixSeconds(world.clock);
+    const first = await world.store.credentials.get("x509", "01");
+    if (first === undefined) throw new Error("nothing was written down");
+    const second = { ...first, expiresAt: now + 150 };
+    await world.store.credentials.revoke({ kind: "x509", id: "02" }, "lease", now, second);
+    server = await world.server();
+    await server.publisher.settle();
+    expect(await listOf()).toMatchObject({ number: 2n, revoked: new Set(["01", "02"]) });
+  });
+
   it("rejects while it cannot sign or write, and goes on by itself", async () => {
     const other = await world.server("two");
     await other.publisher[Symbol.asyncDispose]();

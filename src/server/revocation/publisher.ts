@@ -107,17 +107,24 @@ export async function openPublisher(options: PublisherOptions): Promise<Publishe
   async function round(): Promise<Round> {
     const now = unixSeconds(clock);
     const own = ownAuthorities(now);
-    let size = 0;
+    // Needs neither key nor store, so that whatever else fails does not hold it up.
+    let size = tellAgents() ? Math.max(told.length, 1) : 0;
     let nextAt = Number.POSITIVE_INFINITY;
+    const faults: unknown[] = [];
     for (const id of isListing ? own : []) {
       const before = signed.get(id);
-      const list = await publish(id, before, now);
-      if (list === undefined) continue;
-      if (list !== before) size = Math.max(size, list.serials.size, 1);
-      nextAt = Math.min(nextAt, refreshAt(list) * 1000);
+      try {
+        const list = await publish(id, before, now);
+        if (list === undefined) continue;
+        if (list !== before) size = Math.max(size, list.serials.size, 1);
+        nextAt = Math.min(nextAt, refreshAt(list) * 1000);
+      } catch (error) {
+        // The key of one authority may be out of reach for long; the others' lists are not to wait for it.
+        faults.push(error);
+      }
     }
     await forgetGone(own);
-    if (tellAgents()) size = Math.max(size, told.length, 1);
+    if (faults.length > 0) throw faults[0];
     return { size, nextAt };
   }
 
