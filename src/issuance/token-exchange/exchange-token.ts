@@ -15,7 +15,7 @@ import { taskFacts } from "../tasks/task-audit.ts";
 import { allowedTtl } from "../x509-svids.ts";
 import { authenticateClient, type ClientCredential } from "./client.ts";
 import type { ExchangeOptions } from "./exchange-options.ts";
-import { identityOf, type PresentedIdentity } from "./presented-identity.ts";
+import { actorBehind, identityOf, type PresentedIdentity } from "./presented-identity.ts";
 import { type Presented, readAccessToken, readAssertion, readSvidToken } from "./presented.ts";
 import { recordedToken } from "./recorded-token.ts";
 
@@ -77,13 +77,15 @@ export async function exchangeToken(
     const acting = actor === undefined ? undefined : await identityOf(options, actor);
     if (earned.task !== undefined) draft.note(taskFacts(earned.task));
     if (acting !== undefined) exchangeable(acting, audience);
+    // Who acts by a token that he has is bound by his own entry as he was when he got it.
+    else if (act !== undefined) exchangeable(actorBehind(options, act.sub, earned.task), audience);
     const identity = exchangeable(earned, audience);
     noteIdentity(draft, identity);
     const issued = await recordedToken(
       options,
       {
         subject: identity.spiffeId,
-        clientId: client?.spiffeId ?? actor?.spiffeId ?? identity.spiffeId,
+        clientId: client?.spiffeId ?? act?.sub ?? identity.spiffeId,
         audience,
         confirmation,
         ttl: ttlOf(
@@ -174,7 +176,7 @@ function namesOf(act: ActClaim): readonly string[] {
 }
 
 function exchangeable(
-  { earned }: PresentedIdentity,
+  { earned }: Pick<PresentedIdentity, "earned">,
   audience: Audience,
 ): PresentedIdentity["earned"][number] {
   const fitting = earned.find(({ entry }) => entry.exchangeAudiences.includes(audience));

@@ -1,6 +1,6 @@
 import { unixSeconds } from "../../clock.ts";
 import { AssayError, toAssayError } from "../../errors/assay-error.ts";
-import { pathOf, type SpiffeId } from "../../spiffe/id.ts";
+import { parseSpiffeId, pathOf, type SpiffeId } from "../../spiffe/id.ts";
 import { isTaskPath, taskInstanceOf } from "../../spiffe/reserved.ts";
 import type { EntryRecord } from "../../store/records.ts";
 import type { CredentialRecord, TaskRecord } from "../../store/task-store.ts";
@@ -37,6 +37,21 @@ export async function identityOf(options: IdentityOptions, shown: Presented): Pr
   const endsBy =
     task === undefined ? shown.expiresAt : Math.min(shown.expiresAt, task.leaseExpiresAt + options.grace);
   return { earned, task, endsBy };
+}
+
+/**
+ * What the outermost actor of a token earns now, who shows nothing of his own.
+ * @param task The live task that the token belongs to: the actor's, where he was one.
+ * @throws AssayError `NO_IDENTITY_ISSUED`.
+ */
+export function actorBehind(
+  options: IdentityOptions,
+  sub: string,
+  task: TaskRecord | undefined,
+): Pick<PresentedIdentity, "earned"> {
+  const earned = earnedBy(options, parseSpiffeId(sub), undefined, task);
+  if (earned.length === 0) refuse("no registration entry gives the actor's identity any more");
+  return { earned };
 }
 
 /**

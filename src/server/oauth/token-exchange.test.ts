@@ -249,6 +249,7 @@ describe("exchange of access tokens, and delegation", () => {
     // Without an actor nobody is added, and nobody is left out.
     const third = await proved(exchange(second.body.access_token, { subject_token_type: ACCESS_TOKEN }));
     expect(decodeJwt(third.body.access_token)["act"]).toEqual(decodeJwt(second.body.access_token)["act"]);
+    expect(decodeJwt(third.body.access_token)["client_id"]).toBe("spiffe://example.org/second");
   });
 
   it("lets nobody act where his own entry does not list the audience", async () => {
@@ -258,6 +259,27 @@ describe("exchange of access tokens, and delegation", () => {
       actor_token_type: JWT,
     });
     expect(await proved(form)).toMatchObject({ status: 400, body: { error: "invalid_target" } });
+  });
+
+  it("lets nobody who acts go on to an audience that his own entry does not list", async () => {
+    const weak = await world.entry("weak", { exchangeAudiences: [BACKEND] });
+    const first = await proved(
+      exchange(await world.jwtSvid("web"), {
+        audience: BACKEND,
+        actor_token: await world.jwtSvid("weak"),
+        actor_token_type: JWT,
+      }),
+    );
+    expect(first.status).toBe(200);
+    // The subject's entry lists it; what counts for who acts is the actor's.
+    const further = exchange(first.body.access_token, { subject_token_type: ACCESS_TOKEN });
+    expect(await proved(further)).toMatchObject({ status: 400, body: { error: "invalid_target" } });
+    expect(await proved({ ...further, audience: BACKEND })).toMatchObject({ status: 200 });
+    await world.registry.entries.delete([weak.id]);
+    expect(await proved({ ...further, audience: BACKEND })).toMatchObject({
+      status: 400,
+      body: { error: "invalid_request" },
+    });
   });
 
   it("bounds how many act", async () => {
