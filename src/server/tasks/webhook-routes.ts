@@ -1,6 +1,7 @@
 import type { Socket } from "node:net";
 import type { FastifyRequest } from "fastify";
 import { z } from "zod";
+import { networkOf } from "../../endpoint/address-limit.ts";
 import { AssayError, toAssayError } from "../../errors/assay-error.ts";
 import type { HttpRoutes } from "../../http/http-routes.ts";
 import { problemResponses } from "../../http/problem.ts";
@@ -93,7 +94,7 @@ function readEnd(
     return end;
   } catch (thrown) {
     const caller = options.callerOf(request.socket);
-    options.refusals.take(`webhook ${caller.address}`);
+    options.refusals.take(`webhook ${networkOf(caller.address)}`);
     const { detail } = toAssayError(thrown);
     options.audit.append([
       {
