@@ -201,7 +201,8 @@ describe("the publisher of revocation lists", () => {
     const failing = {
       authorities: () => signing.authorities(),
       bundle: () => signing.bundle(),
-      onBundleChange: (listener: () => void) => signing.onBundleChange(listener),
+      onBundleChange: (listener: Parameters<typeof signing.onBundleChange>[0]) =>
+        signing.onBundleChange(listener),
       async signCrl(order: Parameters<typeof signing.signCrl>[0]) {
         if (isBroken && order.authorityId === first) throw new AssayError("KEY_UNAVAILABLE", "key is gone");
         return signing.signCrl(order);
