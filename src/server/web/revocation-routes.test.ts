@@ -45,6 +45,8 @@ describe("POST /v1/revocations", () => {
     ["an agent", { agent_id: agent, reason: "keyCompromise" }, ["agent", agent, "keyCompromise"]],
     ["a serial number", { serial: "00:0A:Bc" }, ["svid", { serial: "0abc" }, "unspecified"]],
     ["an odd number of digits", { serial: "abc" }, ["svid", { serial: "0abc" }, "unspecified"]],
+    // The list would not be signed that names a serial number with leading zero octets.
+    ["leading zeros", { serial: "0000a" }, ["svid", { serial: "0a" }, "unspecified"]],
     ["a token", { token_id: task, reason: "superseded" }, ["svid", { tokenId: task }, "superseded"]],
     [
       "what is known nowhere",
@@ -69,6 +71,9 @@ describe("POST /v1/revocations", () => {
     ["facts without a serial number", { token_id: "j", authority_id: "aa" }, 400],
     ["some of the facts", { serial: "0a", authority_id: "aa" }, 400],
     ["a serial number that is none", { serial: "0x0a" }, 400],
+    ["a serial number without a digit", { serial: ":" }, 400],
+    ["a serial number of zero", { serial: "000" }, 400],
+    ["a serial number of 21 octets", { serial: "ab".repeat(21) }, 400],
     ["a reason that is none", { serial: "0a", reason: "certificateHold" }, 400],
     ["a task that cannot be", { task_id: "1" }, 400],
     ["an agent that cannot be", { agent_id: "x" }, 400],

@@ -87,6 +87,8 @@ function outcomeToJson({
   return { revoked: revoked.map(credentialToJson), published: isPublished, incomplete: isIncomplete };
 }
 
+// RFC 5280 §4.1.2.2.
+const MOST_SERIAL_DIGITS = 40;
 // The leaf and its intermediates.
 const MOST_CERTIFICATES = 17;
 const NAMES = ["task_id", "agent_id", "serial", "certificate", "token_id"] as const;
@@ -103,6 +105,9 @@ const body = z
       .max(64)
       .regex(/^[0-9A-Fa-f:]+$/, "expected a serial number in hex")
       .transform((text) => canonicalSerial(text))
+      .refine((digits) => digits !== "" && digits.length <= MOST_SERIAL_DIGITS, {
+        message: "expected a positive number of at most 20 octets",
+      })
       .optional()
       .describe("Serial number of an X509-SVID in hex, with colons or without"),
     certificate: z.string().min(1).max(65_536).optional().describe("An X509-SVID, PEM, the leaf first"),
@@ -135,10 +140,7 @@ const body = z
   );
 
 function canonicalSerial(text: string): string {
-  const digits = text
-    .replaceAll(":", "")
-    .toLowerCase()
-    .replace(/^(00)+(?=..)/, "");
+  const digits = text.replaceAll(":", "").toLowerCase().replace(/^0+/, "");
   return digits.length % 2 === 0 ? digits : `0${digits}`;
 }
 
