@@ -2,6 +2,7 @@ import { execFileSync } from "node:child_process";
 import { statSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { parse } from "yaml";
 import manifest from "../../../package.json" with { type: "json" };
 import { at, DEPLOY, deployText, deployYaml, keysOf } from "./deploy-files.ts";
 
@@ -160,6 +161,40 @@ describe("what all have", () => {
     execFileSync("bash", ["-n", join(DEPLOY, ...names)]);
     expect(deployText(...names)).not.toMatch(/\beval\b|bash -c|sh -c|`/);
   });
+});
+
+describe("deploy/README.md", () => {
+  const blocks = [...deployText("README.md").matchAll(/```yaml\n([\s\S]*?)```/g)].map(
+    ([, text = ""]): unknown => parse(text),
+  );
+
+  it("shows each wrapper with settings that it has, and all that it needs", () => {
+    const [github, gitlab, buildkite] = blocks;
+    expect(blocks).toHaveLength(3);
+    const given = at(github, "steps", 0, "with");
+    expect(required(at(action, "inputs"), ({ required: wanted }) => wanted === true)).toEqual(
+      keysOf(given, "with").toSorted(),
+    );
+    const inputs = at(gitlab, "include", 0, "inputs");
+    expect(required(at(header, "spec", "inputs"), (input) => !("default" in input))).toEqual(
+      keysOf(inputs, "inputs").toSorted(),
+    );
+    const [settings] = Object.values(at(buildkite, "steps", 0, "plugins", 0) as object) as unknown[];
+    expect(keysOf(settings, "the plugin's settings")).toEqual(at(plugin, "configuration", "required"));
+  });
+
+  it.each(SETTINGS)("explains %s", (name) => {
+    expect(deployText("README.md")).toMatch(new RegExp(`^\\| \`${name}\` \\| `, "m"));
+  });
+
+  function required(
+    declared: unknown,
+    isRequired: (input: { readonly required?: boolean }) => boolean,
+  ): readonly string[] {
+    return Object.entries(declared as Record<string, { readonly required?: boolean }>)
+      .flatMap(([name, input]) => (isRequired(input) ? [name] : []))
+      .toSorted();
+  }
 });
 
 function variableOf(setting: string): string {
