@@ -41,8 +41,8 @@ export async function verifyAttestationProof(
   if (expiresAt !== undefined && !(now < expiresAt)) fail("proof has expired");
   if (typeof jti !== "string" || !JTI.test(jti)) return fail("jti must be 1 to 256 visible ASCII characters");
   // By the key: another WIT-SVID for the same one makes no new proof of an old one.
-  if (!isNewProof(`${spkiThumbprint(spkiOf(confirmationKey))} ${jti}`, issuedAt))
-    fail("proof was used before");
+  const id = `${spkiThumbprint(spkiOf(confirmationKey))} ${jti}`;
+  if (!isNewProof(id, issuedAt, client.spiffeId)) fail("proof was used before");
 }
 
 function spkiOf(key: KeyObject): Uint8Array {

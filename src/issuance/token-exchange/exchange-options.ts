@@ -41,8 +41,11 @@ export interface ExchangeOptions extends DecisionOptions {
   readonly grace: number;
   /** Whether WIT-SVIDs are switched on. */
   readonly witSvids: boolean;
-  /** Whether a proof with this identifier was not seen before; remembers it while one made at `iat` could be accepted. */
-  readonly isNewProof: (id: string, issuedAt: number) => boolean;
+  /**
+   * Whether a proof with this identifier was not seen before; remembers it for `client` while one made at `iat` could be
+   * accepted.
+   */
+  readonly isNewProof: (id: string, issuedAt: number, client: SpiffeId) => boolean;
 }
 
 /** The audience of the tokens by which a task speaks to this server: `<issuer>/v1/task`. */

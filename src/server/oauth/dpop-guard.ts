@@ -1,6 +1,7 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { type Clock, unixSeconds } from "../../clock.ts";
 import { verifyDpopProof } from "../../crypto/jose/dpop.ts";
+import { networkOf } from "../../endpoint/address-limit.ts";
 import { AssayError } from "../../errors/assay-error.ts";
 import { DpopNonces } from "./dpop-nonces.ts";
 import { ReplayMemory } from "./replay-memory.ts";
@@ -14,6 +15,12 @@ export interface DpopGuardOptions {
   readonly nonceKey: Uint8Array;
   /** How many proofs are remembered at most. */
   readonly capacity?: number;
+}
+
+/** An access token and the thumbprint of the key that it is bound to. */
+export interface BoundToken {
+  readonly token: string;
+  readonly jkt: string;
 }
 
 /**
@@ -45,10 +52,12 @@ export class DpopGuard {
 
   /**
    * The thumbprint of the key whose possession the request proves.
-   * @param accessToken The access token that the request carries in `Authorization`; the proof must then be for it.
-   * @throws AssayError `INVALID_DPOP_PROOF`, also without a proof or with several; `DPOP_NONCE_REQUIRED`; `OVERLOADED`.
+   * @param bound The access token that the request carries in `Authorization`, verified: the proof must then be for it and by
+   * the key that it is bound to.
+   * @throws AssayError `INVALID_DPOP_PROOF`, also without a proof or with several; `DPOP_NONCE_REQUIRED`;
+   * `INVALID_ACCESS_TOKEN` for a proof by another key than the token's; `OVERLOADED`.
    */
-  async admit(request: FastifyRequest, accessToken?: string): Promise<string> {
+  async admit(request: FastifyRequest, bound?: BoundToken): Promise<string> {
     const proof = request.headers["dpop"];
     if (proof === undefined) throw new AssayError("INVALID_DPOP_PROOF", "a DPoP proof is missing");
     // Node joins the values of equal headers by commas, and no compact JWS has one.
@@ -67,14 +76,19 @@ export class DpopGuard {
       now: unixSeconds(this.#clock),
       maxAgeSeconds: MAX_AGE_SECONDS,
       leewaySeconds: MAX_AGE_SECONDS,
-      ...(accessToken === undefined ? {} : { accessToken }),
+      ...(bound === undefined ? {} : { accessToken: bound.token }),
     });
+    // Before it takes room: who has one token can make any number of keys.
+    if (bound !== undefined && bound.jkt !== jkt) {
+      throw new AssayError("INVALID_ACCESS_TOKEN", "the token is bound to another key than the proof's");
+    }
     this.#seen.forgetBefore(this.#nonces.oldest);
     // Verification took a turn: the proof may have become known, or its nonce old, meanwhile.
     if (step === undefined || step < this.#nonces.oldest) {
       throw new AssayError("DPOP_NONCE_REQUIRED", "nonce must be a recent one of this server");
     }
-    if (!this.#seen.remember(step, `${jkt} ${jti}`)) {
+    const holder = bound?.jkt ?? networkOf(request.socket.remoteAddress ?? "");
+    if (!this.#seen.remember(step, `${jkt} ${jti}`, holder)) {
       throw new AssayError("INVALID_DPOP_PROOF", "the proof was used before");
     }
     return jkt;

@@ -71,10 +71,10 @@ export function createOAuth(parts: OAuthParts): OAuth {
 /** Remembers proofs that say themselves when they were made, by the minute. */
 function proofMemory(clock: Clock): ExchangeOptions["isNewProof"] {
   const seen = new ReplayMemory();
-  return (id, issuedAt) => {
+  return (id, issuedAt, client) => {
     // A proof is at most one minute old, so that of two minutes ago is of no use to anybody.
     seen.forgetBefore(Math.floor(clock.now() / MINUTE) - 2);
-    return seen.remember(Math.floor((issuedAt * 1000) / MINUTE), id);
+    return seen.remember(Math.floor((issuedAt * 1000) / MINUTE), id, client);
   };
 }
 

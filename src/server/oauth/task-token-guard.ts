@@ -48,10 +48,10 @@ async function admitted(
     now: unixSeconds(clock),
     leewaySeconds: LEEWAY_SECONDS,
   });
-  const jkt = await dpop.admit(request, token);
-  if (confirmation === undefined || !("jkt" in confirmation) || confirmation.jkt !== jkt) {
-    throw new AssayError("INVALID_ACCESS_TOKEN", "the token is bound to another key than the proof's");
+  if (confirmation === undefined || !("jkt" in confirmation)) {
+    throw new AssayError("INVALID_ACCESS_TOKEN", "the token is bound to no key");
   }
+  const jkt = await dpop.admit(request, { token, jkt: confirmation.jkt });
   const task = await tasks.active(subject.slice(subject.lastIndexOf("/") + 1));
   if (taskSubject(trustDomain, task) !== subject || task.keyThumbprint !== jkt) {
     throw new AssayError("INVALID_ACCESS_TOKEN", "the token is not of this task");
