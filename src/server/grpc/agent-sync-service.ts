@@ -38,8 +38,8 @@ export interface AgentSyncServiceOptions {
 export interface RevokedTokenFeed {
   /** The same array as before where there is no news. */
   revokedTokens(): readonly RevokedToken[];
-  /** Calls the listener when there is news, until disposed. */
-  onRevokedTokens(listener: () => void): Disposable;
+  /** Calls the listener when there is news, until disposed; it asks how many agents follow. */
+  onRevokedTokens(listener: () => void, howMany: () => number): Disposable;
 }
 
 /** The service and what belongs to it for as long as the server runs. */
@@ -73,7 +73,7 @@ export function agentSyncService(options: AgentSyncServiceOptions): AgentSyncSer
     }
   });
 
-  const revocations = revoked?.onRevokedTokens(ringAll);
+  const revocations = revoked?.onRevokedTokens(ringAll, () => bells.size);
 
   async function* watch(context: ServerCall): AsyncGenerator<Message, void, undefined> {
     const agent = agentOf(context.caller).svid;

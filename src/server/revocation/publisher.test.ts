@@ -252,6 +252,22 @@ describe("the publisher of revocation lists", () => {
     expect(await listOf()).toMatchObject({ number: 2n, revoked: new Set(["01", "02"]) });
   });
 
+  it("tells thousands of agents no more often than every two seconds", async () => {
+    server.publisher.onRevokedTokens(
+      () => undefined,
+      () => 5000,
+    );
+    await server.revoke("01");
+    await server.publisher.settle();
+    await server.revoke("02");
+    const done = server.publisher.settle();
+    await world.clock.advance(1999);
+    expect((await listOf()).number).toBe(1n);
+    await world.clock.advance(1);
+    await done;
+    expect([...(await listOf()).revoked]).toEqual(["01", "02"]);
+  });
+
   it("rejects while it cannot sign or write, and goes on by itself", async () => {
     const other = await world.server("two");
     await other.publisher[Symbol.asyncDispose]();

@@ -90,7 +90,7 @@ export class Rounds implements AsyncDisposable {
       this.#pause(size === 0 ? 0 : Math.max(SHORTEST_PAUSE, size / 10), nextAt);
       asked.resolve();
     } catch (error) {
-      this.#pause(LONGEST_PAUSE, clock.now());
+      this.#pause(RETRY, clock.now());
       failed(error);
       asked.reject(error);
     }
@@ -103,7 +103,7 @@ export class Rounds implements AsyncDisposable {
     this.#refresh?.[Symbol.dispose]();
     if (nextAt === Number.POSITIVE_INFINITY) return;
     // A timer does not see the clock being set, so none is longer than a glance now and then.
-    const wait = Math.min(Math.max(nextAt - now, LONGEST_PAUSE), GLANCE);
+    const wait = Math.min(Math.max(nextAt - now, RETRY), GLANCE);
     this.#refresh = clock.schedule(wait, () => this.want());
   }
 }
@@ -114,5 +114,7 @@ function closing(): AssayError {
 
 // Milliseconds.
 const SHORTEST_PAUSE = 100;
-const LONGEST_PAUSE = 1000;
+// Whoever is to hear of an end within five seconds waits for this one and for the round after it.
+const LONGEST_PAUSE = 2000;
+const RETRY = 1000;
 const GLANCE = 60_000;
