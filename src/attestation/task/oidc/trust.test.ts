@@ -211,6 +211,17 @@ describe("an issuer that no preset knows", () => {
     expect(trust({ preset: { ...preset, multi_tenant: false }, issuer }).issuer).toBe(issuer);
   });
 
+  it.each([
+    "https://token.actions.githubusercontent.com",
+    "https://gitlab.com",
+    "https://accounts.google.com",
+  ])("is shared whatever the operator says where everybody is known to have its tokens: %s", (known) => {
+    const own = { ...preset, multi_tenant: false };
+    expect(() => trust({ preset: own, issuer: known })).toThrowCode("CONFIG_INVALID", /allow must bind/);
+    expect(trust({ preset: own, issuer: known, allow: { org: [7] } }).issuer).toBe(known);
+    expect(() => trust({ preset: "kubernetes", issuer: known })).toThrowCode("CONFIG_INVALID");
+  });
+
   it.each<[object, RegExp]>([
     [{ tenant_claims: ["nope"] }, /nope is not among its claims/],
     [{ run: ["nope"] }, /nope is not among its claims/],

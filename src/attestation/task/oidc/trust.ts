@@ -49,9 +49,19 @@ function issuerForm(preset: OidcPreset, issuer: string, imitation: boolean): Iss
   const fault = issuerFault(issuer);
   if (fault !== undefined) refuse(`issuer ${fault}`);
   const form = preset.issuers.find(({ pattern }) => pattern.test(issuer));
-  if (form !== undefined) return form;
-  if (imitation) return { pattern: /^/, example: issuer, shared: false };
+  if (form !== undefined) return { ...form, shared: form.shared || isKnownShared(issuer) };
+  if (imitation) return { pattern: /^/, example: issuer, shared: isKnownShared(issuer) };
   return refuse(`issuer is not one of ${preset.title}, ${formsOf(preset)}`);
+}
+
+/** Whether strangers are known to have tokens of the issuer, whatever preset is used for it. */
+function isKnownShared(issuer: string): boolean {
+  return (
+    SHARED_ISSUERS.has(issuer) ||
+    [...PRESETS.values()].some(({ issuers }) =>
+      issuers.some(({ pattern, shared }) => shared && pattern.test(issuer)),
+    )
+  );
 }
 
 /** OpenID Connect Core §2: https, no query, no fragment; and in the one spelling that its URL has. */
@@ -141,4 +151,6 @@ function refuse(detail: string): never {
   throw new AssayError("CONFIG_INVALID", detail);
 }
 
+/** Those that no preset is for. */
+const SHARED_ISSUERS: ReadonlySet<string> = new Set(["https://accounts.google.com"]);
 const CLAIM_NAME = /^[a-z][a-z0-9_]{0,63}$/;

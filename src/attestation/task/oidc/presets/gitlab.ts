@@ -63,8 +63,7 @@ export const gitlab: OidcPreset = {
       from: (claim) => {
         const runsIn = claim("job_project_id");
         if (runsIn !== undefined) return String(runsIn !== claim("project_id"));
-        const source = claim("pipeline_source");
-        return source === undefined || source === "merge_request_event" ? "unknown" : "false";
+        return BY_MEMBERS.has(claim("pipeline_source") ?? "") ? "false" : "unknown";
       },
     },
   ],
@@ -116,3 +115,17 @@ export const gitlab: OidcPreset = {
     },
   },
 };
+
+/**
+ * Causes of pipelines of a project's own branches. A merge request is none of them, and neither is another pipeline, which
+ * may have been a merge request's.
+ */
+const BY_MEMBERS: ReadonlySet<string> = new Set([
+  "push",
+  "schedule",
+  "web",
+  "api",
+  "trigger",
+  "webide",
+  "chat",
+]);

@@ -115,6 +115,12 @@ describe("a trap", () => {
       "gitlab:fork-mr:unknown",
     ],
     [
+      "an old server does not say what caused the pipeline of which this is a part",
+      "gitlab",
+      { job_project_id: undefined, pipeline_source: "parent_pipeline" },
+      "gitlab:fork-mr:unknown",
+    ],
+    [
       "an old server says neither where it runs nor why",
       "gitlab",
       { job_project_id: undefined, pipeline_source: undefined },
