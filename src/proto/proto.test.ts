@@ -131,11 +131,11 @@ describe("messages", () => {
     [workload.WITBundlesResponseSchema, "bundles=1"],
     [
       EntrySchema,
-      "id=1 spiffe_id=2 parent_id=3 selectors=4 x509_svid_ttl=5 federates_with=6 admin=7 downstream=8 expires_at=9 dns_names=10 revision_number=11 store_svid=12 jwt_svid_ttl=13 hint=14 created_at=15 additional_attributes=16",
+      "id=1 spiffe_id=2 parent_id=3 selectors=4 x509_svid_ttl=5 federates_with=6 admin=7 downstream=8 expires_at=9 dns_names=10 revision_number=11 store_svid=12 jwt_svid_ttl=13 hint=14 created_at=15 additional_attributes=16 assay=15001",
     ],
     [
       EntryMaskSchema,
-      "spiffe_id=2 parent_id=3 selectors=4 x509_svid_ttl=5 federates_with=6 admin=7 downstream=8 expires_at=9 dns_names=10 revision_number=11 store_svid=12 jwt_svid_ttl=13 hint=14 created_at=15 additional_attributes=16",
+      "spiffe_id=2 parent_id=3 selectors=4 x509_svid_ttl=5 federates_with=6 admin=7 downstream=8 expires_at=9 dns_names=10 revision_number=11 store_svid=12 jwt_svid_ttl=13 hint=14 created_at=15 additional_attributes=16 assay=15001",
     ],
     [
       AgentSchema,
@@ -187,7 +187,7 @@ describe("messages", () => {
     ],
     [
       WatchAuthorizedEntriesResponseSchema,
-      "sequence=1 complete=2 more=3 upserted=4 deleted=5 bundle=6 federated_bundles=7 deleted_federated_bundles=8 revocation_lists=9",
+      "sequence=1 complete=2 more=3 upserted=4 deleted=5 bundle=6 federated_bundles=7 deleted_federated_bundles=8 revocation_lists=9 revoked_tokens=10",
     ],
   ])("$typeName has the field numbers of the wire", (message, fields) => {
     expect(message.fields.map((field) => `${field.name}=${field.number}`).join(" ")).toBe(fields);
