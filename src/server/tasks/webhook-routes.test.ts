@@ -186,6 +186,19 @@ describe("a message that nobody can vouch for", () => {
     expect(states(task)).toEqual(["ending"]);
   });
 
+  it("does not fill the audit log from all addresses of one network either", async () => {
+    let sender = 0;
+    await using app6 = await appOf({
+      ...options,
+      callerOf: () => ({ address: `2001:db8::${(++sender).toString(16)}` }),
+    });
+    const statuses: number[] = [];
+    for (let i = 0; i < 5; i++) {
+      statuses.push((await deliver(job("11"), { "x-hub-signature-256": "" }, URL_OF, app6))[0]);
+    }
+    expect(statuses).toEqual([401, 401, 401, 429, 429]);
+  });
+
   it("is refused above 1 MiB and by a name that no attestor can have", async () => {
     expect((await deliver({ ...job("11"), more: "x".repeat(1024 * 1024) }))[0]).toBe(413);
     expect((await deliver(job("11"), {}, "/v1/webhooks/A_b"))[0]).toBe(400);
