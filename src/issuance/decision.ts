@@ -72,6 +72,16 @@ export async function decision<Value>(
   }
 }
 
+/** A decision that is taken back before it was written: what was made is dropped, and its record says why. */
+export function withdrawn<Value>(
+  { record }: Decided<Value>,
+  event: AuditEvent,
+  error: AssayError,
+): Decided<Value> {
+  const reasons = [...(record.reasons ?? []), error.detail];
+  return { error, record: { ...record, event, outcome: "denied", code: error.code, reasons } };
+}
+
 /**
  * Writes the records of decisions and gives the decisions back.
  * @throws AssayError `AUDIT_UNAVAILABLE`: then nothing that was decided may leave.

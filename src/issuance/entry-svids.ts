@@ -13,6 +13,7 @@ import {
   type DecisionOptions,
   outcomeOf,
   recorded,
+  withdrawn,
 } from "./decision.ts";
 
 /** What issuing for registration entries needs. */
@@ -57,7 +58,14 @@ export async function issueForEntries<Order extends { readonly entryId: string }
       }),
     );
   }
-  return recorded(options, decided);
+  // An agent may be banned in those turns, and who revokes what came through it looks for it in the records.
+  const { spiffeId } = caller.svid;
+  const still = decided.map((one, n) => {
+    const entryId = orders[n]?.entryId ?? "";
+    const isLost = one.error === undefined && options.authorizedEntry(spiffeId, entryId) === undefined;
+    return isLost ? withdrawn(one, events.refused, notAuthorized()) : one;
+  });
+  return recorded(options, still);
 }
 
 /**
@@ -93,13 +101,17 @@ export function entryOf(
   draft: DecisionDraft,
 ): EntryRecord {
   const entry = options.authorizedEntry(caller.svid.spiffeId, entryId);
-  if (entry === undefined) throw new AssayError("ENTRY_NOT_FOUND", "entry not found or not authorized");
+  if (entry === undefined) throw notAuthorized();
   draft.note({
     spiffe_id: entry.spiffeId,
     entry_revision: entry.revision,
     selectors: entry.selectors.map(formatSelector),
   });
   return entry;
+}
+
+function notAuthorized(): AssayError {
+  return new AssayError("ENTRY_NOT_FOUND", "entry not found or not authorized");
 }
 
 const ORDERS_A_TURN = 50;

@@ -21,12 +21,15 @@ export async function issueJwtSvid(
   return issueOne(options, JWT, caller, known, async (draft) => {
     const audiences = parseAudiences(order.audience);
     const entry = entryOf(options, caller, order, draft);
-    return jwtSvidFor(options, audiences, {
+    const svid = await jwtSvidFor(options, audiences, {
       spiffeId: entry.spiffeId,
       entryTtl: entry.jwtSvidTtl,
       entryExpiresAt: entry.expiresAt,
       includeJti: entry.jwtSvidIncludeJti,
     });
+    // The agent may have been banned while it was signed; see issueForEntries.
+    entryOf(options, caller, order, draft);
+    return svid;
   });
 }
 

@@ -55,6 +55,30 @@ describe("an X509-SVID for an entry", () => {
     }
   });
 
+  it("is not handed out where the agent was banned while the others of its batch were signed", async () => {
+    for (const id of ["a", "b"]) bench.entry(id);
+    const options = bench.options();
+    let asked = 0;
+    const banned = {
+      ...options,
+      authorizedEntry: (agent: typeof AGENT, id: string) =>
+        ++asked > 2 ? undefined : options.authorizedEntry(agent, id),
+    };
+    const csr = makeCsr();
+    const decided = await issueX509Svids(banned, agentCaller(), [
+      { entryId: "a", csr },
+      { entryId: "b", csr },
+    ]);
+    expect(decided.map(({ value, error }) => value ?? error?.code)).toEqual([
+      "ENTRY_NOT_FOUND",
+      "ENTRY_NOT_FOUND",
+    ]);
+    expect(bench.audit.records.map(({ event, outcome, code }) => [event, outcome, code])).toEqual([
+      ["svid.denied", "denied", "ENTRY_NOT_FOUND"],
+      ["svid.denied", "denied", "ENTRY_NOT_FOUND"],
+    ]);
+  });
+
   it("is refused to the item whose request is bad, and to no other", async () => {
     for (const id of ["a", "b", "c", "d", "e", "f"]) bench.entry(id);
     const csr = makeCsr();

@@ -101,6 +101,24 @@ describe("the identities of a task", () => {
     ]);
   });
 
+  it("are never made by claims where the ID is an administrator's or a subordinate server's", async () => {
+    await created("branch", { spiffeId: "", idTemplate: "/ci/{ref+}" });
+    await created("run", { spiffeId: "", idTemplate: "/ci/{run_id}" });
+    for (const [name, flag] of [
+      ["root", "admin"],
+      ["below", "downstream"],
+    ] as const) {
+      const path = name === "root" ? "/ci/refs/heads/main" : "/ci/7";
+      await created(name, { spiffeId: `spiffe://${OWN}${path}`, parentId: AGENT, [flag]: true });
+    }
+    const { identities, faults } = entries().taskIdentities("github-acme", RUN);
+    expect(identities).toEqual([]);
+    expect(faults.map(({ entry, reason }) => `${entry.id}: ${reason}`)).toEqual([
+      "branch: the claims make the SPIFFE ID of an administrator or a subordinate server",
+      "run: the claims make the SPIFFE ID of an administrator or a subordinate server",
+    ]);
+  });
+
   it("come with what came nearest, best first, five at most", async () => {
     for (let n = 0; n < 8; n++) {
       const missing = Array.from({ length: n + 1 }, (_, m) => `github:missing:${m}`);

@@ -65,6 +65,8 @@ export function taskIdentities(
     } else {
       const filled = fillIdTemplate(parseIdTemplate(entry.idTemplate), trustDomain, facts.claims);
       if ("fault" in filled) faults.push({ entry, reason: filled.fault });
+      // Who chooses a branch's name must not choose to be an administrator.
+      else if (entries.ofSpiffeId(filled.spiffeId).some(hasPower)) faults.push({ entry, reason: POWERFUL });
       else identities.push({ entry, spiffeId: filled.spiffeId });
     }
   }
@@ -80,6 +82,10 @@ export function taskIdentities(
   };
 }
 
+function hasPower({ admin, downstream }: EntryRecord): boolean {
+  return admin || downstream;
+}
+
 function unnamedBy(entry: EntryRecord, guarded: readonly Selector[]): readonly Selector[] {
   if (guarded.length === 0) return [];
   const named = new Set(entry.selectors.map(formatSelector));
@@ -87,3 +93,4 @@ function unnamedBy(entry: EntryRecord, guarded: readonly Selector[]): readonly S
 }
 
 const NEAREST = 5;
+const POWERFUL = "the claims make the SPIFFE ID of an administrator or a subordinate server";

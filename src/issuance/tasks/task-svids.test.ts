@@ -52,6 +52,14 @@ describe("an X509-SVID of a task", () => {
     ]);
   });
 
+  it("is good for a lease at most where the clock was set back meanwhile", async () => {
+    await world.entry({ x509SvidTtl: 7200 });
+    await world.bench.clock.advance(7_200_000);
+    const task = await world.open();
+    world.bench.clock.step(-3_600_000);
+    expect((await x509(task)).svid.notAfter).toBe(world.now + task.lease + 30);
+  });
+
   it("is shorter where the entry says so", async () => {
     await world.entry({ x509SvidTtl: 60 });
     expect((await x509(await world.open())).svid.notAfter).toBe(world.now + 60);

@@ -1,3 +1,4 @@
+import { unixSeconds } from "../../clock.ts";
 import { parseAudiences } from "../../spiffe/audience.ts";
 import { spkiThumbprint } from "../../crypto/jose/thumbprint.ts";
 import { readCertificationRequest } from "../../crypto/pkcs10.ts";
@@ -128,13 +129,15 @@ async function issueToTask<Svid extends { readonly spiffeId: SpiffeId }>(
       throw new AssayError("NO_IDENTITY_ISSUED", `no identity issued (decision ${draft.id})`);
     }
     draft.note(identityFacts(identity));
+    const now = unixSeconds(options.clock);
     const wanted = {
       spiffeId: identity.spiffeId,
       entryExpiresAt: identity.entry.expiresAt,
-      endsBy: task.leaseExpiresAt + options.settings.grace,
+      // By a clock that was set back the lease would be longer than anybody gave.
+      endsBy: Math.min(task.leaseExpiresAt, now + task.lease) + options.settings.grace,
     };
     const { svid, credential } = await make(identity, wanted, task);
-    const issuedAt = Math.floor(options.clock.now() / 1000);
+    const issuedAt = unixSeconds(options.clock);
     const origin = { spiffeId: identity.spiffeId, entryId: identity.entry.id, taskId: task.id, parent: "" };
     // The store has the last word: a task that ended meanwhile has nothing revoked that came after.
     if (!(await options.credentials.record([{ ...credential, ...origin, issuedAt }]))) {
