@@ -137,18 +137,21 @@ export class Job {
     await (kindOf(path) === "oauth" ? this.send("POST", path) : this.send("GET", "/v1/task"));
   }
 
-  /** Posts a form with a proof. */
+  /** Posts a form with a proof, and again where the server wants a newer nonce. */
   async form(
     path: string,
     form: Readonly<Record<string, string>>,
     { headers = {}, alone = false }: JobRequest = {},
   ): Promise<JobAnswer> {
     await this.ready(path);
-    return this.send("POST", path, {
-      headers: { "content-type": FORM, dpop: this.proof("POST", path), ...headers },
-      body: new URLSearchParams(form).toString(),
-      alone,
-    });
+    const once = () =>
+      this.send("POST", path, {
+        headers: { "content-type": FORM, dpop: this.proof("POST", path), ...headers },
+        body: new URLSearchParams(form).toString(),
+        alone,
+      });
+    const answer = await once();
+    return answer.json["error"] === "use_dpop_nonce" ? once() : answer;
   }
 
   /** Asks for the task that a platform's token is for. */
@@ -162,18 +165,21 @@ export class Job {
     return answer;
   }
 
-  /** Calls the task API. */
+  /** Calls the task API, and again where the server wants a newer nonce. */
   async call(method: string, path: string, body?: object): Promise<JobAnswer> {
     await this.ready(path);
     const accessToken = this.accessToken ?? "none";
-    return this.send(method, path, {
-      headers: {
-        authorization: `DPoP ${accessToken}`,
-        dpop: this.proof(method, path, { accessToken }),
-        ...(body !== undefined && { "content-type": "application/json" }),
-      },
-      ...(body !== undefined && { body: JSON.stringify(body) }),
-    });
+    const once = () =>
+      this.send(method, path, {
+        headers: {
+          authorization: `DPoP ${accessToken}`,
+          dpop: this.proof(method, path, { accessToken }),
+          ...(body !== undefined && { "content-type": "application/json" }),
+        },
+        ...(body !== undefined && { body: JSON.stringify(body) }),
+      });
+    const answer = await once();
+    return answer.json["code"] === "DPOP_NONCE_REQUIRED" ? once() : answer;
   }
 
   #learn(path: string, { headers }: JobAnswer): void {
