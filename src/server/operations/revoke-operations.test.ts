@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { makeCertificate, makeKey } from "../../../test/fakes/certificates.ts";
 import { RevocationWorld, type RevocationServer, WORLD } from "../../../test/fakes/revocation-world.ts";
+import { sampleTask } from "../../../test/fakes/task.ts";
 import { unixSeconds } from "../../clock.ts";
 import { AssayError } from "../../errors/assay-error.ts";
 import { readCertificate } from "../../crypto/certificate-reader.ts";
@@ -20,6 +21,7 @@ let log: StoredAuditRecord[];
 let written: AuditRecord[];
 let banned: string[];
 let settled: Error | undefined;
+let ended: string[];
 
 beforeEach(async () => {
   world = new RevocationWorld();
@@ -28,6 +30,7 @@ beforeEach(async () => {
   written = [];
   banned = [];
   settled = undefined;
+  ended = [];
   operations = revokeOperations({
     revocation: server.revocation,
     publisher: {
@@ -36,6 +39,7 @@ beforeEach(async () => {
     taskIssuance: {
       end: (_caller, id, reason) => {
         if (id !== "t") return Promise.reject(new AssayError("TASK_NOT_FOUND", `there is no task ${id}`));
+        ended.push(`${id} ${reason}`);
         return Promise.resolve({ first: true, revoked: [], task: { id, endReason: reason } as never });
       },
     },
@@ -108,6 +112,24 @@ describe("revoking an SVID", () => {
     expect(again).toEqual({ revoked: [], isPublished: true, isIncomplete: false });
     expect(written).toHaveLength(1);
     expect(server.revocation.find("x509", "0a")?.reason).toBe("keyCompromise");
+  });
+
+  it("ends the task where it is the token by which a job speaks for its task", async () => {
+    const now = unixSeconds(world.clock);
+    await world.store.tasks.open(sampleTask("t", now), { replayKey: "r", until: now + 600 });
+    const { authorityId } = server;
+    const token = { kind: "access_token", authorityId, entryId: "", taskId: "t", issuedAt: now } as const;
+    const good = { ...token, expiresAt: now + 3600 };
+    const own = parseSpiffeId(`spiffe://${WORLD}/spire/task/github/t`);
+    await world.store.credentials.record([{ ...good, id: "own", spiffeId: own, parent: "" }]);
+    await world.store.credentials.record([
+      { ...good, id: "exchanged", spiffeId: web, parent: "access_token:own" },
+    ]);
+    const one = await operations.revokeCredential(call, { tokenId: "exchanged" }, "superseded");
+    expect(one.revoked).toMatchObject([{ id: "exchanged" }]);
+    expect(ended).toEqual([]);
+    await operations.revokeCredential(call, { tokenId: "own" }, "superseded");
+    expect(ended).toEqual(["t operator"]);
   });
 
   it("takes the certificate itself, where an authority of the bundle signed it", async () => {

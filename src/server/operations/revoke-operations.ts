@@ -5,7 +5,8 @@ import type { AuditRecord } from "../../observe/audit-record.ts";
 import { MAX_AUDIT_SEARCH } from "../../observe/audit-search.ts";
 import type { Revocation } from "../../revocation/revocation.ts";
 import type { SpiffeBundle } from "../../spiffe/bundle.ts";
-import type { SpiffeId } from "../../spiffe/id.ts";
+import { pathOf, type SpiffeId } from "../../spiffe/id.ts";
+import { isTaskPath } from "../../spiffe/reserved.ts";
 import type { CredentialRecord } from "../../store/task-store.ts";
 import type { AgentOperations } from "./agent-operations.ts";
 import { changeRecord, type OperatorCall } from "./operator-call.ts";
@@ -56,7 +57,8 @@ export interface RevokeOperations {
   /** Ends a task, and with it what was issued to it. @throws AssayError `TASK_NOT_FOUND`. */
   revokeTask(call: OperatorCall, id: string): Promise<RevokeOutcome>;
   /**
-   * Revokes one SVID or token, whatever it was issued to, and what was exchanged for it.
+   * Revokes one SVID or token, whatever it was issued to, and what was exchanged for it; by the token with which a job speaks
+   * for its task the task ends.
    * @throws AssayError `NOT_FOUND` for one of which nothing is known, `PRECONDITION_FAILED` for one that has expired,
    * `INVALID_CERTIFICATE` or `AUTHORITY_NOT_FOUND` for one of a foreign authority.
    */
@@ -150,13 +152,15 @@ export function revokeOperations(options: RevokeOptions): RevokeOperations {
     }
   }
 
+  async function endTask(call: OperatorCall, id: string): Promise<RevokeOutcome> {
+    const { caller, method, requestId } = call;
+    const facts = { method, ...(requestId !== undefined && { request_id: requestId }) };
+    const { revoked } = await taskIssuance.end(caller, id, "operator", facts);
+    return { revoked, isPublished: await isPublished(), isIncomplete: false };
+  }
+
   return {
-    async revokeTask(call, id) {
-      const { caller, method, requestId } = call;
-      const facts = { method, ...(requestId !== undefined && { request_id: requestId }) };
-      const { revoked } = await taskIssuance.end(caller, id, "operator", facts);
-      return { revoked, isPublished: await isPublished(), isIncomplete: false };
-    },
+    revokeTask: endTask,
 
     async revokeCredential(call, target, reason) {
       const credential = await issued(target);
@@ -165,6 +169,9 @@ export function revokeOperations(options: RevokeOptions): RevokeOperations {
         const end = new Date(credential.expiresAt * 1000).toISOString();
         throw new AssayError("PRECONDITION_FAILED", `it expired at ${end}: nobody takes it any more`);
       }
+      // The task API asks whether the task lives, and no list.
+      const isTaskToken = credential.kind === "access_token" && isTaskPath(pathOf(credential.spiffeId));
+      if (isTaskToken && credential.taskId !== "") return endTask(call, credential.taskId);
       const revoked = await revokeAll(call, [credential], reason);
       return { revoked, isPublished: await isPublished(), isIncomplete: false };
     },
