@@ -188,6 +188,7 @@ async function placePackage(folder: string): Promise<void> {
   const modules = join(folder, "node_modules");
   await mkdir(join(modules, "@assay"), { recursive: true });
   await mkdir(join(modules, ".bin"));
+  await writeFile(join(folder, "package.json"), "{}");
   await symlink(TOP, join(modules, "@assay", "assay"));
   const command = join(modules, ".bin", "assay");
   await writeFile(command, `#!/bin/sh\nexec '${process.execPath}' '${join(TOP, "src", "main.ts")}' "$@"\n`);
