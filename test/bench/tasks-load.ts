@@ -160,6 +160,7 @@ async function step(
   work: (job: LoadJob) => Promise<void>,
 ): Promise<void> {
   const from = performance.now();
+  const used = usage(world).server;
   const took = await Promise.all(
     all.map(async (job) => {
       const begun = performance.now();
@@ -173,7 +174,10 @@ async function step(
   );
   if (faults.length > 0) throw new Error(`${faults.length} calls failed, such as ${faults[0] ?? ""}`);
   const rate = all.length / ((performance.now() - from) / 1000);
-  print(`  ${name}: ${quantiles(took)}, ${Math.round(rate)}/s`);
+  const each = ((usage(world).server - used) / all.length) * 1000;
+  print(
+    `  ${name}: ${quantiles(took)}, ${Math.round(rate)}/s, ${each.toFixed(1)} ms of the server's processor`,
+  );
 }
 
 /** Waits until the X509-SVIDs of all are in the list. */
