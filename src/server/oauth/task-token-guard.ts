@@ -59,7 +59,12 @@ async function admitted(
   return task;
 }
 
-function tokenOf({ headers }: FastifyRequest): string {
+function tokenOf({ headers, raw }: FastifyRequest): string {
+  // Node keeps the first of several and says nothing; whoever stood before us may have read another.
+  const names = raw.rawHeaders.filter((_, at) => at % 2 === 0);
+  if (names.filter((name) => name.toLowerCase() === "authorization").length > 1) {
+    throw new AssayError("INVALID_ACCESS_TOKEN", "exactly one Authorization header is expected");
+  }
   const [, scheme = "", token = ""] = AUTHORIZATION.exec(headers.authorization ?? "") ?? [];
   if (scheme.toLowerCase() === "dpop") return token;
   const detail =

@@ -114,13 +114,23 @@ export async function buildWebApp(options: WebAppOptions): Promise<HttpApp> {
   if (lists !== undefined) revocationListRoutes(routes, { lists });
   oauth?.addRoutes(routes, guard);
   if (taskApi !== undefined) {
-    await routes.register(async (plain) => {
-      const tasks: HttpRoutes = plain.withTypeProvider();
-      tasks.addHook("onRoute", ({ method, url }) => {
-        for (const name of [method].flat()) guarded.push({ method: name, url, scheme: "taskToken" });
-      });
-      taskApiRoutes(tasks, taskApi);
-    });
+    // Also below the issuer's path, where its metadata says that it is.
+    const below = options.oidc?.issuer === undefined ? "" : new URL(options.oidc.issuer).pathname;
+    for (const prefix of new Set(["", below.replace(/\/$/, "")])) {
+      await routes.register(
+        async (plain) => {
+          const tasks: HttpRoutes = plain.withTypeProvider();
+          tasks.addHook("onRoute", (route) => {
+            if (prefix !== "") route.schema = { ...route.schema, hide: true };
+            for (const name of [route.method].flat()) {
+              guarded.push({ method: name, url: route.url, scheme: "taskToken" });
+            }
+          });
+          taskApiRoutes(tasks, taskApi);
+        },
+        { prefix },
+      );
+    }
   }
   if (taskWebhooks !== undefined) {
     await routes.register(async (scope) => taskWebhookRoutes(scope.withTypeProvider(), taskWebhooks));
