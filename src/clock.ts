@@ -28,4 +28,16 @@ export function unixSeconds(clock: Clock): number {
   return Math.floor(clock.now() / 1000);
 }
 
+/**
+ * The time, in Unix seconds, for what cannot be undone such as forgetting: a clock that is set ahead takes it along by `step`
+ * seconds a call at most, so that it can be set right again before harm is done. Never later than the clock.
+ */
+export function cautiousSeconds(clock: Clock, step: number): () => number {
+  let last = unixSeconds(clock);
+  return () => {
+    last = Math.min(unixSeconds(clock), last + step);
+    return last;
+  };
+}
+
 const MAX_TIMEOUT = 2 ** 31 - 1;

@@ -132,6 +132,17 @@ describe("revocation", () => {
     expect(revocation.find("x509", "0a")).toMatchObject({ taskId: "a", revokedAt: now });
   });
 
+  it("does not forget at once what a clock that jumps ahead says has expired", async () => {
+    await revoke("jwt", "j", { expiresAt: unixSeconds(clock) + 60 });
+    await revoke("x509", "01", { expiresAt: unixSeconds(clock) + 60 });
+    clock.step(365 * 24 * HOUR);
+    await clock.advance(60_000);
+    expect(revocation.isRevoked("jwt", "j")).toBe(true);
+    clock.step(-365 * 24 * HOUR);
+    expect(revocation.revokedTokens()).toHaveLength(1);
+    expect(revocation.revokedX509("aa")).toHaveLength(1);
+  });
+
   it("keeps tokens for five minutes and X509-SVIDs for two hours after they expire", async () => {
     await revoke("x509", "01");
     await revoke("jwt", "j", { status: { list: 0, index: 5 } });

@@ -4,7 +4,7 @@
  * Must never know keys, signatures, HTTP or who is told: whoever signs and sends these lists stands above.
  * Called by issuance and by the server's composition; what it has in memory follows the store's change log.
  */
-import { type Clock, unixSeconds } from "../clock.ts";
+import { cautiousSeconds, type Clock, unixSeconds } from "../clock.ts";
 import type { ChangeLog } from "../store/store.ts";
 import type { CredentialKind, CredentialRecord, CredentialStore } from "../store/task-store.ts";
 import { CredentialLog } from "./credential-log.ts";
@@ -73,6 +73,7 @@ export async function openRevocation({ store, clock, onFault }: RevocationOption
   const log = new CredentialLog(store, clock, take);
   await log.catchUp();
   table.forget(unixSeconds(clock));
+  const past = cautiousSeconds(clock, MOST_FORGOTTEN);
 
   let closed = false;
   let retry: Disposable | undefined;
@@ -91,7 +92,7 @@ export async function openRevocation({ store, clock, onFault }: RevocationOption
   let sweep: Disposable;
   const sweepLater = (): void => {
     sweep = clock.schedule(SWEEP_MS, () => {
-      if (table.forget(unixSeconds(clock))) tell();
+      if (table.forget(past())) tell();
       sweepLater();
     });
   };
@@ -128,3 +129,5 @@ export async function openRevocation({ store, clock, onFault }: RevocationOption
 
 const RETRY_MS = 1000;
 const SWEEP_MS = 30_000;
+// Seconds: twice what passes between two sweeps.
+const MOST_FORGOTTEN = 60;

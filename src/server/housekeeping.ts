@@ -1,4 +1,4 @@
-import { type Clock, unixSeconds } from "../clock.ts";
+import { cautiousSeconds, type Clock } from "../clock.ts";
 import { FIELD } from "../observe/fields.ts";
 import type { Log } from "../observe/log.ts";
 import type { Registry } from "../registry/registry.ts";
@@ -16,6 +16,7 @@ export function startHousekeeping(parts: {
   readonly log: Log;
 }): AsyncDisposable {
   const { registry, store, clock, log } = parts;
+  const past = cautiousSeconds(clock, MOST_FORGOTTEN);
   let wait: Disposable | undefined;
   let running: Promise<void> | undefined;
   let closed = false;
@@ -26,7 +27,7 @@ export function startHousekeeping(parts: {
       log.info("expired registration entries deleted", { [FIELD.count]: entries.length });
     const tokens = await registry.joinTokens.prune();
     if (tokens > 0) log.info("expired join tokens forgotten", { [FIELD.count]: tokens });
-    const now = unixSeconds(clock);
+    const now = past();
     const tasks = await store.tasks.prune(now - KEPT_TASKS);
     if (tasks > 0) log.debug("tasks of long ago and their evidence forgotten", { [FIELD.count]: tasks });
     const credentials = await store.credentials.prune(now - KEPT_CREDENTIALS);
@@ -61,6 +62,8 @@ export function startHousekeeping(parts: {
 const KEPT_TASKS = 7 * 86_400;
 // Seconds. For longer than anything revoked is named by lists after its end.
 const KEPT_CREDENTIALS = 86_400;
+// Seconds a time: evidence that was used is not to become good again where the clock is ahead for a while.
+const MOST_FORGOTTEN = 60;
 const INTERVAL_MS = 5_000;
 // A follower that is further behind reads everything anew, which costs less than this many single changes.
 const KEPT_CHANGES = 100_000;
