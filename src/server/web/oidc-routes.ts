@@ -51,10 +51,15 @@ export function oidcRoutes(routes: HttpRoutes, options: OidcRoutesOptions): void
 
   for (const [root, below, summary] of [
     [OPENID, `${path}${OPENID}`, "OpenID Connect discovery document"],
-    [OAUTH, `${OAUTH}${path}`, "The same document, where RFC 8414 looks for it"],
+    [OAUTH, `${OAUTH}${path}`, "OAuth authorization server metadata (RFC 8414)"],
   ] as const) {
     for (const url of places(root, below)) {
-      routes.get(url, { schema: documentSchema(summary, url !== root) }, document);
+      routes.get(url, { schema: documentSchema(summary, url !== root) }, (request, reply) => ({
+        ...document(request, reply),
+        // OpenID Connect demands the member of everybody (Discovery §3); RFC 8414 §2 of those who have the endpoint, and
+        // its clients refuse to read an empty one.
+        ...(root === OPENID && { authorization_endpoint: "" }),
+      }));
     }
   }
   for (const url of places(KEYS, `${path}${KEYS}`)) {
@@ -67,7 +72,6 @@ export function oidcRoutes(routes: HttpRoutes, options: OidcRoutesOptions): void
     return {
       issuer,
       jwks_uri: jwksUri ?? `${issuer.replace(/\/$/, "")}/keys`,
-      authorization_endpoint: "",
       response_types_supported: ["id_token"],
       subject_types_supported: ["public"],
       id_token_signing_alg_values_supported: ["RS256", "ES256", "ES384"],
@@ -171,7 +175,10 @@ const discoverySchema = z
   .object({
     issuer: z.string().describe("The `iss` of JWT-SVIDs, byte for byte"),
     jwks_uri: z.string().describe("Where the JWK set is"),
-    authorization_endpoint: z.string().describe("Always empty: nobody signs in here"),
+    authorization_endpoint: z
+      .string()
+      .optional()
+      .describe("Empty in the document of OpenID Connect, absent in that of RFC 8414: nobody signs in here"),
     response_types_supported: z.array(z.string()),
     subject_types_supported: z.array(z.string()),
     id_token_signing_alg_values_supported: z.array(z.string()),

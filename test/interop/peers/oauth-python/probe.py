@@ -52,9 +52,7 @@ class Job:
         found = self.web.get(oauth2_discovery_document_url(issuer), timeout=15)
         found.raise_for_status()
         self.client = OAuth2Client.from_discovery_document(
-            # OpenID Connect wants an authorization_endpoint of everybody, so servers that have none say "". The library
-            # takes that for an address and refuses it.
-            {name: value for name, value in found.json().items() if value != ""},
+            found.json(),
             issuer=issuer,
             auth=NoSecret(),
             session=self.web,
