@@ -43,5 +43,5 @@ const SIGNING_TOKEN = "whsec_";
 const MIN_KEY_BYTES = 16;
 // While a token is being changed there are two.
 const MAX_SIGNATURES = 8;
-/** States that a job does not leave: a retry is another job. */
-const FINAL: ReadonlySet<unknown> = new Set(["success", "failed", "canceled", "skipped"]);
+/** States that a job does not leave: a retry is another job. One that was skipped has not run, and may yet. */
+const FINAL: ReadonlySet<unknown> = new Set(["success", "failed", "canceled"]);

@@ -69,7 +69,12 @@ const PLATFORMS: readonly (readonly [string, Platform])[] = [
       preset: "gitlab",
       body: { object_kind: "build", build_id: 302, build_status: "failed", project_id: 20 },
       sign: (_body, secret) => ({ "x-gitlab-token": secret }),
-      others: [{ object_kind: "push" }, { build_status: "running" }, { build_status: "canceling" }],
+      others: [
+        { object_kind: "push" },
+        { build_status: "running" },
+        { build_status: "skipped" },
+        { build_status: "canceling" },
+      ],
       nameless: [{ build_id: undefined }, { project_id: {} }],
     },
   ],
