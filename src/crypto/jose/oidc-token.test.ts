@@ -228,6 +228,24 @@ describe("an issuer's key set", () => {
   });
 });
 
+describe("a token that many are asked about", () => {
+  it.each([
+    ["good", () => rsa.token(GOOD)],
+    ["broken", () => rsa.token(GOOD).replace(/\.[^.]*\./, `.${Buffer.from("[]").toString("base64url")}.`)],
+  ])("is taken apart once: a %s one", (_, make) => {
+    const token = make();
+    const parse = vi.spyOn(JSON, "parse");
+    const first = claimedIssuer(token);
+    const once = parse.mock.calls.length;
+    expect(once).toBeGreaterThan(1);
+    for (let n = 0; n < 50; n++) expect(claimedIssuer(token)).toBe(first);
+    expect(parse.mock.calls.length).toBe(once);
+    expect(claimedIssuer(rsa.token({ ...GOOD, iss: "https://other.example" }))).toBe("https://other.example");
+    expect(claimedIssuer(token)).toBe(first);
+    parse.mockRestore();
+  });
+});
+
 function flipped(token: string): string {
   const at = token.lastIndexOf(".") + 10;
   return token.slice(0, at) + (token[at] === "A" ? "B" : "A") + token.slice(at + 1);
