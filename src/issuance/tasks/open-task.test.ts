@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { KEY, STRANGER, TaskBench } from "../../../test/fakes/task-bench.ts";
 import { AssayError } from "../../errors/assay-error.ts";
 
@@ -158,6 +158,15 @@ describe("opening a task", () => {
       task: { id: task.id, leaseExpiresAt: world.now + 120, hardEnd: task.hardEnd },
     });
     expect(last()).toMatchObject({ event: "task.resumed", outcome: "issued", task_id: task.id });
+  });
+
+  it("records a task that ends while it is taken up again as refused, not as resumed", async () => {
+    await world.entry();
+    const task = await world.open();
+    const over = new AssayError("TASK_OVER", "it has ended");
+    vi.spyOn(world.tasks, "heartbeat").mockRejectedValueOnce(over);
+    await expect(open(world.token())).rejects.toThrowCode("TASK_OVER");
+    expect(last()).toMatchObject({ event: "task.denied", outcome: "denied", task_id: task.id });
   });
 
   it("refuses another key for the run, and raises the alarm", async () => {

@@ -55,10 +55,11 @@ export async function openTask(
     if (isAlarming(opening, known, request)) event = "task.alarm";
     const { task, outcome } = acceptedOpening(opening, draft);
     if (outcome === "opened") return { task, isResumed: false, identities };
-    event = "task.resumed";
     // What the task earns follows from the evidence that opened it, then and now.
     const own = earned(options, task.attestor, task, draft);
-    return { task: await options.tasks.heartbeat(task.id), isResumed: true, identities: own };
+    const resumed = await options.tasks.heartbeat(task.id);
+    event = "task.resumed";
+    return { task: resumed, isResumed: true, identities: own };
   });
   const named = event === undefined ? decided : withEvent(decided, event);
   recorded(options, [named]);
