@@ -52,7 +52,10 @@ process.once("uncaughtException", (error: unknown) => {
   end();
 });
 
+// Our timers keep no process alive, and between two attempts a command may wait for nothing but a timer.
+const held = setInterval(() => undefined, 2 ** 30);
 const code = await runCli(args, io);
+clearInterval(held);
 process.exitCode ??= code;
 // An open channel to the launcher would keep the process alive.
 if (process.connected) process.disconnect?.();

@@ -163,6 +163,20 @@ describe("a command that runs as a task", () => {
     expect(stderr).toMatch(/no identity issued \(decision [0-9a-f-]{36}\)/);
   });
 
+  it("waits for a server that cannot be reached, and says so", async () => {
+    const args = ["task", "run", "--token-env=ASSAY_ID_TOKEN", "--server=https://127.0.0.1:1", "--", "true"];
+    const started = [process.execPath, "--disable-warning=ExperimentalWarning", MAIN, ...args] as const;
+    const [command, ...rest] = started;
+    await using run = Program.start("task", command, rest, { env: { ASSAY_ID_TOKEN: "e30.e30.e30" } });
+    let from = 0;
+    for (let attempts = 0; attempts < 4; attempts++) {
+      const line = await run.line((text) => text.includes("trying again"), { from });
+      expect(line).toContain("127.0.0.1:1: connect ECONNREFUSED");
+      from = run.lines.indexOf(line, from) + 1;
+    }
+    expect((await run.stop()).code).toBe(143);
+  });
+
   it("is not started where the run has had a task with another key", async () => {
     const claims = ["--claim=run_id=77", "--claim=check_run_id=78"];
     expect((await runTask("exit 0", [], claims)).code).toBe(0);

@@ -52,7 +52,8 @@ export async function openTask(options: OpenTaskOptions, signal: AbortSignal): P
       if (clock.now() + pause >= deadline) throw error;
       log.warn("the task could not be opened, trying again", {
         [FIELD.retryMs]: Math.round(pause),
-        [FIELD.error]: error,
+        // A job's log is read by people, and the stack of a connection that was refused tells them nothing.
+        [FIELD.detail]: error.detail,
       });
       await delay(clock, pause, signal);
       signal.throwIfAborted();
