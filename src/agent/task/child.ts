@@ -35,14 +35,20 @@ export async function startCommand(
   [command = "", ...args]: readonly string[],
   env: Readonly<Record<string, string | undefined>>,
 ): Promise<RunningCommand | FailedStart> {
-  const child = spawn(command, args, { stdio: "inherit", env });
-  const status = statusOf(child);
+  // To the kernel no such file, to Node a mistake in the program.
+  if (command === "") return failedStart('""', "the name of the command is empty", NOT_FOUND);
+  let child: ChildProcess;
+  let status: Promise<number>;
   try {
+    child = spawn(command, args, { stdio: "inherit", env });
+    status = statusOf(child);
     await once(child, "spawn");
   } catch (cause) {
-    const failure = new AssayError("USAGE", `cannot start ${command}: ${reasonOf(cause)}`, { cause });
-    return { failure, status: isErrno(cause, "ENOENT") ? NOT_FOUND : NOT_EXECUTABLE };
+    const isAbsent = isErrno(cause, "ENOENT");
+    return failedStart(command, reasonOf(cause), isAbsent ? NOT_FOUND : NOT_EXECUTABLE, cause);
   }
+  // A signal that may not be sent, as to a program of another user, is no reason for the runner to fall.
+  child.on("error", () => {});
   return {
     pid: child.pid ?? 0,
     status,
@@ -50,6 +56,10 @@ export async function startCommand(
       if (child.exitCode === null && child.signalCode === null) child.kill(signal);
     },
   };
+}
+
+function failedStart(command: string, reason: string, status: number, cause?: unknown): FailedStart {
+  return { failure: new AssayError("USAGE", `cannot start ${command}: ${reason}`, { cause }), status };
 }
 
 function statusOf(child: ChildProcess): Promise<number> {

@@ -1,3 +1,4 @@
+import { ChildProcess } from "node:child_process";
 import { createServer, type Server } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import { once } from "node:events";
@@ -6,7 +7,7 @@ import { chmod, mkdtemp, readdir, readFile, readlink, rm, stat, writeFile } from
 import { type AddressInfo, connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { FakeAuthority } from "../../../test/fakes/agent-authority.ts";
 import { FakeClock } from "../../../test/fakes/clock.ts";
 import { systemClock } from "../../clock.ts";
@@ -233,6 +234,34 @@ describe("a command", () => {
     expect(await startCommand([join(folder, "absent")], {})).toMatchObject({ status: 127 });
     await writeFile(join(folder, "plain"), "text");
     expect(await startCommand([join(folder, "plain")], {})).toMatchObject({ status: 126 });
+  });
+
+  it.each([
+    ["an empty name", () => [""], 127],
+    ["a file in the place of a folder", () => [join(folder, "plain", "command")], 126],
+    ["more arguments than the system takes", () => ["true", "x".repeat(200_000)], 126],
+    ["a name that is too long", () => ["x".repeat(5000)], 126],
+  ])("is not started with %s, and the status is that of a shell", async (_what, command, status) => {
+    await writeFile(join(folder, "plain"), "text");
+    expect(await startCommand(command(), { PATH: "/usr/bin:/bin" })).toMatchObject({
+      status,
+      failure: { code: "USAGE" },
+    });
+  });
+
+  it("outlives a signal that may not be sent to it", async () => {
+    const command = await startCommand(["/bin/sleep", "60"], {});
+    if ("failure" in command) throw command.failure;
+    // What Node does where kill(2) says EPERM, as for a program of another user.
+    const kill = vi.spyOn(ChildProcess.prototype, "kill").mockImplementationOnce(function refuse(
+      this: ChildProcess,
+    ) {
+      return this.emit("error", new Error("kill EPERM"));
+    });
+    expect(() => command.forward("SIGTERM")).not.toThrow();
+    kill.mockRestore();
+    command.forward("SIGKILL");
+    expect(await command.status).toBe(137);
   });
 });
 
