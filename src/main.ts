@@ -47,6 +47,9 @@ const io: CliIo = {
 // The first signal asks for an orderly end; listening no longer, the second one ends the process at once.
 for (const signal of ORDERLY) process.once(signal, end);
 process.stdout.on("error", end);
+// Progress that nobody reads any more is no reason to end. And it is opened before a command is started that shares it:
+// opened later, a pipe would no longer block the command either, whose next large write would fail.
+process.stderr.on("error", () => undefined);
 process.once("uncaughtException", (error: unknown) => {
   process.exitCode = reportFailure(toAssayError(error), args, io);
   end();

@@ -1,3 +1,5 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { readdir, readFile, stat } from "node:fs/promises";
 import { createConnection } from "node:net";
 import { dirname, join } from "node:path";
@@ -155,6 +157,16 @@ describe("a command that runs as a task", () => {
     const { code: status } = await run.stop();
     expect(status).toBe(143);
     await expect(connects(socket)).resolves.toBe(false);
+  });
+
+  it("goes on where nobody reads any more what the runner says", async () => {
+    const args = ["--disable-warning=ExperimentalWarning", MAIN, ...argsOf("sleep 1; exit 4", [], [])];
+    const run = spawn(process.execPath, args, {
+      stdio: ["ignore", "ignore", "pipe"],
+      env: { ...process.env, XDG_RUNTIME_DIR: scratch.path },
+    });
+    run.stderr.destroy();
+    expect(await once(run, "exit")).toEqual([4, null]);
   });
 
   it("is not started where the entries give the run nothing, and is told by which decision", async () => {
