@@ -9,19 +9,31 @@ interface Audit {
 /**
  * The audit log for those who let strangers ask: refusals are taken from the caller's allowance, and beyond it `append` fails
  * and writes nothing, so that nobody fills the log, and by its rotation empties it, with nothing in hand. Whatever is issued
- * is written in any case, and so is every alarm.
+ * is written in any case. Alarms have an allowance of their own for each task, so that no flood of anything else hides one.
  * @param denials Taken from by the SPIFFE ID that the caller proved, else by its network. Throws `RATE_LIMITED`.
  */
 export function spareDenials(audit: Audit, denials: { take(key: string): void }): Audit {
   return {
     append(records) {
-      for (const { event, outcome, caller_id: id, caller_address: address } of records) {
-        if (outcome === "issued" || !SPARED.has(event)) continue;
-        if (id !== undefined || address !== undefined) denials.take(id ?? networkOf(address ?? ""));
+      for (const record of records) {
+        const key = keyOf(record);
+        if (key !== undefined) denials.take(key);
       }
       audit.append(records);
     },
   };
 }
 
-const SPARED: ReadonlySet<AuditRecord["event"]> = new Set(["task.denied", "token.denied"]);
+function keyOf({ event, caller_id: id, caller_address: address, task_id: task = "" }: AuditRecord) {
+  const who = id ?? (address === undefined ? undefined : networkOf(address));
+  if (who === undefined) return undefined;
+  switch (event) {
+    case "task.denied":
+    case "token.denied":
+      return who;
+    case "task.alarm":
+      return `${who} ${task}`;
+    default:
+      return undefined;
+  }
+}

@@ -96,6 +96,21 @@ describe("the audit log", () => {
     expect(denied()).toBe(last + 1);
   });
 
+  it("cannot be filled by who has somebody's used token, and hears of every task that this happens to", async () => {
+    const alarms = () => server.bench.audit().filter(({ event }) => event === "task.alarm").length;
+    const [token, other] = [server.token(), server.token()];
+    for (const one of [token, other]) expect((await server.job().open(one)).status).toBe(200);
+    const before = alarms();
+    const thief = from(35);
+    const statuses: number[] = [];
+    for (let n = 0; n < 200; n++) statuses.push((await thief.open(token)).status);
+    expect(new Set(statuses)).toEqual(new Set([400, 429]));
+    expect(alarms() - before).toBeGreaterThanOrEqual(100);
+    expect(alarms() - before).toBeLessThan(130);
+    expect((await thief.open(other)).status).toBe(400);
+    expect(server.bench.audit().at(-1)).toMatchObject({ event: "task.alarm", code: "EVIDENCE_REPLAYED" });
+  });
+
   it("cannot be filled by forged messages of platforms", async () => {
     const denied = () => server.bench.audit().filter(({ event }) => event === "webhook.denied").length;
     const { door } = from(30);
