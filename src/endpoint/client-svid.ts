@@ -65,7 +65,15 @@ export function createClientSvidVerifier(options: ClientSvidVerifierOptions): Cl
       const current = (): ClientSvid => {
         const bundle = bundleOf(trustDomain);
         const crls = crlsOf(trustDomain);
-        if (svid !== undefined && bundle === verifiedWith && crls === unrevokedIn) return svid;
+        // Lists change with every end of a task, and thousands of agents are connected: who is not named stays verified.
+        if (
+          svid !== undefined &&
+          bundle === verifiedWith &&
+          (crls === unrevokedIn || !isNamed(chain, crls ?? []))
+        ) {
+          unrevokedIn = crls;
+          return svid;
+        }
         if (bundle === undefined) {
           throw new AssayError(
             "CALLER_NOT_IDENTIFIED",
@@ -100,6 +108,16 @@ export function createClientSvidVerifier(options: ClientSvidVerifierOptions): Cl
       return { spiffeId, serial: serialToHex(valid.serial), notAfter: valid.notAfter };
     } catch (error) {
       throw refused(error);
+    }
+  }
+
+  /** Whether a list names a certificate of the chain, whoever signed the list, or cannot be read. */
+  function isNamed(chain: readonly Certificate[], crls: readonly Uint8Array[]): boolean {
+    const serials = chain.map(({ serial }) => serialToHex(serial));
+    try {
+      return crls.map(crlOf).some(({ revoked }) => serials.some((serial) => revoked.has(serial)));
+    } catch {
+      return true;
     }
   }
 
