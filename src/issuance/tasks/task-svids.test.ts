@@ -131,6 +131,18 @@ describe("a JWT-SVID of a task", () => {
     }
   });
 
+  it("is issued however much the platform says of the run, and names the run all the same", async () => {
+    await world.entry();
+    const properties = Array.from({ length: 100 }, (_, n) => [`property_${n}`, "long ".repeat(40)] as const);
+    const task = await world.open({
+      claims: { ...Object.fromEntries(properties), repository_id: "42", run_id: "7" },
+      authoredClaims: [],
+    });
+    const { svid } = await jwt(task);
+    expect(decodeJwt(svid.token)["task"]).toMatchObject({ repository_id: "42", run_id: "7" });
+    expect(svid.token.length).toBeLessThan(8192);
+  });
+
   it("is refused without an audience, and for a claim that would take the place of the run's id", async () => {
     await world.entry();
     const task = await world.open({

@@ -147,10 +147,17 @@ async function issueToTask<Svid extends { readonly spiffeId: SpiffeId }>(
   });
 }
 
-/** The claim that names the run: its id here, and what the platform itself says of it. */
+/**
+ * The claim that names the run: its id here, and what the platform itself says of it, as far as a token has room for it.
+ * Short values first, since identifiers are short and what a platform lets its users describe need not be.
+ */
 function runClaim({ id, platform, claims, authoredClaims }: TaskRecord): Readonly<Record<string, string>> {
   const authored = new Set(authoredClaims);
-  const vouched = Object.entries(claims).filter(([name]) => !authored.has(name));
+  let room = MAX_RUN_CLAIM;
+  const vouched = Object.entries(claims)
+    .filter(([name]) => !authored.has(name))
+    .toSorted(([, a], [, b]) => a.length - b.length)
+    .filter((claim) => (room -= JSON.stringify(claim).length) >= 0);
   return { ...Object.fromEntries(vouched), id, platform };
 }
 
@@ -158,6 +165,8 @@ function statusClaim({ statusListUri }: TaskIssuanceOptions, { list, index }: St
   return { status_list: { idx: index, uri: statusListUri(list) } };
 }
 
+// Characters; the token as a whole takes a little more, and tokens travel in headers.
+const MAX_RUN_CLAIM = 4096;
 const X509 = { events: { issued: "svid.x509.issued", refused: "svid.denied" }, facts: issuedFacts } as const;
 const JWT = { events: { issued: "svid.jwt.issued", refused: "svid.denied" }, facts: jwtFacts } as const;
 const WIT = { events: { issued: "svid.wit.issued", refused: "svid.denied" }, facts: witFacts } as const;
