@@ -9,11 +9,12 @@ import type { Clock } from "../clock.ts";
 import type { SpiffeBundle } from "../spiffe/bundle.ts";
 import type { SpiffeId } from "../spiffe/id.ts";
 import type { TrustDomain } from "../spiffe/trust-domain.ts";
+import { ChangeReader } from "../store/change-reader.ts";
 import type { Store } from "../store/store.ts";
 import { type AffectedAgents, agentsAffectedBy } from "./affected.ts";
 import { emptyDirectory } from "./directory.ts";
 import { type EntryRegistry, entryRegistry } from "./entries.ts";
-import { Follower } from "./follower.ts";
+import { DirectoryMemory } from "./directory-memory.ts";
 import { type JoinTokenRegistry, joinTokenRegistry } from "./join-tokens.ts";
 import { nodeSelectors, ownSelector } from "./node-directory.ts";
 import { type NodeRegistry, nodeRegistry } from "./nodes.ts";
@@ -62,9 +63,10 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
   const { store, trustDomain, clock, onFault } = options;
   const directory = emptyDirectory(trustDomain);
   const listeners = new Set<(changes: readonly RegistryChange[], sequence: number) => void>();
-  const follower = new Follower(store, directory, (changes, sequence) => {
-    for (const listener of listeners) listener(changes, sequence);
+  const memory = new DirectoryMemory(store, directory, (changes) => {
+    for (const listener of listeners) listener(changes, follower.sequence);
   });
+  const follower = new ChangeReader(store.changes, memory);
   await follower.catchUp();
 
   let retry: Disposable | undefined;

@@ -6,8 +6,9 @@
  */
 import { cautiousSeconds, type Clock, unixSeconds } from "../clock.ts";
 import type { ChangeLog } from "../store/store.ts";
+import { ChangeReader } from "../store/change-reader.ts";
 import type { CredentialKind, CredentialRecord, CredentialStore } from "../store/task-store.ts";
-import { CredentialLog } from "./credential-log.ts";
+import { credentialMemory } from "./credential-memory.ts";
 import { RevokedTable, type RevokedToken } from "./revoked-table.ts";
 
 /** What of a trust domain is revoked. */
@@ -70,7 +71,7 @@ export async function openRevocation({ store, clock, onFault }: RevocationOption
   const take = (records: readonly CredentialRecord[]): void => {
     if (table.put(records)) tell();
   };
-  const log = new CredentialLog(store, clock, take);
+  const log = new ChangeReader(store.changes, credentialMemory(store.credentials, clock, take));
   await log.catchUp();
   table.forget(unixSeconds(clock));
   const past = cautiousSeconds(clock, MOST_FORGOTTEN);

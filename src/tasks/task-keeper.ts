@@ -1,9 +1,10 @@
 import { type Clock, unixSeconds } from "../clock.ts";
 import { AssayError } from "../errors/assay-error.ts";
+import { ChangeReader } from "../store/change-reader.ts";
 import type { NewTask, TaskEndReason, TaskOpening, TaskRecord, TaskStore } from "../store/task-store.ts";
 import { Deadlines } from "./deadlines.ts";
 import { endOf, isAlive } from "./life.ts";
-import { TaskLog } from "./task-log.ts";
+import { taskMemory } from "./task-memory.ts";
 import { TaskTable } from "./task-table.ts";
 import type { EndingListener, EndOutcome, TaskEvent, Tasks, TasksOptions } from "./tasks.ts";
 
@@ -14,7 +15,7 @@ export class TaskKeeper implements Tasks {
   readonly #options: TasksOptions;
   readonly #table = new TaskTable();
   readonly #due = new Deadlines();
-  readonly #log: TaskLog;
+  readonly #log: ChangeReader;
   readonly #listeners = new Set<EndingListener>();
   readonly #telling = new Map<string, Promise<void>>();
   #subscription: Disposable | undefined;
@@ -29,10 +30,11 @@ export class TaskKeeper implements Tasks {
     this.#clock = options.clock;
     this.#tasks = options.store.tasks;
     this.#lastNow = options.clock.now();
-    this.#log = new TaskLog(options.store, {
+    const memory = taskMemory(this.#tasks, {
       changed: (id, task) => (task === undefined ? this.#forget(id) : void this.#take(task, TAKE_OVER)),
       loaded: (tasks) => this.#load(tasks),
     });
+    this.#log = new ChangeReader(options.store.changes, memory);
   }
 
   /** Reads the store for the first time. */

@@ -2,117 +2,75 @@ import { isDeepStrictEqual } from "node:util";
 import type { SpiffeBundle } from "../spiffe/bundle.ts";
 import type { SpiffeId } from "../spiffe/id.ts";
 import type { TrustDomain } from "../spiffe/trust-domain.ts";
+import type { FollowingMemory } from "../store/change-reader.ts";
 import type { ChangeRecord, CrlRecord, EntryRecord, NodeRecord } from "../store/records.ts";
 import type { Store } from "../store/store.ts";
 import type { Directory } from "./directory.ts";
 import type { RegistryChange } from "./registry-change.ts";
 
-/** Keeps a directory in step with the store by its change log. */
-export class Follower {
+/** Puts into a directory what the store has, and says what of it changed. */
+export class DirectoryMemory implements FollowingMemory {
   readonly #store: Store;
   readonly #directory: Directory;
-  readonly #emit: (changes: readonly RegistryChange[], sequence: number) => void;
-  #sequence = 0;
-  #loaded = false;
-  #running: Promise<void> = Promise.resolve();
-  #waiting: Promise<void> | undefined;
+  readonly #emit: (changes: readonly RegistryChange[]) => void;
 
-  constructor(
-    store: Store,
-    directory: Directory,
-    emit: (changes: readonly RegistryChange[], sequence: number) => void,
-  ) {
+  constructor(store: Store, directory: Directory, emit: (changes: readonly RegistryChange[]) => void) {
     this.#store = store;
     this.#directory = directory;
     this.#emit = emit;
   }
 
-  /** How far in the change log the directory is. */
-  get sequence(): number {
-    return this.#sequence;
-  }
-
-  /**
-   * Brings the directory at least to where the store is now. Calls made while one is under way share the next one.
-   * @throws AssayError `STORE_UNAVAILABLE`; the directory is then behind, and the next call goes on.
-   */
-  catchUp(): Promise<void> {
-    this.#waiting ??= this.#next();
-    return this.#waiting;
-  }
-
-  async #next(): Promise<void> {
-    await Promise.allSettled([this.#running]);
-    this.#running = this.#waiting ?? this.#running;
-    // From here on a write may be too late for this run: whoever asks now waits for the next one.
-    this.#waiting = undefined;
-    for (;;) {
-      const rows = await this.#store.changes.since(this.#sequence, ROWS);
-      const last = rows?.at(-1);
-      if (rows === undefined || !this.#loaded) {
-        await this.#reload();
-        this.#loaded = true;
-      } else if (last === undefined) return;
-      else await this.#follow(rows, last);
-    }
-  }
-
-  /** Reads everything anew: at the start, and when the log has forgotten what this directory has not seen. */
-  async #reload(): Promise<void> {
-    // Read before the tables: what changes while they are read is in the log after this place.
-    const sequence = await this.#store.changes.latest();
+  async load(): Promise<() => void> {
     const entries = await allPages((after) => this.#store.entries.list(after, PAGE));
     const nodes = await allPages((after) => this.#store.nodes.list(after, PAGE));
     const bundles = await this.#store.bundles.list();
     const crls = await this.#store.crls.list();
     const known = this.#directory;
-    const changes = [
-      ...this.#bundleChanges(
-        [...known.bundles.keys(), ...bundles.map((bundle) => bundle.trustDomain)],
-        bundles,
-      ),
-      ...this.#nodeChanges(
-        [...known.nodes.all, ...nodes].map((node) => node.id),
-        nodes,
-      ),
-      ...this.#entryChanges(
-        [...known.entries.all, ...entries].map((entry) => entry.id),
-        entries,
-      ),
-      ...this.#crlChanges([...known.crls.keys(), ...crls.map((list) => list.trustDomain)], crls),
-    ];
-    this.#sequence = sequence;
-    if (changes.length > 0) this.#emit(changes, this.#sequence);
+    return () =>
+      this.#tell([
+        ...this.#bundleChanges(
+          [...known.bundles.keys(), ...bundles.map((bundle) => bundle.trustDomain)],
+          bundles,
+        ),
+        ...this.#nodeChanges(
+          [...known.nodes.all, ...nodes].map((node) => node.id),
+          nodes,
+        ),
+        ...this.#entryChanges(
+          [...known.entries.all, ...entries].map((entry) => entry.id),
+          entries,
+        ),
+        ...this.#crlChanges([...known.crls.keys(), ...crls.map((list) => list.trustDomain)], crls),
+      ]);
   }
 
-  async #follow(rows: readonly ChangeRecord[], last: ChangeRecord): Promise<void> {
-    if (rows.every(({ kind }) => kind === "task" || kind === "credential")) {
-      this.#sequence = last.sequence;
-      return;
-    }
+  async read(rows: readonly ChangeRecord[]): Promise<() => void> {
+    if (rows.every(({ kind }) => kind === "task" || kind === "credential")) return () => undefined;
     const keys = (kind: ChangeRecord["kind"]) =>
       rows.filter((row) => row.kind === kind).map((row) => row.key);
     const entryIds = keys("entry");
     const nodeIds = keys("node") as SpiffeId[];
     const trustDomains = keys("bundle") as TrustDomain[];
-    // Everything is read before anything is taken over, so that a failure leaves no change untold.
     const entries = await this.#store.entries.get([...new Set(entryIds)]);
     const nodes = await this.#store.nodes.get([...new Set(nodeIds)]);
     const bundles = trustDomains.length === 0 ? [] : await this.#store.bundles.list();
     const revoking = keys("crl") as TrustDomain[];
     const crls = revoking.length === 0 ? [] : await this.#store.crls.list();
-    const changes = [
-      ...[...new Set(keys("authority"))].map((id): RegistryChange => ({ kind: "authority", id })),
-      ...[...new Set(keys("federation_relationship") as TrustDomain[])].map(
-        (trustDomain): RegistryChange => ({ kind: "federation_relationship", trustDomain }),
-      ),
-      ...this.#bundleChanges(trustDomains, bundles),
-      ...this.#nodeChanges(nodeIds, nodes),
-      ...this.#entryChanges(entryIds, entries),
-      ...this.#crlChanges(revoking, crls),
-    ];
-    this.#sequence = last.sequence;
-    if (changes.length > 0) this.#emit(changes, this.#sequence);
+    return () =>
+      this.#tell([
+        ...[...new Set(keys("authority"))].map((id): RegistryChange => ({ kind: "authority", id })),
+        ...[...new Set(keys("federation_relationship") as TrustDomain[])].map(
+          (trustDomain): RegistryChange => ({ kind: "federation_relationship", trustDomain }),
+        ),
+        ...this.#bundleChanges(trustDomains, bundles),
+        ...this.#nodeChanges(nodeIds, nodes),
+        ...this.#entryChanges(entryIds, entries),
+        ...this.#crlChanges(revoking, crls),
+      ]);
+  }
+
+  #tell(changes: readonly RegistryChange[]): void {
+    if (changes.length > 0) this.#emit(changes);
   }
 
   #entryChanges(ids: readonly string[], found: readonly EntryRecord[]): RegistryChange[] {
@@ -179,5 +137,4 @@ async function allPages<T extends { readonly ordinal: number }>(
   }
 }
 
-const ROWS = 1000;
 const PAGE = 10_000;
