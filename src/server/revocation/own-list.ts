@@ -50,7 +50,7 @@ export function listNeeded(
 
 /** When a list is due to be signed anew, Unix seconds. */
 export function refreshAt({ nextUpdate }: SignedList): number {
-  return nextUpdate - LIFETIME / 2;
+  return nextUpdate - LIFETIME + RENEWAL;
 }
 
 function entryOf({ id, revokedAt, reason }: CredentialRecord): RevokedCertificate {
@@ -73,8 +73,10 @@ const REASONS: ReadonlyMap<string, CrlReason> = new Map([
   ["operator", "privilegeWithdrawn"],
 ]);
 
-// Seconds.
-const LIFETIME = 3600;
+// Seconds. Verifiers refuse everybody by a list that is past its end, so an outage of the server must be able to outlast no
+// list before it outlasts the SVIDs, whose longest life is a day unless an operator changed it.
+const LIFETIME = 86_400;
+const RENEWAL = 1800;
 // A verifier whose clock is a little behind must not take a fresh list for one of the future.
 const BACKDATED = 60;
 // At 53 octets at most each, in a list of at most 1 MiB.
