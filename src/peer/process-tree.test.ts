@@ -75,9 +75,11 @@ describe("a process that refuses inspection", () => {
       const script = `
         import { refuseInspection } from ${JSON.stringify(new URL("./process-tree.ts", import.meta.url).href)};
         import { spawn } from "node:child_process";
+        import { open, url } from "node:inspector";
+        open(0, "127.0.0.1");
         refuseInspection();
         const child = spawn("sleep", ["60"]);
-        child.on("spawn", () => console.log(child.pid));
+        child.on("spawn", () => console.log(child.pid, url()));
         process.stdin.resume().on("end", () => child.kill());
       `;
       // Loaded as root and then another user: nobody else may be able to read the checkout.
@@ -89,9 +91,11 @@ describe("a process that refuses inspection", () => {
           "-e",
           script.replace("refuseInspection();", `${drop} refuseInspection();`),
         ],
-        { stdio: ["pipe", "pipe", "inherit"] },
+        { stdio: ["pipe", "pipe", "ignore"] },
       );
-      const [line] = (await once(createInterface({ input: child.stdout }), "line")) as [string];
+      const [said] = (await once(createInterface({ input: child.stdout }), "line")) as [string];
+      const [line = "", debuggerUrl] = said.split(" ");
+      expect(debuggerUrl).toBe("undefined");
       expect(statSync(`/proc/${child.pid ?? 0}/environ`).uid).toBe(0);
       expect(statSync(`/proc/${line}/environ`).uid).toBe(65534);
       const ended = once(child, "exit");

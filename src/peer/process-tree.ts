@@ -1,4 +1,5 @@
 import { readdirSync, readFileSync } from "node:fs";
+import { close as closeInspector } from "node:inspector";
 import { createRequire } from "node:module";
 import type * as Koffi from "koffi";
 import { AssayError } from "../errors/assay-error.ts";
@@ -25,8 +26,9 @@ export function becomeSubreaper(platform: string = process.platform): void {
 }
 
 /**
- * Keeps other processes of the same user from looking into this one's memory (prctl(2), PR_SET_DUMPABLE): what it holds is for
- * it alone. Programs that it starts are not affected.
+ * Keeps other processes of the same user from looking into this one's memory (prctl(2), PR_SET_DUMPABLE), and closes the
+ * debugger's port, which any of them opens by SIGUSR1 while nobody else listens to that: what it holds is for it alone.
+ * Programs that it starts are not affected.
  * @throws AssayError `LISTEN_FAILED` where the system is not Linux or refuses.
  */
 export function refuseInspection(platform: string = process.platform): void {
@@ -34,6 +36,7 @@ export function refuseInspection(platform: string = process.platform): void {
   if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) !== 0) {
     throw new AssayError("LISTEN_FAILED", `the process cannot be kept from inspection (errno ${errno()})`);
   }
+  closeInspector();
 }
 
 /**

@@ -103,12 +103,18 @@ describe("a command that runs as a task", () => {
     expect((await runTask(script)).code).toBe(code);
   });
 
-  it("ends with 127 where there is no such command, as in a shell", async () => {
+  it("ends as in a shell where there is no such command, or it cannot be run", async () => {
     const args = argsOf("", [], []).slice(0, -3);
-    const { code, stderr } = await assay([...args, "no-such-command"]);
-    expect(code).toBe(127);
-    expect(stderr).toContain("cannot start no-such-command");
-    expect(stderr).toContain("task ended");
+    for (const [command, status, reason] of [
+      ["no-such-command", 127, "cannot start no-such-command"],
+      ["", 127, "the name of the command is empty"],
+      [`${MAIN}/x`, 126, `cannot start ${MAIN}/x`],
+    ] as const) {
+      const { code, stderr } = await assay([...args, command]);
+      expect(code).toBe(status);
+      expect(stderr).toContain(reason);
+      expect(stderr).toContain("task ended");
+    }
   });
 
   it.each(["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGWINCH"] as const)(
@@ -124,18 +130,21 @@ describe("a command that runs as a task", () => {
     },
   );
 
-  it("loses its identity five seconds after the runner was told to stop, where it goes on", async () => {
-    const run = startRun(
-      `trap 'echo told' TERM; echo "pid $$"; while ${ASSAY} fetch jwt --audience db > /dev/null; do sleep 0.2; done; echo refused; while :; do sleep 0.1; done`,
-    );
-    const command = Number((await run.line((line) => line.startsWith("pid "))).slice(4));
-    run.signal("SIGTERM");
-    await run.line((line) => line === "told");
-    await run.line((line) => line.includes("task ended"));
-    await run.line((line) => line === "refused");
-    process.kill(command, "SIGKILL");
-    expect((await run.ended).code).toBe(137);
-  });
+  it.each(["SIGTERM", "SIGINT"] as const)(
+    "loses its identity five seconds after the runner was told %s, where it goes on",
+    async (signal) => {
+      const run = startRun(
+        `trap 'echo told' ${signal.slice(3)}; echo "pid $$"; while ${ASSAY} fetch jwt --audience db > /dev/null; do sleep 0.2; done; echo refused; while :; do sleep 0.1; done`,
+      );
+      const command = Number((await run.line((line) => line.startsWith("pid "))).slice(4));
+      run.signal(signal);
+      await run.line((line) => line === "told");
+      await run.line((line) => line.includes("task ended"));
+      await run.line((line) => line === "refused");
+      process.kill(command, "SIGKILL");
+      expect((await run.ended).code).toBe(137);
+    },
+  );
 
   it("shares the Workload API with all its descendants, orphans among them", async () => {
     const orphan = `${ASSAY} fetch x509 --output json`;

@@ -35,7 +35,7 @@ export async function endTask({ client, clock, spread, log }: EndTaskOptions): P
       await delay(clock, retryDelay(failures, FIRST_RETRY, LONGEST_RETRY, spread), tooLate.signal);
       if (!tooLate.signal.aborted) continue;
       log.error("the server could not be told that the task has ended, its lease will end it", {
-        [FIELD.error]: error,
+        [FIELD.detail]: error.detail,
       });
       return;
     }

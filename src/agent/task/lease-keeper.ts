@@ -47,7 +47,7 @@ export async function keepLease(
       const error = toAssayError(thrown);
       if (isTaskOver(error.code)) return error;
       failures += 1;
-      log.warn("the task's server cannot be reached", { [FIELD.error]: error });
+      log.warn("the task's server cannot be reached", { [FIELD.detail]: error.detail });
     }
   }
 }

@@ -10,6 +10,7 @@ import { TaskClient } from "./client.ts";
 import { endTask } from "./end-task.ts";
 import { keepLease } from "./lease-keeper.ts";
 import { openTask } from "./open-task.ts";
+import { persist } from "./persist.ts";
 import type { TaskFacts } from "./task-answers.ts";
 
 const never = new AbortController().signal;
@@ -71,15 +72,23 @@ describe("opening a task", () => {
   it("says it clearly where the only token was used up by an answer that was lost", async () => {
     api.plan("/oauth2/token", "no answer", {
       status: 400,
-      body: { code: "EVIDENCE_REPLAYED", title: "used" },
+      body: { error: "invalid_request", error_description: "the token was used before" },
     });
     const opening = open(["a.a.a"]);
     opening.catch(() => {});
     await pass(1000);
     await expect(opening).rejects.toThrowCode(
-      "EVIDENCE_REPLAYED",
-      /gives one token for a job, and the answer to it was lost/,
+      "NO_IDENTITY_ISSUED",
+      /gives one token for a job, and the answer to it was lost: run the job again \(the token was used before/,
     );
+  });
+
+  it("does not blame an answer that was lost for the refusal of a fresh token", async () => {
+    api.plan("/oauth2/token", "no answer", { status: 400, body: { error: "invalid_request" } });
+    const opening = open(["a.a.a", "b.b.b"]);
+    opening.catch(() => {});
+    await pass(1000);
+    await expect(opening).rejects.toThrowCode("NO_IDENTITY_ISSUED", /^invalid_request$/);
   });
 
   it("gives up at once where the server refuses, and after a minute where there is none", async () => {
@@ -183,5 +192,29 @@ describe("ending a task", () => {
     await pass(2000);
     await ending;
     expect(api.ended).toBe(false);
+  });
+});
+
+describe("what a command cannot begin without", () => {
+  const bundles = () => persist(() => client.bundles(never), { clock, spread, log }, never);
+
+  it("is asked for again where the server was away for a moment", async () => {
+    await client.open("a.b.c", never);
+    api.plan("/v1/task/bundles", "no answer", { status: 503, body: {} });
+    const asking = bundles();
+    await pass(2000);
+    expect((await asking).bundles.size).toBe(1);
+  });
+
+  it("is given up after 20 s, and at once where the server refuses", async () => {
+    await client.open("a.b.c", never);
+    api.plan("/v1/task/bundles", ...Array.from({ length: 50 }, () => "no answer" as const));
+    const asking = bundles();
+    asking.catch(() => {});
+    await pass(20_000);
+    await expect(asking).rejects.toThrowCode("SERVER_UNAVAILABLE");
+    api.plan("/v1/task/bundles");
+    api.ended = true;
+    await expect(bundles()).rejects.toThrowCode("TASK_OVER");
   });
 });

@@ -29,25 +29,24 @@ export interface OpenTaskOptions {
 export async function openTask(options: OpenTaskOptions, signal: AbortSignal): Promise<TaskFacts> {
   const { client, platform, job, audience, clock, spread, log } = options;
   const deadline = clock.now() + PATIENCE;
-  let answerLost = false;
+  /** The token whose answer was lost. */
+  let lost: string | undefined;
   for (let failures = 1; ; failures++) {
-    let asked = false;
+    let token: string | undefined;
     try {
-      const token = await platform.token(job, { audience, signal });
-      asked = true;
+      token = await platform.token(job, { audience, signal });
       return await client.open(token, signal);
     } catch (thrown) {
       signal.throwIfAborted();
       const error = toAssayError(thrown);
-      if (answerLost && error.code === "EVIDENCE_REPLAYED") {
-        throw new AssayError(
-          error.code,
-          `${platform.title} gives one token for a job, and the answer to it was lost: run the job again`,
-          { cause: error },
-        );
+      const isRefused = !isTransient(error) && error.code !== "REMOTE_UNAVAILABLE";
+      if (isRefused && token !== undefined && token === lost) {
+        const { title } = platform;
+        const detail = `${title} gives one token for a job, and the answer to it was lost: run the job again (${error.detail})`;
+        throw new AssayError(error.code, detail, { cause: error });
       }
-      if (!isTransient(error) && error.code !== "REMOTE_UNAVAILABLE") throw error;
-      answerLost ||= asked;
+      if (isRefused) throw error;
+      lost = token ?? lost;
       const pause = retryDelay(failures, FIRST_RETRY, LONGEST_RETRY, spread);
       if (clock.now() + pause >= deadline) throw error;
       log.warn("the task could not be opened, trying again", {

@@ -296,7 +296,7 @@ describe("SVIDs as files", () => {
     if (entry === undefined || audience === undefined) throw new Error("nothing to keep");
     const jwts = new Map([["vault.jwt", audience]]);
     const kept = await keepSvidFiles(
-      { folder, cache, entry, x509: true, jwts, clock, log: silentLog },
+      { folder, cache, entry, x509: true, jwts, clock, spread: () => 0.5, log: silentLog, until: signal },
       signal,
     );
     const read = async () => {
@@ -322,5 +322,48 @@ describe("SVIDs as files", () => {
     expect(await readlink(join(folder, "..data"))).not.toBe(before);
     await kept[Symbol.asyncDispose]();
     expect((await readdir(folder)).filter((name) => /^\.\.\d/.test(name))).toHaveLength(1);
+  });
+
+  it("are asked for no more once the task is over", async () => {
+    const clock = new FakeClock();
+    const authority = await FakeAuthority.create(trustDomain, clock);
+    const id = parseSpiffeId("spiffe://example.org/ci/1");
+    let signed = 0;
+    const cache = stack.use(
+      new AgentCache({
+        trustDomain,
+        signer: {
+          signX509: async () => [],
+          async signJwt(_entry, audience) {
+            signed++;
+            return authority.jwtSvid(id, audience, 150);
+          },
+          signWit: async () => [],
+        },
+        index: new SelectorIndex<WorkloadEntry>(),
+        clock,
+        spread: () => 0.5,
+        log: silentLog,
+        keyType: "ec-p256",
+        agentId: () => undefined,
+        maxJwtSvids: 10,
+        onError: () => {},
+      }),
+    );
+    const bundles = { bundles: new Map([[trustDomain, authority.bundle()]]), crls: new Map() };
+    cache.apply(new TaskState(trustDomain).update({ identities: [{ spiffeId: id, hint: "" }] }, bundles));
+    const [entry] = cache.table.entries.values();
+    const [audience] = parseAudiences(["vault"]);
+    if (entry === undefined || audience === undefined) throw new Error("nothing to keep");
+    const over = new AbortController();
+    const options = { folder, cache, entry, x509: false, jwts: new Map([["vault.jwt", audience]]), clock };
+    await using _kept = await keepSvidFiles(
+      { ...options, spread: () => 0.5, log: silentLog, until: over.signal },
+      signal,
+    );
+    expect(signed).toBe(1);
+    over.abort();
+    await clock.advance(200_000);
+    expect(signed).toBe(1);
   });
 });

@@ -23,17 +23,19 @@ import { AgentCache } from "../cache/agent-cache.ts";
 import { learningSigner } from "../cache/learning-signer.ts";
 import { randomSpread, type Spread } from "../cache/rotation.ts";
 import { makeWorkloadEndpoint } from "../listen/workload-endpoint.ts";
-import { type RunningCommand, startCommand, statusOfSignal } from "./child.ts";
-import { TaskClient } from "./client.ts";
+import { startCommand, statusOfSignal } from "./child.ts";
+import { type TaskBundles, TaskClient } from "./client.ts";
 import { endTask } from "./end-task.ts";
 import { keepLease } from "./lease-keeper.ts";
 import { openTask } from "./open-task.ts";
+import { persist } from "./persist.ts";
+import { RunSignals } from "./run-signals.ts";
 import { taskRecorder } from "./task-recorder.ts";
 import { type ServerTrust, serverProof, webAuthorities } from "./server-trust.ts";
 import { jobSurroundings } from "./surroundings.ts";
 import { keepSvidFiles } from "./svid-files.ts";
 import { isTaskOver, type TaskFacts } from "./task-answers.ts";
-import { makeTaskFolder } from "./task-folder.ts";
+import { makeTaskFolder, type TaskFolder } from "./task-folder.ts";
 import { taskServer } from "./task-server.ts";
 import { NOTHING, TaskState, trustDomainOfTask } from "./task-state.ts";
 import { treeAttestor } from "./tree-attestor.ts";
@@ -89,24 +91,23 @@ export async function runTask(options: TaskRunOptions, deps: TaskRunDependencies
   const { clock, log, spread = randomSpread } = deps;
   requirePeerIdentification();
   becomeSubreaper();
-  // The task's key is in this memory, and whoever has it is the task.
-  refuseInspection();
   await using stack = new AsyncDisposableStack();
   const setUp = new AbortController();
-  const held: Held = {};
-  stack.use(
-    deps.takeSignals((signal) => {
-      held.signal ??= signal;
-      if (held.command === undefined) {
-        if (ENDING.has(signal)) setUp.abort(new AssayError("CANCELLED", `stopped by ${signal}`));
-        return;
-      }
-      // A terminal sends its signals to the whole group; passed on as well, the command would see them twice.
-      if (!deps.hasTerminal || !OF_TERMINAL.has(signal)) held.command.forward(signal);
-      // Whoever sends this will kill us next; the task must have ended by then.
-      if (signal === "SIGTERM") held.early ??= clock.schedule(TERM_GRACE, endEarly);
+  const signals = stack.use(
+    new RunSignals({
+      clock,
+      take: deps.takeSignals,
+      hasTerminal: deps.hasTerminal,
+      onStop: (signal) => setUp.abort(new AssayError("CANCELLED", `stopped by ${signal}`)),
+      onLate: () => {
+        log.warn("the command has not ended, the task ends without it");
+        void ended();
+      },
     }),
   );
+  // The task's key will be in this memory, and whoever has it is the task. After the signals were taken: one of them
+  // lets a debugger in.
+  refuseInspection();
   deps.signal.addEventListener("abort", () => setUp.abort(deps.signal.reason), { once: true });
   setUp.signal.throwIfAborted();
 
@@ -122,29 +123,28 @@ export async function runTask(options: TaskRunOptions, deps: TaskRunDependencies
   const client = new TaskClient({ server: options.server, web, key, clock, newId: randomUUID });
 
   const keeping = new AbortController();
+  let withdraw = () => {};
   let ending: Promise<void> | undefined;
   const ended = (): Promise<void> => {
     keeping.abort();
+    withdraw();
     ending ??= endTask({ client, clock, spread, log });
     return ending;
   };
-  const endEarly = () => {
-    log.warn("the command has not ended, the task ends without it");
-    held.withdraw?.();
-    void ended();
-  };
   try {
+    // What this machine lacks shows before the platform's token is used up.
+    const folder = stack.use(await makeTaskFolder(options.folders));
     const job = jobSurroundings(options.variables, platformWeb);
     const { platform, audience } = options;
     const facts = await openTask({ client, platform, job, audience, clock, spread, log }, setUp.signal);
     stack.defer(ended);
-    return await serve(facts);
+    return await serve(facts, folder);
   } catch (error) {
-    if (setUp.signal.aborted && held.signal !== undefined) return statusOfSignal(held.signal);
+    if (signals.stoppedBy !== undefined) return statusOfSignal(signals.stoppedBy);
     throw error;
   }
 
-  async function serve(facts: TaskFacts): Promise<number> {
+  async function serve(facts: TaskFacts, folder: TaskFolder): Promise<number> {
     const trustDomain = trustDomainOfTask(facts);
     log.info("task opened", {
       task_id: facts.id,
@@ -154,8 +154,11 @@ export async function runTask(options: TaskRunOptions, deps: TaskRunDependencies
     const over = (error: AssayError) => {
       if (keeping.signal.aborted) return;
       keeping.abort();
-      held.withdraw?.();
-      log.error("the task is over, and the command goes on without an identity", { [FIELD.error]: error });
+      withdraw();
+      setUp.abort(error);
+      log.error("the task is over, and the command goes on without an identity", {
+        [FIELD.detail]: error.detail,
+      });
     };
     const server = taskServer(client, trustDomain);
     const cache: AgentCache = stack.use(
@@ -175,11 +178,15 @@ export async function runTask(options: TaskRunOptions, deps: TaskRunDependencies
         onError: (error) => isTaskOver(error.code) && over(error),
       }),
     );
-    held.withdraw = () => void cache.apply(NOTHING);
+    withdraw = () => void cache.apply(NOTHING);
     const state = new TaskState(trustDomain);
-    cache.apply(state.update(facts, await client.bundles(setUp.signal)));
+    const apply = (next: TaskFacts, bundles: TaskBundles) => void cache.apply(state.update(next, bundles));
+    const again = { clock, spread, log };
+    apply(facts, await persist(() => client.bundles(setUp.signal), again, setUp.signal));
+    void keepLease({ client, clock, spread, log, apply, signal: keeping.signal }, facts.lease).then(
+      (error) => error !== undefined && over(error),
+    );
 
-    const folder = stack.use(await makeTaskFolder(options.folders));
     const endpoint = stack.use(
       await makeWorkloadEndpoint({
         path: folder.socket,
@@ -206,7 +213,7 @@ export async function runTask(options: TaskRunOptions, deps: TaskRunDependencies
     if (wantsFiles) {
       await mkdir(filesFolder, { mode: 0o700 });
       const files = { folder: filesFolder, cache, entry, x509: options.writeFiles, jwts: options.jwtFiles };
-      stack.use(await keepSvidFiles({ ...files, clock, log }, setUp.signal));
+      stack.use(await keepSvidFiles({ ...files, ...again, until: keeping.signal }, setUp.signal));
     }
     const env: Record<string, string | undefined> = {
       ...options.variables,
@@ -215,29 +222,21 @@ export async function runTask(options: TaskRunOptions, deps: TaskRunDependencies
       ...(wantsFiles ? { ASSAY_TASK_FILES: filesFolder } : {}),
     };
     for (const [name, audience] of options.jwtVariables) {
-      env[name] = (await cache.jwt.fetch(entry, [audience])).token;
+      env[name] = (await persist(() => cache.jwt.fetch(entry, [audience]), again, setUp.signal)).token;
     }
     // Whose value is undefined is left out.
     if (options.hidePlatformToken) for (const name of options.platform.secrets) env[name] = undefined;
     setUp.signal.throwIfAborted();
-
-    const apply = (next: TaskFacts, bundles: Parameters<TaskState["update"]>[1]) =>
-      void cache.apply(state.update(next, bundles));
-    void keepLease({ client, clock, spread, log, apply, signal: keeping.signal }, facts.lease).then(
-      (error) => error !== undefined && over(error),
-    );
     return commandStatus(env);
   }
 
   async function commandStatus(env: Variables): Promise<number> {
     const command = await startCommand(options.command, env);
     if ("failure" in command) {
-      log.error("the command cannot be started", { [FIELD.error]: command.failure });
+      log.error("the command cannot be started", { [FIELD.detail]: command.failure.detail });
       return command.status;
     }
-    held.command = command;
-    // A signal that came between the last look and here is the command's as well.
-    if (held.signal !== undefined) command.forward(held.signal);
+    signals.passTo(command);
     const own = new Set([command.pid]);
     let sweep: Disposable | undefined;
     const sweeping = () => {
@@ -245,10 +244,7 @@ export async function runTask(options: TaskRunOptions, deps: TaskRunDependencies
       sweep = clock.schedule(SWEEP_INTERVAL, sweeping);
     };
     sweeping();
-    stack.defer(() => {
-      sweep?.[Symbol.dispose]();
-      held.early?.[Symbol.dispose]();
-    });
+    stack.defer(() => sweep?.[Symbol.dispose]());
     const broken = new Promise<number>((resolve) => {
       const stop = () => {
         command.forward("SIGTERM");
@@ -264,17 +260,6 @@ export async function runTask(options: TaskRunOptions, deps: TaskRunDependencies
   }
 }
 
-/** What the parts of a run tell each other. */
-interface Held {
-  command?: RunningCommand;
-  /** The first that came. */
-  signal?: NodeJS.Signals;
-  /** Ends the task where the command does not. */
-  early?: Disposable;
-  /** Takes the identity from whoever asks from now on. */
-  withdraw?: () => void;
-}
-
 /** Which of the task's identities files and variables are for. @throws AssayError `NO_IDENTITY_ISSUED`. */
 function entryFor(cache: AgentCache, spiffeId: SpiffeId | undefined): WorkloadEntry {
   const entries = [...cache.table.entries.values()];
@@ -283,11 +268,8 @@ function entryFor(cache: AgentCache, spiffeId: SpiffeId | undefined): WorkloadEn
   throw new AssayError("NO_IDENTITY_ISSUED", `the task has no identity ${spiffeId ?? ""}`);
 }
 
-const ENDING: ReadonlySet<NodeJS.Signals> = new Set(["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"]);
-const OF_TERMINAL: ReadonlySet<NodeJS.Signals> = new Set(["SIGINT", "SIGQUIT", "SIGWINCH"]);
 const REQUEST_TIMEOUT = 10_000;
 // A bundle map with its revocation lists.
 const MAX_ANSWER = 64 * 1024 * 1024;
 const SHUTDOWN_GRACE = 500;
-const TERM_GRACE = 5000;
 const SWEEP_INTERVAL = 1000;

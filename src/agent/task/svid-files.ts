@@ -10,7 +10,9 @@ import { FIELD } from "../../observe/fields.ts";
 import type { Log } from "../../observe/log.ts";
 import type { Audience } from "../../spiffe/audience.ts";
 import type { AgentCache } from "../cache/agent-cache.ts";
+import type { Spread } from "../cache/rotation.ts";
 import { delay } from "../delay.ts";
+import { persist } from "./persist.ts";
 
 /** What is kept as files, and where. */
 export interface SvidFilesOptions {
@@ -23,7 +25,10 @@ export interface SvidFilesOptions {
   /** Names of files with JWT-SVIDs, and the audience of each. */
   readonly jwts: ReadonlyMap<string, Audience>;
   readonly clock: Clock;
+  readonly spread: Spread;
   readonly log: Log;
+  /** Aborted when the files are to stay as they are. */
+  readonly until: AbortSignal;
 }
 
 /**
@@ -37,7 +42,7 @@ export async function keepSvidFiles(
   options: SvidFilesOptions,
   signal: AbortSignal,
 ): Promise<AsyncDisposable> {
-  const { cache, entry, clock, log } = options;
+  const { cache, entry, clock, log, until } = options;
   await using stack = new AsyncDisposableStack();
   if (options.x509) stack.use(cache.x509.want(entry.id));
   const stop = new AbortController();
@@ -53,20 +58,21 @@ export async function keepSvidFiles(
   // The first time: until there is something, or it is too late.
   const deadline = clock.now() + PATIENCE;
   for (;;) {
-    await write();
+    await persist(write, options, signal);
     if (written !== "") break;
     if (clock.now() >= deadline) throw cache.x509.failure(entry.id) ?? NOTHING_SIGNED;
     await delay(clock, FIRST_LOOK, signal);
     signal.throwIfAborted();
   }
   const following = (async () => {
-    while (!stop.signal.aborted) {
-      await delay(clock, LOOK_INTERVAL, stop.signal);
-      if (stop.signal.aborted) return;
+    const over = AbortSignal.any([stop.signal, until]);
+    while (!over.aborted) {
+      await delay(clock, LOOK_INTERVAL, over);
+      if (over.aborted) return;
       try {
         await write();
       } catch (error) {
-        log.warn("the files of SVIDs could not be renewed", { [FIELD.error]: toAssayError(error) });
+        log.warn("the files of SVIDs could not be renewed", { [FIELD.detail]: toAssayError(error).detail });
       }
     }
   })();
