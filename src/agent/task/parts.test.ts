@@ -196,6 +196,14 @@ describe("what a job can reach", () => {
     await expect(job.run("absent", [], signal)).rejects.toThrowCode("CONFIG_INVALID", /not on the PATH/);
   });
 
+  it("is endpoints, where another attempt may help unless they may not be asked at all", async () => {
+    const web = createWebClient({ clock: systemClock, proof: none, timeout: 2000, maxBytes: 10 });
+    const job = jobSurroundings({}, stack.use(web));
+    const ask = (url: string) => job.ask({ method: "GET", url, headers: {} }, signal);
+    await expect(ask("http://ghes.internal/token")).rejects.toThrowCode("CONFIG_INVALID", /https scheme/);
+    await expect(ask("https://127.0.0.1:1/")).rejects.toThrowCode("REMOTE_UNAVAILABLE");
+  });
+
   it("is files of a sensible size", async () => {
     const file = join(folder, "token");
     await writeFile(file, "a.b.c");
@@ -217,6 +225,18 @@ describe("a private folder", () => {
   it("is made elsewhere where a socket's path would be too long", async () => {
     await using made = await makeTaskFolder([join(folder, "x".repeat(100)), folder.padEnd(101, "/")]);
     expect(made.socket.length).toBeLessThan(107);
+  });
+
+  it("is made in the last place that can be written to, or the first that cannot is named", async () => {
+    const file = join(folder, "file");
+    await writeFile(file, "");
+    // Where even root may not write.
+    await using made = await makeTaskFolder(["/proc"], [file, "/sys", folder]);
+    expect(made.path.startsWith(`${folder}/assay-task-`)).toBe(true);
+    await expect(makeTaskFolder(["/proc"], ["/sys"])).rejects.toThrowCode(
+      "FILE_UNAVAILABLE",
+      /private folder in \/proc/,
+    );
   });
 });
 

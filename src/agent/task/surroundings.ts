@@ -20,6 +20,10 @@ export function jobSurroundings(variables: Variables, web: Pick<WebClient, "send
       } catch (cause) {
         signal.throwIfAborted();
         const reason = cause instanceof AssayError ? cause.detail : "unknown reason";
+        // No other attempt would be better.
+        if (cause instanceof AssayError && cause.code === "INVALID_URL") {
+          throw new AssayError("CONFIG_INVALID", `the platform's endpoint: ${reason}`, { cause });
+        }
         throw new AssayError("REMOTE_UNAVAILABLE", `the platform's endpoint: ${reason}`, { cause });
       }
     },

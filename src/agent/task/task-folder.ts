@@ -13,13 +13,17 @@ export interface TaskFolder extends AsyncDisposable {
 
 /**
  * Makes the private folder of a task (mode 0700) in the first of these places that is there and short enough for a
- * socket's path; the system's temporary folder comes last.
- * @throws AssayError `FILE_UNAVAILABLE`.
+ * socket's path; the system's temporary folders come last, and after them the memory of the machine, which containers with a
+ * read-only file system have.
+ * @throws AssayError `FILE_UNAVAILABLE` naming the first place, and why it was not that.
  */
-export async function makeTaskFolder(places: readonly (string | undefined)[]): Promise<TaskFolder> {
+export async function makeTaskFolder(
+  places: readonly (string | undefined)[],
+  lastPlaces: readonly string[] = [tmpdir(), "/tmp", "/dev/shm"],
+): Promise<TaskFolder> {
   const usable = places.filter((place) => place !== undefined).filter(isAbsolute);
-  let fault: unknown;
-  for (const place of [...usable, tmpdir(), "/tmp"]) {
+  let fault: { readonly place: string; readonly cause: unknown } | undefined;
+  for (const place of [...usable, ...lastPlaces]) {
     try {
       if (socketPathFault(join(place, `${PREFIX}XXXXXX`, SOCKET)) !== undefined) continue;
       if (!(await stat(place)).isDirectory()) continue;
@@ -29,11 +33,11 @@ export async function makeTaskFolder(places: readonly (string | undefined)[]): P
         socket: join(path, SOCKET),
         [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true, maxRetries: 3 }),
       };
-    } catch (error) {
-      fault ??= error;
+    } catch (cause) {
+      fault ??= { place, cause };
     }
   }
-  throw fileError("make a private folder in", tmpdir(), fault);
+  throw fileError("make a private folder in", fault?.place ?? tmpdir(), fault?.cause);
 }
 
 const PREFIX = "assay-task-";

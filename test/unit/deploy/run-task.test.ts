@@ -1,4 +1,5 @@
-import { execFile } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
+import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -223,6 +224,24 @@ describe("the Buildkite plugin's folder", () => {
     await mkdir(join(temporary, `assay-buildkite-${JOB_ID}`));
     await expect(hook("command", env)).rejects.toThrow(/File exists/);
     expect(await callsOf()).toEqual([]);
+  });
+
+  it("outlives a signal to the whole job until the task has ended, as its status tells", async () => {
+    const variables = plugin?.variables({
+      run: "trap 'sleep 0.3; exit 7' TERM; echo ready; while :; do sleep 0.05; done",
+      server: SERVER,
+      version: "installed",
+    });
+    const child = spawn(join(DEPLOY, "buildkite-plugin", "hooks", "command"), {
+      cwd: folder,
+      env: { PATH: path(), FAKE_FOLDER: folder, ...variables },
+      stdio: ["ignore", "pipe", "ignore"],
+      detached: true,
+    });
+    await once(child.stdout, "data");
+    const ended = once(child, "exit");
+    process.kill(-(child.pid ?? 0), "SIGTERM");
+    expect(await ended).toEqual([7, null]);
   });
 
   it("is nowhere else, whatever the job's id is said to be", async () => {

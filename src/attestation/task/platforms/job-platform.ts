@@ -88,11 +88,16 @@ export function tokenFrom(text: string, where: string): string {
 
 /**
  * The token in a member of a JSON answer.
- * @throws AssayError `REMOTE_UNAVAILABLE` with the status alone: an answer may hold anything.
+ * @throws AssayError with the status alone, as an answer may hold anything: `CONFIG_INVALID` where the platform refuses,
+ * `REMOTE_UNAVAILABLE` where another attempt may help.
  */
 export function tokenInAnswer({ status, body }: PlatformAnswer, member: string, title: string): string {
   if (status !== 200) {
-    throw new AssayError("REMOTE_UNAVAILABLE", `${title} gave no token, it answered with status ${status}`);
+    const isRefusal = status >= 400 && status < 500 && !PASSING.has(status);
+    throw new AssayError(
+      isRefusal ? "CONFIG_INVALID" : "REMOTE_UNAVAILABLE",
+      `${title} gave no token, it answered with status ${status}`,
+    );
   }
   const value = memberOf(body, member);
   if (value === undefined) {
@@ -113,3 +118,5 @@ function memberOf(body: string, member: string): string | undefined {
 
 const COMPACT_JWS = /^[\w-]+\.[\w-]+\.[\w-]+$/;
 const MAX_TOKEN = 20_000;
+// Request Timeout, Too Many Requests.
+const PASSING: ReadonlySet<number> = new Set([408, 429]);

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { AssayError } from "../../../errors/assay-error.ts";
+import type { ErrorCode } from "../../../errors/codes.ts";
 import { findPlatform, PLATFORMS, platformVariables } from "./find-platform.ts";
 import { tokenAt } from "./held-token-platforms.ts";
 import {
@@ -173,17 +174,23 @@ describe("the platform's token", () => {
     await expect(job(variables).ask(name)).rejects.toThrowCode("CONFIG_INVALID", remedy);
   });
 
-  it.each<[PlatformAnswer, RegExp]>([
-    [{ status: 403, body: TOKEN }, /status 403/],
+  it.each<[PlatformAnswer, RegExp, ErrorCode?]>([
+    [{ status: 403, body: TOKEN }, /status 403/, "CONFIG_INVALID"],
+    [{ status: 404, body: TOKEN }, /status 404/, "CONFIG_INVALID"],
+    [{ status: 429, body: TOKEN }, /status 429/],
+    [{ status: 503, body: TOKEN }, /status 503/],
     [{ status: 302, body: "" }, /status 302/],
     [{ status: 200, body: "<html>" }, /its answer has no value/],
     [{ status: 200, body: "null" }, /its answer has no value/],
     [{ status: 200, body: JSON.stringify({ value: 7 }) }, /its answer has no value/],
-  ])("is not found in an answer %j, which is not repeated", async (answer, text) => {
-    const asking = job(ACTIONS, { ask: async () => answer }).ask();
-    await expect(asking).rejects.toThrowCode("REMOTE_UNAVAILABLE", text);
-    await asking.catch((error: unknown) => expect(String(error)).not.toContain("eyJ"));
-  });
+  ])(
+    "is not found in an answer %j, which is not repeated",
+    async (answer, text, code = "REMOTE_UNAVAILABLE") => {
+      const asking = job(ACTIONS, { ask: async () => answer }).ask();
+      await expect(asking).rejects.toThrowCode(code, text);
+      await asking.catch((error: unknown) => expect(String(error)).not.toContain("eyJ"));
+    },
+  );
 
   it.each(["", "not a token", "a.b", "a.b.c.d", `${"x".repeat(20_000)}.b.c`, "a.b.c\nd.e.f"])(
     "is refused where it cannot be one: %s",
