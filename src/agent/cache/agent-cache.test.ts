@@ -131,6 +131,21 @@ describe("X509-SVIDs", () => {
     expect(cache.x509.get("1")?.spiffeId).toBe(web);
   });
 
+  it("that ended before they came are failures: a clock that is ahead asks for no more than others", async () => {
+    // Of the server, whose SVIDs are good for an hour.
+    authority = await FakeAuthority.create(trustDomain, new FakeClock(clock.now() - 7_200_000));
+    server = new FakeServerApi(authority, parseSpiffeId("spiffe://example.org/spire/agent/x/1"));
+    cache = makeCache();
+    await have(one);
+    for (let i = 0; i < 60; i++) {
+      await clock.advance(1000);
+      await settle();
+    }
+    expect(server.batches.length).toBeLessThan(12);
+    expect(cache.x509.get("1")).toBeUndefined();
+    expect(cache.x509.failure("1")?.detail).toMatch(/ended 36\d\d s before it came: this machine's clock/);
+  });
+
   it("of entries without prefetch are signed when somebody wants them", async () => {
     await have({ ...one, disableX509SvidPrefetch: true });
     expect(server.batches).toEqual([]);

@@ -258,8 +258,9 @@ export class SvidCache<Svid extends KeyedSvid> implements Disposable {
     const { clock, kind, log, spread } = this.#options;
     const current = this.#options.entry(entry.id);
     if (current === undefined) return;
-    if (outcome === undefined || "error" in outcome) {
-      const error = outcome?.error ?? new AssayError("INTERNAL", "the server left the item out");
+    const fault = this.#faultOf(outcome);
+    if (outcome === undefined || "error" in outcome || fault !== undefined) {
+      const error = fault ?? new AssayError("INTERNAL", "the server left the item out");
       this.#queue.add(entry.id);
       this.#note(entry.id, error);
       log.warn(`${kind.name} could not be renewed`, {
@@ -281,6 +282,15 @@ export class SvidCache<Svid extends KeyedSvid> implements Disposable {
     // It, or who may sign, changed while it was being signed for. A server that goes on to sign so is not asked again.
     const isOutdated = asked !== this.#authorities && this.#isTainted(svid);
     if (current.revision !== entry.revision || isOutdated || this.#isRevoked(svid)) this.#queue.add(entry.id);
+  }
+
+  /** What ended before it came would be asked for again at once, and for ever. */
+  #faultOf(outcome: SigningOutcome<Svid> | undefined): AssayError | undefined {
+    if (outcome === undefined || "error" in outcome) return outcome?.error;
+    const late = Math.round((this.#options.clock.now() - this.#endOf(outcome.svid)) / 1000);
+    if (late < 0) return undefined;
+    const detail = `the ${this.#options.kind.name} ended ${late} s before it came: this machine's clock is not the server's`;
+    return new AssayError("SERVER_UNAVAILABLE", detail);
   }
 
   #failed(batch: readonly WorkloadEntry[], error: AssayError): void {
