@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Command } from "commander";
 import { FORWARDED_SIGNALS, startCommand } from "../agent/task/child.ts";
+import { TASK_ID_VARIABLE } from "../agent/task/task-state.ts";
 import { platformVariables } from "../attestation/task/platforms/find-platform.ts";
 import { openMockEndpoint } from "./ci-mock-endpoint.ts";
 import { findMockPlace, type MockPlace } from "./ci-mock-place.ts";
@@ -61,6 +62,8 @@ async function runMock(
     ...access,
     [TASK_VARIABLES.server]: place.server,
     [TASK_VARIABLES.trustBundle]: place.trustBundle,
+    // A run of its own, wherever it was started.
+    [TASK_ID_VARIABLE]: undefined,
   });
   if ("failure" in started) {
     io.stderr(`assay: ${started.failure.detail}\n`);

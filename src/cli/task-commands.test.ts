@@ -81,6 +81,7 @@ describe("assay task run", () => {
     [[SERVER, "--jwt-env=DB", "--", "true"], /--jwt-env: expected name=audience, got "DB"/],
     [[SERVER, "--jwt-env=A-B=x", "--", "true"], /--jwt-env: expected name=audience/],
     [[SERVER, "--jwt-env=SPIFFE_ENDPOINT_SOCKET=x", "--", "true"], /--jwt-env: expected name=audience/],
+    [[SERVER, "--jwt-env=ASSAY_TASK_ID=x", "--", "true"], /--jwt-env: expected name=audience/],
     [[SERVER, "--jwt-file=key.pem=x", "--", "true"], /--jwt-file: expected name=audience/],
     [[SERVER, "--jwt-file=../x=x", "--", "true"], /--jwt-file: expected name=audience/],
     [[SERVER], /missing required argument/],
@@ -88,6 +89,13 @@ describe("assay task run", () => {
     const { code, stderr, options } = await taskRun(args);
     expect(code).toBe(2);
     expect(stderr).toMatch(text);
+    expect(options).toBeUndefined();
+  });
+
+  it("is refused within a task, before the server takes it for somebody else's", async () => {
+    const { code, stderr, options } = await taskRun([SERVER, "--", "true"], { ...JOB, ASSAY_TASK_ID: "7" });
+    expect(code).toBe(2);
+    expect(stderr).toMatch(/runs in task 7 already, and a run has one task/);
     expect(options).toBeUndefined();
   });
 

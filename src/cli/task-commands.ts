@@ -1,6 +1,7 @@
 import { resolve } from "node:path";
 import type { Command } from "commander";
 import { FORWARDED_SIGNALS } from "../agent/task/child.ts";
+import { TASK_ID_VARIABLE } from "../agent/task/task-state.ts";
 import type { ServerTrust } from "../agent/task/server-trust.ts";
 import { findPlatform } from "../attestation/task/platforms/find-platform.ts";
 import { tokenAt } from "../attestation/task/platforms/held-token-platforms.ts";
@@ -84,6 +85,14 @@ export function addTaskCommands(program: Command, io: CliIo, programs: Programs)
 async function taskRun(io: CliIo, programs: Programs, command: string[], flags: TaskRunFlags): Promise<void> {
   const { clock, version, signal } = io;
   const { variables } = io.environment;
+  const outer = variables[TASK_ID_VARIABLE] || undefined;
+  if (outer !== undefined) {
+    // The server would refuse it and call its operator.
+    throw new AssayError(
+      "USAGE",
+      `this runs in task ${outer} already, and a run has one task: what needs its identity finds it at SPIFFE_ENDPOINT_SOCKET (unset ${TASK_ID_VARIABLE} for a task of another server)`,
+    );
+  }
   const server = serverOf(flags.server ?? (variables[TASK_VARIABLES.server] || undefined));
   const options = {
     server,
@@ -178,4 +187,6 @@ const RESERVED: ReadonlySet<string> = new Set([
   "key.pem",
   "bundle.pem",
   "SPIFFE_ENDPOINT_SOCKET",
+  TASK_ID_VARIABLE,
+  "ASSAY_TASK_FILES",
 ]);

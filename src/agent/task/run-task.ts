@@ -37,7 +37,7 @@ import { keepSvidFiles } from "./svid-files.ts";
 import { isTaskOver, type TaskFacts } from "./task-answers.ts";
 import { makeTaskFolder, type TaskFolder } from "./task-folder.ts";
 import { taskServer } from "./task-server.ts";
-import { NOTHING, TaskState, trustDomainOfTask } from "./task-state.ts";
+import { NOTHING, TASK_ID_VARIABLE, TaskState, trustDomainOfTask } from "./task-state.ts";
 import { treeAttestor } from "./tree-attestor.ts";
 import { createWebClient } from "./web-client.ts";
 
@@ -218,7 +218,7 @@ export async function runTask(options: TaskRunOptions, deps: TaskRunDependencies
     const env: Record<string, string | undefined> = {
       ...options.variables,
       SPIFFE_ENDPOINT_SOCKET: `unix://${folder.socket}`,
-      ASSAY_TASK_ID: facts.id,
+      [TASK_ID_VARIABLE]: facts.id,
       ...(wantsFiles ? { ASSAY_TASK_FILES: filesFolder } : {}),
     };
     for (const [name, audience] of options.jwtVariables) {

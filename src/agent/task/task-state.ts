@@ -11,6 +11,9 @@ import type { TaskFacts, TaskIdentityFacts } from "./task-answers.ts";
 /** What every process of the task's tree has, and nobody else. */
 export const IN_TREE: Selector = { type: "task", value: "process:in-tree" };
 
+/** The variable that tells a command which task it runs in. */
+export const TASK_ID_VARIABLE = "ASSAY_TASK_ID";
+
 /**
  * The trust domain of a task.
  * @throws AssayError `NO_IDENTITY_ISSUED` where it has no identity, or identities of several.
