@@ -3,7 +3,11 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import { describe, expect, it } from "vitest";
 import { Explain as AgentExplain } from "./gen/assay/api/agent/v1/explain_pb.ts";
 import { Status as AgentStatus } from "./gen/assay/api/agent/v1/status_pb.ts";
-import { AgentSync, WatchAuthorizedEntriesResponseSchema } from "./gen/assay/api/server/v1/agent_sync_pb.ts";
+import {
+  AgentSync,
+  RevokedTokensSchema,
+  WatchAuthorizedEntriesResponseSchema,
+} from "./gen/assay/api/server/v1/agent_sync_pb.ts";
 import { Explain as ServerExplain } from "./gen/assay/api/server/v1/explain_pb.ts";
 import { StatusSchema as RpcStatusSchema } from "./gen/google/rpc/status_pb.ts";
 import { Health, HealthCheckResponse_ServingStatus } from "./gen/grpc/health/v1/health_pb.ts";
@@ -189,6 +193,7 @@ describe("messages", () => {
       WatchAuthorizedEntriesResponseSchema,
       "sequence=1 complete=2 more=3 upserted=4 deleted=5 bundle=6 federated_bundles=7 deleted_federated_bundles=8 revocation_lists=9 revoked_tokens=10",
     ],
+    [RevokedTokensSchema, "tokens=1 complete=2"],
   ])("$typeName has the field numbers of the wire", (message, fields) => {
     expect(message.fields.map((field) => `${field.name}=${field.number}`).join(" ")).toBe(fields);
   });

@@ -54,7 +54,7 @@ export class AgentCache implements Disposable {
     const { signer, clock, spread, log, onError } = options;
     const onChange = () => this.bell.ring();
     this.#clock = clock;
-    this.table = new EntryTable(options.trustDomain, options.index);
+    this.table = new EntryTable(options.trustDomain, options.index, clock);
     const common = {
       clock,
       spread,
@@ -110,6 +110,7 @@ export class AgentCache implements Disposable {
 
   [Symbol.dispose](): void {
     this.#expiry?.[Symbol.dispose]();
+    this.table.revokedTokens[Symbol.dispose]();
     this.x509[Symbol.dispose]();
     this.wit[Symbol.dispose]();
     this.jwt[Symbol.dispose]();

@@ -1,3 +1,4 @@
+import type { Clock } from "../../clock.ts";
 import type { WorkloadEntry, WorkloadEntryIndex } from "../../issuance/workload/workload-entry.ts";
 import {
   emptyBundle,
@@ -25,9 +26,10 @@ export class EntryTable {
   #version = 0;
 
   /** Tokens of the own trust domain that are revoked. */
-  readonly revokedTokens = new RevokedTokens();
+  readonly revokedTokens: RevokedTokens;
 
-  constructor(trustDomain: TrustDomain, index: FollowingIndex) {
+  constructor(trustDomain: TrustDomain, index: FollowingIndex, clock: Clock) {
+    this.revokedTokens = new RevokedTokens(clock);
     this.#bundle = emptyBundle(trustDomain);
     this.#index = index;
   }
@@ -82,7 +84,7 @@ export class EntryTable {
     if (changed.length + removed.size > 0) this.#version += 1;
     const crlsChanged = update.crls !== undefined && update.crls !== this.#crls;
     if (update.crls !== undefined) this.#crls = update.crls;
-    if (update.revokedTokens !== undefined) this.revokedTokens.replace(update.revokedTokens);
+    if (update.revokedTokens !== undefined) this.revokedTokens.apply(update.revokedTokens);
     return {
       crlsChanged,
       revokedTokensChanged: update.revokedTokens !== undefined,

@@ -5,6 +5,7 @@ import { fakeEntry } from "../../../test/fakes/agent-server.ts";
 import { makeKey, type TestKey } from "../../../test/fakes/certificates.ts";
 import { FakeClock } from "../../../test/fakes/clock.ts";
 import { makeCrl } from "../../../test/fakes/crl.ts";
+import { unixSeconds } from "../../clock.ts";
 import { silentLog } from "../../observe/log.ts";
 import { readCertificate } from "../../crypto/certificate-reader.ts";
 import { parseJwtSvidInsecure } from "../../crypto/jose/jwt-svid-verify.ts";
@@ -64,7 +65,11 @@ function idOf(token: string): string {
 }
 
 function revokeTokens(...tokens: readonly string[]): void {
-  cache.apply({ ...change, revokedTokens: new Map(tokens.map((token) => [idOf(token), 2_000_000_000])) });
+  tellTokens(false, ...tokens.map((token) => [idOf(token), 2_000_000_000] as const));
+}
+
+function tellTokens(complete: boolean, ...ends: readonly (readonly [string, number])[]): void {
+  cache.apply({ ...change, revokedTokens: { complete, ends: new Map(ends) } });
 }
 
 function revokeSerial(serial: string, authorityId: string, name: TrustDomain = trustDomain): void {
@@ -161,7 +166,56 @@ describe("a revoked JWT-SVID", () => {
     // An update that says nothing of tokens changes nothing.
     cache.apply({ ...change, deleted: ["x"] });
     await expect(validate()).rejects.toThrowCode("INVALID_JWT_SVID", /has been revoked/);
-    cache.apply({ ...change, revokedTokens: new Map() });
+    tellTokens(false, ["other", 2_000_000_000]);
+    await expect(validate()).rejects.toThrowCode("INVALID_JWT_SVID", /has been revoked/);
+    tellTokens(true);
     expect((await validate()).spiffeId).toBe(web);
   });
+});
+
+describe("word of revoked tokens", () => {
+  const known = () => [...cache.table.revokedTokens.all.keys()];
+  const inSeconds = (seconds: number) => unixSeconds(clock) + seconds;
+
+  it("adds to what was known, and replaces it where it is complete", () => {
+    tellTokens(true, ["a", inSeconds(60)]);
+    tellTokens(false, ["b", inSeconds(60)], ["c", inSeconds(60)]);
+    expect(known()).toEqual(["a", "b", "c"]);
+    cache.apply(completeUpdate([entry], { bundle: authority.bundle() }));
+    expect(known()).toEqual(["a", "b", "c"]);
+    tellTokens(true, ["c", inSeconds(60)], ["d", inSeconds(60)]);
+    expect(known()).toEqual(["c", "d"]);
+  });
+
+  it("is forgotten five minutes after the token's end, no sooner, and without any further word", async () => {
+    tellTokens(false, ["short", inSeconds(60)], ["long", inSeconds(7200)]);
+    await pass(355);
+    expect(known()).toEqual(["short", "long"]);
+    await pass(60);
+    expect(known()).toEqual(["long"]);
+    await pass(7200);
+    expect(known()).toEqual([]);
+    cache[Symbol.dispose]();
+    expect(clock.pending).toBe(0);
+  });
+
+  it("is kept until the later of two ends", async () => {
+    tellTokens(false, ["a", inSeconds(3600)]);
+    tellTokens(false, ["a", inSeconds(60)]);
+    await pass(600);
+    expect(known()).toEqual(["a"]);
+  });
+
+  it("outlives a clock that is set ahead and right again", async () => {
+    tellTokens(false, ["a", inSeconds(3600)]);
+    clock.step(86_400_000);
+    await pass(60);
+    clock.step(-86_400_000);
+    await pass(60);
+    expect(known()).toEqual(["a"]);
+  });
+
+  async function pass(seconds: number): Promise<void> {
+    for (let n = 0; n < seconds; n += 5) await clock.advance(5000);
+  }
 });

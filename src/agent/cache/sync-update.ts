@@ -15,8 +15,16 @@ export interface SyncUpdate {
   readonly deletedFederatedBundles: readonly TrustDomain[];
   /** Revocation lists in DER by trust domain, all there are, where any changed. */
   readonly crls?: ReadonlyMap<TrustDomain, readonly Uint8Array[]>;
-  /** Revoked tokens of the own trust domain by their id, with the end of each in Unix seconds; all there are, where any changed. */
-  readonly revokedTokens?: ReadonlyMap<string, number>;
+  /** Revoked tokens of the own trust domain, where there is word of any. */
+  readonly revokedTokens?: RevokedTokensUpdate;
+}
+
+/** Word of revoked tokens. */
+export interface RevokedTokensUpdate {
+  /** Whether these are all there are, and replace those that were known; else they come on top of those. */
+  readonly complete: boolean;
+  /** By id, with the end of each in Unix seconds. */
+  readonly ends: ReadonlyMap<string, number>;
 }
 
 /** What an update came to. */

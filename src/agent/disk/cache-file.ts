@@ -71,7 +71,7 @@ export class CacheKeeper implements AsyncDisposable {
         federatedBundles,
         deletedFederatedBundles: [],
         crls: new Map(file.crls.map(({ trustDomain, lists }) => [trustDomain, lists])),
-        revokedTokens: new Map(file.revokedTokens),
+        revokedTokens: { complete: true, ends: new Map(file.revokedTokens) },
       });
       // After the entries, as an entry that is new to the cache makes it forget what was issued for it.
       cache.jwt.restore(

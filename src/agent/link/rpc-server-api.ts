@@ -84,9 +84,10 @@ export class RpcServerApi implements ServerApi {
       gathered.deletedFederatedBundles.push(...message.deletedFederatedBundles.map(parseTrustDomain));
       if (message.revocationLists !== undefined) gathered.crls = crlsFromWire(message.revocationLists);
       if (message.revokedTokens !== undefined) {
-        gathered.revokedTokens ??= new Map();
+        gathered.revokedTokens ??= { complete: false, ends: new Map() };
+        gathered.revokedTokens.complete ||= message.revokedTokens.complete;
         for (const [id, end] of revokedTokensFromWire(message.revokedTokens))
-          gathered.revokedTokens.set(id, end);
+          gathered.revokedTokens.ends.set(id, end);
       }
       if (message.more) continue;
       yield gathered;
@@ -194,7 +195,7 @@ interface Gathered extends SyncUpdate {
   complete: boolean;
   bundle?: SpiffeBundle;
   crls?: NonNullable<SyncUpdate["crls"]>;
-  revokedTokens?: Map<string, number>;
+  revokedTokens?: { complete: boolean; readonly ends: Map<string, number> };
   readonly upserted: WorkloadEntry[];
   readonly deleted: string[];
   readonly federatedBundles: SpiffeBundle[];

@@ -1,3 +1,4 @@
+import { FakeClock } from "../../../test/fakes/clock.ts";
 import { describe, expect, it } from "vitest";
 import { sampleBundle } from "../../../test/fakes/web-app.ts";
 import { fakeEntry } from "../../../test/fakes/agent-server.ts";
@@ -15,7 +16,7 @@ const ours = sampleBundle(own);
 const theirs = { ...sampleBundle(partner), jwtAuthorities: [] };
 
 function tableWith(bundle: SpiffeBundle, crl?: Uint8Array): EntryTable {
-  const table = new EntryTable(own, new SelectorIndex());
+  const table = new EntryTable(own, new SelectorIndex(), new FakeClock());
   table.apply({
     complete: true,
     upserted: [entry],

@@ -16,6 +16,7 @@ import type { ServerCall } from "../call.ts";
 import { type AgentSyncService, agentSyncService } from "./agent-sync-service.ts";
 
 type Message = MessageInitShape<typeof WatchAuthorizedEntriesResponseSchema>;
+type Watch = ReturnType<typeof open>;
 
 const own = parseTrustDomain("example.org");
 const foreign = parseTrustDomain("other.org");
@@ -104,24 +105,67 @@ describe("the stream of changes", () => {
     }
   });
 
-  it("tells everyone which tokens are revoked, all of them each time, and first of all that there is none", async () => {
+  it("tells everyone which tokens are revoked, first all of them and then those that are new", async () => {
     const watches = [open(AGENT), open(OTHER)];
-    for (const watch of watches) expect((await watch.next()).revokedTokens).toEqual({ tokens: [] });
-    world.revoke("j1");
-    world.revoke("j2");
-    for (const watch of watches) {
-      const { revokedTokens, complete, more } = await watch.next();
-      expect(revokedTokens?.tokens?.map(({ id }) => id)).toEqual(["j1", "j2"]);
-      expect([complete, more]).toEqual([false, false]);
+    for (const watch of watches)
+      expect((await watch.next()).revokedTokens).toEqual({ complete: true, tokens: [] });
+    for (const id of ["j1", "j2"]) {
+      world.revoke(id);
+      for (const watch of watches) {
+        const message = await watch.next();
+        expect(message).toMatchObject({ complete: false, more: false });
+        expect(message.revokedTokens).toEqual({ complete: false, tokens: [{ id, expiresAt: 100n }] });
+      }
     }
     world.put(AGENT, entry("a"));
     world.tell({ agents: [AGENT] });
-    expect(await (watches[0] as ReturnType<typeof open>).next()).not.toHaveProperty("revokedTokens");
-    const late = await open(OTHER).next();
-    expect(late).toMatchObject({
-      complete: true,
-      revokedTokens: { tokens: [{ id: "j1", expiresAt: 100n }, {}] },
-    });
+    expect(await (watches[0] as Watch).next()).not.toHaveProperty("revokedTokens");
+    const again = await open(OTHER).next();
+    expect(again).toMatchObject({ complete: true, revokedTokens: { complete: true } });
+    expect(tokenIds(again)).toEqual(["j1", "j2"]);
+  });
+
+  it("tells a slow agent at once of all the tokens that were revoked since it was told last", async () => {
+    const watch = open(AGENT);
+    await watch.next();
+    world.revoke("j1");
+    world.revoke("j2", "j3");
+    world.put(AGENT, entry("a"));
+    world.tell({ agents: [AGENT] });
+    world.revoke("j4");
+    const message = await watch.next();
+    expect(tokenIds(message)).toEqual(["j1", "j2", "j3", "j4"]);
+    expect(message).toMatchObject({ upserted: [{ id: "a" }], revokedTokens: { complete: false } });
+    expect(await isQuiet(watch)).toBe(true);
+  });
+
+  it("leaves out no token that is revoked between two messages of one state", async () => {
+    world.revoke(...Array.from({ length: 10_001 }, (_, n) => `t${n}`));
+    const watch = open(AGENT);
+    await watch.next();
+    world.revoke("late");
+    expect(tokenIds(await watch.next())).not.toContain("late");
+    const message = await watch.next();
+    expect(tokenIds(message)).toEqual(["late"]);
+    expect(message.revokedTokens?.complete).toBe(false);
+  });
+
+  it("tells an agent all of them anew that fell too far behind", async () => {
+    world.revoke("before");
+    const watch = open(AGENT);
+    await watch.next();
+    const batch = Array.from({ length: 1000 }, (_, n) => n);
+    for (let round = 0; round < 30; round++) world.revoke(...batch.map((n) => `${round}/${n}`));
+    const ids = new Set<string>();
+    for (let more = true; more; ) {
+      const message = await watch.next();
+      expect(message).toMatchObject({ complete: false, revokedTokens: { complete: true } });
+      for (const id of tokenIds(message)) ids.add(id);
+      more = message.more === true;
+    }
+    expect(ids.size).toBe(30_001);
+    world.revoke("after");
+    expect(tokenIds(await watch.next())).toEqual(["after"]);
   });
 
   it("says of more revoked tokens than a message should hold in several that belong together", async () => {
@@ -133,8 +177,15 @@ describe("the stream of changes", () => {
       [true, true],
       [true, false],
     ]);
-    const ids = messages.flatMap(({ revokedTokens }) => revokedTokens?.tokens?.map(({ id }) => id) ?? []);
-    expect(new Set(ids).size).toBe(20_001);
+    expect(messages.every(({ revokedTokens }) => revokedTokens?.complete)).toBe(true);
+    expect(new Set(messages.flatMap(tokenIds)).size).toBe(20_001);
+    world.revoke(...Array.from({ length: 10_001 }, (_, n) => `u${n}`));
+    const later = [await watch.next(), await watch.next()];
+    expect(later.map(({ complete, more }) => [complete, more])).toEqual([
+      [false, true],
+      [false, false],
+    ]);
+    expect(later.map((message) => tokenIds(message).length).toSorted((a, b) => a - b)).toEqual([1, 10_000]);
   });
 
   it("sends a foreign bundle with the first entry that names it and takes it back with the last", async () => {
@@ -270,7 +321,7 @@ describe("the end of the stream of changes", () => {
 /** A registry and its access control in the test's hands. */
 class World {
   revoked: readonly RevokedToken[] = [];
-  readonly revocations = new Set<() => void>();
+  readonly revocations = new Set<(fresh: readonly RevokedToken[]) => void>();
   readonly entries = new Map<SpiffeId, Map<string, EntryRecord>>();
   readonly bundles = new Map<TrustDomain, SpiffeBundle>([[own, { ...emptyBundle(own), sequence: 1n }]]);
   readonly listeners = new Set<(changes: readonly RegistryChange[], sequence: number) => void>();
@@ -292,8 +343,9 @@ class World {
   }
 
   revoke(...tokens: readonly string[]): void {
-    this.revoked = [...this.revoked, ...tokens.map((id) => ({ id, expiresAt: 100 }))];
-    for (const listener of this.revocations) listener();
+    const fresh = tokens.map((id) => ({ id, expiresAt: 100 }));
+    this.revoked = [...this.revoked, ...fresh];
+    for (const listener of this.revocations) listener(fresh);
   }
 
   tell(what: {
@@ -400,6 +452,10 @@ async function isQuiet(watch: ReturnType<typeof open>): Promise<boolean> {
 /** Lets everything that waits for nothing have its turn. */
 function turn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
+}
+
+function tokenIds({ revokedTokens }: Message): readonly string[] {
+  return revokedTokens?.tokens?.map(({ id }) => id ?? "") ?? [];
 }
 
 function ids(entries: readonly { id?: string }[] | undefined) {

@@ -15,6 +15,7 @@ import type { Access } from "../access/access.ts";
 import { agentOf, type ServerCall } from "../call.ts";
 import { bundleToWire } from "../wire/bundle.ts";
 import { agentEntryToWire } from "../../wire/entry.ts";
+import { RevokedTokenNews } from "./revoked-token-news.ts";
 
 type Message = MessageInitShape<typeof WatchAuthorizedEntriesResponseSchema>;
 
@@ -36,10 +37,10 @@ export interface AgentSyncServiceOptions {
 
 /** The tokens that agents refuse though they have not expired. */
 export interface RevokedTokenFeed {
-  /** The same array as before where there is no news. */
+  /** All of them. */
   revokedTokens(): readonly RevokedToken[];
-  /** Calls the listener when there is news, until disposed; it asks how many agents follow. */
-  onRevokedTokens(listener: () => void, howMany: () => number): Disposable;
+  /** Calls the listener with those that are new, until disposed; it asks how many agents follow. */
+  onRevokedTokens(listener: (fresh: readonly RevokedToken[]) => void, howMany: () => number): Disposable;
 }
 
 /** The service and what belongs to it for as long as the server runs. */
@@ -73,7 +74,21 @@ export function agentSyncService(options: AgentSyncServiceOptions): AgentSyncSer
     }
   });
 
-  const revocations = revoked?.onRevokedTokens(ringAll, () => bells.size);
+  const tokenNews = new RevokedTokenNews();
+  const revocations = revoked?.onRevokedTokens(
+    (fresh) => {
+      tokenNews.add(fresh);
+      ringAll();
+    },
+    () => bells.size,
+  );
+  const tokens: TokenSource = {
+    get position() {
+      return tokenNews.position;
+    },
+    since: (position) => tokenNews.since(position),
+    all: () => revoked?.revokedTokens() ?? [],
+  };
 
   async function* watch(context: ServerCall): AsyncGenerator<Message, void, undefined> {
     const agent = agentOf(context.caller).svid;
@@ -85,7 +100,7 @@ export function agentSyncService(options: AgentSyncServiceOptions): AgentSyncSer
     for (;;) {
       context.signal.throwIfAborted();
       await access.authorize(context.method, context.peer.caller());
-      yield* told.news(registry, agent.spiffeId, complete, revoked?.revokedTokens() ?? NO_TOKENS);
+      yield* told.news(registry, agent.spiffeId, complete, tokens);
       complete = false;
       // The stream lives no longer than the SVID that opened it. Set anew each time, for a timer may fire a moment
       // early and cannot be set for longer than some weeks.
@@ -106,19 +121,24 @@ export function agentSyncService(options: AgentSyncServiceOptions): AgentSyncSer
   };
 }
 
+/** The revoked tokens, for streams of which each has heard of some. */
+interface TokenSource extends Pick<RevokedTokenNews, "position" | "since"> {
+  all(): readonly RevokedToken[];
+}
+
 /** What one stream has told its agent. */
 class Told {
   readonly #entries = new Map<string, EntryRecord>();
   readonly #bundles = new Map<TrustDomain, SpiffeBundle>();
   #crls: readonly (readonly Uint8Array[])[] = [];
-  #tokens: readonly RevokedToken[] = NO_TOKENS;
+  #toldTokens = 0;
 
   /** The messages that bring the agent up to date; none where nothing changed, at least one for a complete state. */
   *news(
     registry: WatchedRegistry,
     agent: SpiffeId,
     complete: boolean,
-    tokens: readonly RevokedToken[],
+    tokens: TokenSource,
   ): Generator<Message> {
     const sequence = BigInt(registry.sequence);
     const entries = registry.entries.authorized(agent);
@@ -179,15 +199,17 @@ class Told {
     }
   }
 
-  /** All that are revoked, in messages that stay well below what a client accepts; none where nothing changed. */
-  #changedTokens(tokens: readonly RevokedToken[], complete: boolean) {
-    if (tokens === this.#tokens && !complete) return [];
-    this.#tokens = tokens;
-    const chunks = Array.from({ length: Math.max(1, Math.ceil(tokens.length / CHUNK_TOKENS)) }, (_, n) =>
-      tokens.slice(n * CHUNK_TOKENS, (n + 1) * CHUNK_TOKENS),
-    );
-    return chunks.map((chunk) => ({
-      tokens: chunk.map(({ id, expiresAt }) => ({ id, expiresAt: BigInt(expiresAt) })),
+  /** Those that are new, or all of them, in messages that stay well below what a client accepts; none where nothing is new. */
+  #changedTokens(source: TokenSource, complete: boolean) {
+    const fresh = complete ? undefined : source.since(this.#toldTokens);
+    this.#toldTokens = source.position;
+    const tokens = fresh ?? source.all();
+    const count = Math.max(fresh === undefined ? 1 : 0, Math.ceil(tokens.length / CHUNK_TOKENS));
+    return Array.from({ length: count }, (_, n) => ({
+      complete: fresh === undefined,
+      tokens: tokens
+        .slice(n * CHUNK_TOKENS, (n + 1) * CHUNK_TOKENS)
+        .map(({ id, expiresAt }) => ({ id, expiresAt: BigInt(expiresAt) })),
     }));
   }
 
@@ -273,4 +295,3 @@ function hang(bells: Map<SpiffeId, Set<Bell>>, agent: SpiffeId): Bell {
 const CHUNK_BYTES = 1024 * 1024;
 const CHUNK_ENTRIES = 1000;
 const CHUNK_TOKENS = 10_000;
-const NO_TOKENS: readonly RevokedToken[] = [];

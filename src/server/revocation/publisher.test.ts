@@ -167,24 +167,38 @@ describe("the publisher of revocation lists", () => {
     expect(onList).toBe(true);
   });
 
-  it("tells whom it may concern of other tokens, and then only", async () => {
-    let told = 0;
-    server.publisher.onRevokedTokens(() => void told++);
+  it("tells whom it may concern of tokens that are new, and then only", async () => {
+    const told: string[][] = [];
+    server.publisher.onRevokedTokens((fresh) => void told.push(fresh.map(({ id }) => id)));
+    const revokeToken = (id: string, seconds: number, kind: "jwt" | "wit" = "jwt") =>
+      server.revocation.revoke({ kind, id }, "operator", {
+        authorityId: "kid",
+        spiffeId: `spiffe://${WORLD}/x` as never,
+        entryId: "",
+        taskId: "",
+        parent: "",
+        issuedAt: 1,
+        expiresAt: unixSeconds(world.clock) + seconds,
+      });
     await server.revoke("01");
     await server.publisher.settle();
-    expect(told).toBe(0);
-    await server.revocation.revoke({ kind: "jwt", id: "j" }, "operator", {
-      authorityId: "kid",
-      spiffeId: `spiffe://${WORLD}/x` as never,
-      entryId: "",
-      taskId: "",
-      parent: "",
-      issuedAt: 1,
-      expiresAt: unixSeconds(world.clock) + 60,
-    });
+    expect(told).toEqual([]);
+    await revokeToken("j", 60);
     await settled();
-    expect(told).toBe(1);
-    expect(server.publisher.revokedTokens().map(({ id }) => id)).toEqual(["j"]);
+    await revokeToken("k", 7200);
+    await revokeToken("l", 7200);
+    await settled();
+    expect(told).toEqual([["j"], ["k", "l"]]);
+    expect(server.publisher.revokedTokens().map(({ id }) => id)).toEqual(["j", "k", "l"]);
+    for (let n = 0; n < 20; n++) await world.clock.advance(MINUTE / 2);
+    await settled();
+    // What was forgotten is no news: everybody forgets by time.
+    expect(server.publisher.revokedTokens().map(({ id }) => id)).toEqual(["k", "l"]);
+    expect(told).toHaveLength(2);
+    // Of the same id, but good for longer.
+    await revokeToken("k", 36_000, "wit");
+    await settled();
+    expect(told.slice(2)).toEqual([["k"]]);
   });
 
   it("makes known what it can while the key of one authority fails", async () => {

@@ -25,13 +25,14 @@ export interface Publisher extends AsyncDisposable {
    * @throws AssayError `STORE_UNAVAILABLE`, `KEY_UNAVAILABLE`; it is tried again by itself.
    */
   settle(): Promise<void>;
-  /** The revoked tokens as agents are told of them. The same array as before where there is no news. */
+  /** The revoked tokens as agents are told of them, all that have not expired. */
   revokedTokens(): readonly RevokedToken[];
   /**
-   * Calls the listener when agents are to be told of other tokens, until disposed. It must not throw.
+   * Calls the listener with the tokens that were revoked since the last round, until disposed; of those that have expired
+   * there is no word. It must not throw.
    * @param howMany How many agents follow there, by which the pace of the lists is set.
    */
-  onRevokedTokens(listener: () => void, howMany?: () => number): Disposable;
+  onRevokedTokens(listener: (fresh: readonly RevokedToken[]) => void, howMany?: () => number): Disposable;
 }
 
 /** What the publisher stands on. */
@@ -77,9 +78,13 @@ export async function openPublisher(options: PublisherOptions): Promise<Publishe
     const { authorityKeyId, number, thisUpdate, nextUpdate, revoked } = readCrl(crl, "INTERNAL");
     signed.set(hex(authorityKeyId), { number, thisUpdate, nextUpdate, serials: revoked });
   }
-  const listeners = new Set<{ readonly tell: () => void; readonly howMany: () => number }>();
+  const listeners = new Set<{
+    readonly tell: (fresh: readonly RevokedToken[]) => void;
+    readonly howMany: () => number;
+  }>();
   const keyless = new Set<string>();
   let told = revocation.revokedTokens();
+  let toldEnds = latestEnds(told);
   // A list of which the registry has not heard yet counts too.
   let isListing = signed.size > 0;
 
@@ -125,7 +130,7 @@ export async function openPublisher(options: PublisherOptions): Promise<Publishe
         faults.push(error);
       }
     }
-    if (tellAgents()) size = Math.max(size, told.length, 1);
+    size = Math.max(size, tellAgents());
     if (faults.length > 0) throw faults[0];
     await forgetGone(own);
     // Whatever is new goes to every agent that follows, and to thousands that takes longer than to sign it.
@@ -175,12 +180,16 @@ export async function openPublisher(options: PublisherOptions): Promise<Publishe
     }
   }
 
-  function tellAgents(): boolean {
+  /** Tells of what was revoked since the last time; gives how many there are. */
+  function tellAgents(): number {
     const tokens = revocation.revokedTokens();
-    if (tokens === told) return false;
+    if (tokens === told) return 0;
+    // An id that two tokens share is news again where the second ends later.
+    const fresh = tokens.filter(({ id, expiresAt }) => (toldEnds.get(id) ?? NEVER) < expiresAt);
     told = tokens;
-    for (const { tell } of listeners) tell();
-    return true;
+    toldEnds = latestEnds(tokens);
+    if (fresh.length > 0) for (const { tell } of listeners) tell(fresh);
+    return fresh.length;
   }
 
   const rounds = new Rounds({
@@ -206,7 +215,7 @@ export async function openPublisher(options: PublisherOptions): Promise<Publishe
     },
     revokedTokens: () => told,
     onRevokedTokens(listener, howMany = () => 0) {
-      const own = { tell: () => listener(), howMany };
+      const own = { tell: (fresh: readonly RevokedToken[]) => listener(fresh), howMany };
       listeners.add(own);
       return { [Symbol.dispose]: () => void listeners.delete(own) };
     },
@@ -217,10 +226,18 @@ export async function openPublisher(options: PublisherOptions): Promise<Publishe
   };
 }
 
+/** By id the latest end, Unix seconds. */
+function latestEnds(tokens: readonly RevokedToken[]): ReadonlyMap<string, number> {
+  const ends = new Map<string, number>();
+  for (const { id, expiresAt } of tokens) ends.set(id, Math.max(expiresAt, ends.get(id) ?? NEVER));
+  return ends;
+}
+
 function hex(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("hex");
 }
 
+const NEVER = Number.NEGATIVE_INFINITY;
 const NOTHING = new Uint8Array();
 // What telling one agent counts for in the size of a round: 0.4 ms of pause each.
 const AGENT_SIZE = 4;

@@ -19,7 +19,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file assay/api/server/v1/agent_sync.proto.
  */
 export const file_assay_api_server_v1_agent_sync: GenFile = /*@__PURE__*/
-  fileDesc("CiRhc3NheS9hcGkvc2VydmVyL3YxL2FnZW50X3N5bmMucHJvdG8SE2Fzc2F5LmFwaS5zZXJ2ZXIudjEiHwodV2F0Y2hBdXRob3JpemVkRW50cmllc1JlcXVlc3QiiAMKHldhdGNoQXV0aG9yaXplZEVudHJpZXNSZXNwb25zZRIQCghzZXF1ZW5jZRgBIAEoBBIQCghjb21wbGV0ZRgCIAEoCBIMCgRtb3JlGAMgASgIEigKCHVwc2VydGVkGAQgAygLMhYuc3BpcmUuYXBpLnR5cGVzLkVudHJ5Eg8KB2RlbGV0ZWQYBSADKAkSJwoGYnVuZGxlGAYgASgLMhcuc3BpcmUuYXBpLnR5cGVzLkJ1bmRsZRIyChFmZWRlcmF0ZWRfYnVuZGxlcxgHIAMoCzIXLnNwaXJlLmFwaS50eXBlcy5CdW5kbGUSIQoZZGVsZXRlZF9mZWRlcmF0ZWRfYnVuZGxlcxgIIAMoCRI9ChByZXZvY2F0aW9uX2xpc3RzGAkgASgLMiMuYXNzYXkuYXBpLnR5cGVzLnYxLlJldm9jYXRpb25MaXN0cxI6Cg5yZXZva2VkX3Rva2VucxgKIAEoCzIiLmFzc2F5LmFwaS5zZXJ2ZXIudjEuUmV2b2tlZFRva2VucyJCCg1SZXZva2VkVG9rZW5zEjEKBnRva2VucxgBIAMoCzIhLmFzc2F5LmFwaS5zZXJ2ZXIudjEuUmV2b2tlZFRva2VuIi4KDFJldm9rZWRUb2tlbhIKCgJpZBgBIAEoCRISCgpleHBpcmVzX2F0GAIgASgDMpEBCglBZ2VudFN5bmMSgwEKFldhdGNoQXV0aG9yaXplZEVudHJpZXMSMi5hc3NheS5hcGkuc2VydmVyLnYxLldhdGNoQXV0aG9yaXplZEVudHJpZXNSZXF1ZXN0GjMuYXNzYXkuYXBpLnNlcnZlci52MS5XYXRjaEF1dGhvcml6ZWRFbnRyaWVzUmVzcG9uc2UwAWIGcHJvdG8z", [file_assay_api_types_v1_revocation_list, file_spire_api_types_bundle, file_spire_api_types_entry]);
+  fileDesc("CiRhc3NheS9hcGkvc2VydmVyL3YxL2FnZW50X3N5bmMucHJvdG8SE2Fzc2F5LmFwaS5zZXJ2ZXIudjEiHwodV2F0Y2hBdXRob3JpemVkRW50cmllc1JlcXVlc3QiiAMKHldhdGNoQXV0aG9yaXplZEVudHJpZXNSZXNwb25zZRIQCghzZXF1ZW5jZRgBIAEoBBIQCghjb21wbGV0ZRgCIAEoCBIMCgRtb3JlGAMgASgIEigKCHVwc2VydGVkGAQgAygLMhYuc3BpcmUuYXBpLnR5cGVzLkVudHJ5Eg8KB2RlbGV0ZWQYBSADKAkSJwoGYnVuZGxlGAYgASgLMhcuc3BpcmUuYXBpLnR5cGVzLkJ1bmRsZRIyChFmZWRlcmF0ZWRfYnVuZGxlcxgHIAMoCzIXLnNwaXJlLmFwaS50eXBlcy5CdW5kbGUSIQoZZGVsZXRlZF9mZWRlcmF0ZWRfYnVuZGxlcxgIIAMoCRI9ChByZXZvY2F0aW9uX2xpc3RzGAkgASgLMiMuYXNzYXkuYXBpLnR5cGVzLnYxLlJldm9jYXRpb25MaXN0cxI6Cg5yZXZva2VkX3Rva2VucxgKIAEoCzIiLmFzc2F5LmFwaS5zZXJ2ZXIudjEuUmV2b2tlZFRva2VucyJUCg1SZXZva2VkVG9rZW5zEjEKBnRva2VucxgBIAMoCzIhLmFzc2F5LmFwaS5zZXJ2ZXIudjEuUmV2b2tlZFRva2VuEhAKCGNvbXBsZXRlGAIgASgIIi4KDFJldm9rZWRUb2tlbhIKCgJpZBgBIAEoCRISCgpleHBpcmVzX2F0GAIgASgDMpEBCglBZ2VudFN5bmMSgwEKFldhdGNoQXV0aG9yaXplZEVudHJpZXMSMi5hc3NheS5hcGkuc2VydmVyLnYxLldhdGNoQXV0aG9yaXplZEVudHJpZXNSZXF1ZXN0GjMuYXNzYXkuYXBpLnNlcnZlci52MS5XYXRjaEF1dGhvcml6ZWRFbnRyaWVzUmVzcG9uc2UwAWIGcHJvdG8z", [file_assay_api_types_v1_revocation_list, file_spire_api_types_bundle, file_spire_api_types_entry]);
 
 /**
  * @generated from message assay.api.server.v1.WatchAuthorizedEntriesRequest
@@ -102,7 +102,8 @@ export type WatchAuthorizedEntriesResponse = Message<"assay.api.server.v1.WatchA
   revocationLists?: RevocationLists | undefined;
 
   /**
-   * The tokens of the own trust domain that are revoked and have not expired, all of them, where any changed.
+   * The tokens of the own trust domain that are revoked and have not expired: in a complete state all of them, then those
+   * that are new. Who hears of one forgets it some minutes after its end by himself.
    *
    * @generated from field: assay.api.server.v1.RevokedTokens revoked_tokens = 10;
    */
@@ -124,6 +125,13 @@ export type RevokedTokens = Message<"assay.api.server.v1.RevokedTokens"> & {
    * @generated from field: repeated assay.api.server.v1.RevokedToken tokens = 1;
    */
   tokens: RevokedToken[];
+
+  /**
+   * Belongs to a list of all there are, which replaces those that were known; else they come on top of those.
+   *
+   * @generated from field: bool complete = 2;
+   */
+  complete: boolean;
 };
 
 /**
