@@ -36,15 +36,18 @@ it("is there for every platform that has no wrapper", () => {
   expect(SNIPPETS).toEqual(Object.keys(PLATFORMS).toSorted());
 });
 
-describe.each(SNIPPETS)("%s", (name) => {
-  const text = deployText("ci", name);
-  const [platform = "", sign = ""] = PLATFORMS[name] ?? [];
-
-  it.runIf(/\.ya?ml$/.test(name))("is one YAML document with the keys of its platform", () => {
+it.each(SNIPPETS.filter((name) => /\.ya?ml$/.test(name)))(
+  "%s is one YAML document with the keys of its platform",
+  (name) => {
     const documents = deployYaml("ci", name);
     expect(documents).toHaveLength(1);
     expect(Object.keys(documents[0] as object)).toEqual(TOP_KEYS[name]);
-  });
+  },
+);
+
+describe.each(SNIPPETS)("%s", (name) => {
+  const text = deployText("ci", name);
+  const [platform = "", sign = ""] = PLATFORMS[name] ?? [];
 
   it("starts a command line that the program takes, for the platform that a job finds itself on", async () => {
     const lines = commandLines(text);
