@@ -1,3 +1,4 @@
+import { readPageToken, writePageToken } from "./page-token.ts";
 import { AssayError } from "../errors/assay-error.ts";
 import { firstAfter, type Ordered } from "./ordered-records.ts";
 
@@ -28,11 +29,11 @@ export function pageOf<T extends Ordered>(
 ): Page<T> {
   const size = pageSize(request.pageSize ?? 0);
   const items: T[] = [];
-  for (let at = firstAfter(list, readToken(request.pageToken ?? "")); at < list.length; at++) {
+  for (let at = firstAfter(list, readPageToken("after", request.pageToken ?? "")); at < list.length; at++) {
     const record = list[at];
     if (record === undefined || !keeps(record)) continue;
     items.push(record);
-    if (items.length === size) return { items, nextPageToken: writeToken(record.ordinal) };
+    if (items.length === size) return { items, nextPageToken: writePageToken("after", record.ordinal) };
   }
   return { items, nextPageToken: "" };
 }
@@ -44,19 +45,4 @@ function pageSize(size: number): number {
   return size === 0 ? MAX_PAGE : Math.min(size, MAX_PAGE);
 }
 
-function writeToken(ordinal: number): string {
-  return Buffer.from(`${PREFIX}${ordinal}`).toString("base64url");
-}
-
-function readToken(token: string): number {
-  if (token === "") return 0;
-  const text = Buffer.from(token.slice(0, MAX_TOKEN), "base64url").toString("latin1");
-  const ordinal = Number(text.slice(PREFIX.length));
-  // Written again it must be the same text: one spelling, and nothing that Number() takes by courtesy.
-  if (Number.isSafeInteger(ordinal) && ordinal > 0 && writeToken(ordinal) === token) return ordinal;
-  throw new AssayError("INVALID_PAGE_TOKEN", "page token: expected one that an earlier page gave");
-}
-
-const PREFIX = "after:";
 const MAX_PAGE = 10_000;
-const MAX_TOKEN = 64;

@@ -1,4 +1,4 @@
-import { AssayError } from "../../errors/assay-error.ts";
+import { readPageToken, writePageToken } from "../../registry/page-token.ts";
 import type { TaskRecord, TaskStore } from "../../store/task-store.ts";
 
 /** One page of tasks, and the way to the next. */
@@ -19,7 +19,7 @@ export async function listTasks(
   keeps: (task: TaskRecord) => Promise<boolean>,
 ): Promise<TaskPage> {
   const tasks: TaskRecord[] = [];
-  let before = readToken(page.pageToken);
+  let before = readPageToken("before", page.pageToken);
   for (let seen = 0; seen < MOST_SEEN; ) {
     const some = await store.list(before, CHUNK);
     if (some.length === 0) return { tasks, nextPageToken: "" };
@@ -28,25 +28,11 @@ export async function listTasks(
       seen++;
       if (!(await keeps(task))) continue;
       tasks.push(task);
-      if (tasks.length === page.pageSize) return { tasks, nextPageToken: writeToken(before) };
+      if (tasks.length === page.pageSize) return { tasks, nextPageToken: writePageToken("before", before) };
     }
   }
-  return { tasks, nextPageToken: writeToken(before) };
+  return { tasks, nextPageToken: writePageToken("before", before) };
 }
 
-function writeToken(ordinal: number): string {
-  return Buffer.from(`${PREFIX}${ordinal}`).toString("base64url");
-}
-
-function readToken(token: string): number {
-  if (token === "") return 0;
-  const text = Buffer.from(token.slice(0, MAX_TOKEN), "base64url").toString("latin1");
-  const ordinal = Number(text.slice(PREFIX.length));
-  if (Number.isSafeInteger(ordinal) && ordinal > 0 && writeToken(ordinal) === token) return ordinal;
-  throw new AssayError("INVALID_PAGE_TOKEN", "page token: expected one that an earlier page gave");
-}
-
-const PREFIX = "before:";
-const MAX_TOKEN = 64;
 const CHUNK = 200;
 const MOST_SEEN = 2000;

@@ -1,18 +1,13 @@
+import { startBenchAgent } from "../../fakes/bench-agent.ts";
 import { once } from "node:events";
 import { connect, type TLSSocket } from "node:tls";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { startAgent } from "../../../src/agent/agent.ts";
 import type { RunningAgent } from "../../../src/agent/agent-options.ts";
-import { systemClock } from "../../../src/clock.ts";
 import { parseJwtSvidInsecure } from "../../../src/crypto/jose/jwt-svid-verify.ts";
 import { tokenIdOf } from "../../../src/crypto/jose/token-id.ts";
 import { toPem } from "../../../src/crypto/pem.ts";
-import { openAuditLog } from "../../../src/observe/audit-log.ts";
-import { silentLog } from "../../../src/observe/log.ts";
-import { createMetrics } from "../../../src/observe/metrics.ts";
 import { SpiffeWorkloadAPI } from "../../../src/proto/gen/spiffe/workload/workload_pb.ts";
 import { RpcClient } from "../../../src/rpc/client.ts";
-import { emptyBundle } from "../../../src/spiffe/bundle.ts";
 import { authorizeId } from "../../../src/workload/authorize.ts";
 import { createTlsServer } from "../../../src/workload/tls-server.ts";
 import { openX509Source, type X509Source } from "../../../src/workload/x509-source.ts";
@@ -33,35 +28,7 @@ let calling: X509Source;
 
 beforeAll(async () => {
   bench = await ServerBench.start();
-  const { value: token } = await bench.agents.createJoinToken({ ttl: 60 });
-  const authorities = await bench.authorities();
-  agent = await startAgent(
-    {
-      trustDomain,
-      server: bench.addresses.api,
-      dataDir: bench.path("agent"),
-      socketPath: bench.path("w.sock"),
-      adminSocketPath: bench.path("a.sock"),
-      trustBundle: {
-        kind: "bundle",
-        bundle: {
-          ...emptyBundle(trustDomain),
-          x509Authorities: authorities.map((certificate) => ({ certificate, tainted: false })),
-        },
-      },
-      nodeAttestor: { name: "join_token", config: { token } },
-      workloadAttestors: [{ name: "unix" }],
-      rateLimit: "off",
-    },
-    {
-      clock: systemClock,
-      log: silentLog,
-      metrics: createMetrics({ process: false }),
-      version: "test",
-      openAudit: () => openAuditLog({ path: bench.path("agent.jsonl"), clock: systemClock, fsync: "never" }),
-    },
-  );
-  await agent.ready;
+  agent = await startBenchAgent(bench);
   const selectors = [{ type: "unix", value: `uid:${uid}` }];
   await bench.entries.batchCreateEntry({
     entries: ["server", "client"].map((name) =>
