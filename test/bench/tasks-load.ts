@@ -1,21 +1,20 @@
-// A thousand jobs at once, on a machine that does nothing else:  node test/bench/tasks-load.ts [JOBS]
+// A thousand jobs at once, on a machine that does nothing else:  node test/bench/tasks-load.ts [JOBS] [apart]
 //
-// A server and an agent, each a process of its own and with their default limits, and here as many jobs, each with an address
-// and a connection of its own. All open their task at once, then all get an X509-SVID, and so on; nine of ten end
+// `assay dev` with its default limits (with `apart` a server and an agent, each a process of its own), and here as many jobs,
+// each with an address and a connection of its own. All open their task at once, then all get an X509-SVID, and so on; nine of ten end
 // theirs at once, and the others are gone without a word, so that the lease ends theirs. Ends with status 1 if a call fails,
 // a task outlives its lease, or what was left behind is accepted for longer than the bound.
 import { readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { setTimeout as wait } from "node:timers/promises";
-import { findMockPlace } from "../../src/cli/ci-mock-place.ts";
 import { mockPlatform } from "../../src/cli/ci-mock-platforms.ts";
 import { beginMockRun } from "../../src/cli/ci-mock-tokens.ts";
 import { systemClock } from "../../src/clock.ts";
 import { openX509BundleSource } from "../../src/workload/bundle-sources.ts";
 import { openJwtSource } from "../../src/workload/jwt-source.ts";
 import { makeScratch } from "../e2e/scratch.ts";
-import { GITHUB_OWNER, GITHUB_TASKS, startTaskWorld, type TaskWorld } from "../interop/task-world.ts";
 import { LoadJob } from "./tasks-load-job.ts";
+import { startApartWorld, startDevWorld } from "./tasks-load-world.ts";
 
 const JOBS = Number(process.argv[2] ?? 1000);
 /** Jobs before the measured ones, so that code is compiled. */
@@ -27,15 +26,9 @@ const AUDIENCE = "spiffe://example.org/database";
 
 const faults: string[] = [];
 await using scratch = await makeScratch();
-await using world = await startTaskWorld(scratch, { tasks: { lease: `${LEASE}s` } });
-await world.server.createEntry({
-  parentId: GITHUB_TASKS,
-  spiffeId: "spiffe://example.org/ci/github",
-  selectors: [GITHUB_OWNER],
-  flags: ["--id-template=/ci/github/{repository_id}/run/{run_id}/{run_attempt}"],
-});
-await using bundles = await openX509BundleSource({ address: world.agent.endpoint });
-await using jwts = await openJwtSource({ address: world.agent.endpoint });
+await using world = await (process.argv[3] === "apart" ? startApartWorld : startDevWorld)(scratch);
+await using bundles = await openX509BundleSource({ address: world.endpoint });
+await using jwts = await openJwtSource({ address: world.endpoint });
 
 /** When each serial number was first seen in a list that came over the Workload API. */
 const listed = new Map<string, number>();
@@ -52,7 +45,7 @@ await Promise.all(warming.map((job) => whole(job)));
 const jobs = await makeJobs(JOBS, 0);
 const ending = jobs.filter((_, number) => number % 10 !== 0);
 const leaving = jobs.filter((_, number) => number % 10 === 0);
-const before = usage(world);
+const before = usage();
 const start = performance.now();
 print(`${JOBS} jobs at once, each step by all of them together`);
 await step("open, with the round for the nonce", jobs, (job) => job.open());
@@ -74,7 +67,7 @@ await step(`end and be refused, ${ending.length} of them`, ending, async (job) =
 });
 await seen(ending, BOUND * 4);
 const worked = performance.now();
-const after = usage(world);
+const after = usage();
 
 print(`all of it: ${((worked - start) / 1000).toFixed(1)} s`);
 print(`end → its answer: ${quantiles(answered)}`);
@@ -87,20 +80,18 @@ const stillGood = await Promise.all(ending.map((job) => isGood(job.spoils.jwtSvi
 const good = stillGood.filter(Boolean).length;
 print(`JWT-SVIDs of ended tasks that the agent still validates: ${good} of ${ending.length}`);
 if (good > 0) faults.push(`${good} JWT-SVIDs are good after their task's end`);
-for (const [name, of] of [
-  ["server", "server"],
-  ["agent", "agent"],
-  ["jobs themselves", "own"],
-] as const) {
-  const seconds = after[of] - before[of];
-  print(`processor time of the ${name}: ${((seconds / JOBS) * 1000).toFixed(1)} ms a task`);
+for (const [name, seconds] of Object.entries(after)) {
+  const each = ((seconds - (before[name] ?? 0)) / JOBS) * 1000;
+  print(`processor time of ${name}: ${each.toFixed(1)} ms a task`);
 }
-print(`memory of the server: ${Math.round(peakMemory(world.server.program.pid) / 1024)} MiB at most`);
+for (const [name, pid] of Object.entries(world.processes)) {
+  print(`memory of ${name}: ${Math.round(peakMemory(pid) / 1024)} MiB at most`);
+}
 
 print(`${leaving.length} jobs are gone without a word`);
 await wait(Math.max(0, LEASE * 1000 - (performance.now() - lastBeat)));
 await seen(leaving, BOUND * 4);
-const tasks = await world.server.ask<readonly TaskLife[]>("tasks", "list", `--limit=${JOBS + WARM_UP}`);
+const tasks = await world.ask<readonly TaskLife[]>("tasks", "list", `--limit=${JOBS + WARM_UP}`);
 if (tasks.length !== JOBS + WARM_UP) faults.push(`${tasks.length} tasks are known`);
 const reasons = new Map<string, number>();
 const late: number[] = [];
@@ -136,12 +127,12 @@ interface TaskLife {
 }
 
 async function makeJobs(count: number, from: number): Promise<LoadJob[]> {
-  const place = await findMockPlace(world.folder);
-  const ca = await readFile(world.caFile, "utf8");
+  const { place } = world;
+  const ca = await readFile(place.trustBundle, "utf8");
   const platform = mockPlatform("github");
   return Array.from({ length: count }, (_, number) => {
-    const token = beginMockRun(platform, place, [], systemClock).token(world.issuer);
-    return new LoadJob(world.issuer, ca, from + number, token);
+    const token = beginMockRun(platform, place, [], systemClock).token(place.server);
+    return new LoadJob(place.server, ca, from + number, token);
   });
 }
 
@@ -160,7 +151,7 @@ async function step(
   work: (job: LoadJob) => Promise<void>,
 ): Promise<void> {
   const from = performance.now();
-  const used = usage(world).server;
+  const used = ours();
   const took = await Promise.all(
     all.map(async (job) => {
       const begun = performance.now();
@@ -174,10 +165,8 @@ async function step(
   );
   if (faults.length > 0) throw new Error(`${faults.length} calls failed, such as ${faults[0] ?? ""}`);
   const rate = all.length / ((performance.now() - from) / 1000);
-  const each = ((usage(world).server - used) / all.length) * 1000;
-  print(
-    `  ${name}: ${quantiles(took)}, ${Math.round(rate)}/s, ${each.toFixed(1)} ms of the server's processor`,
-  );
+  const each = ((ours() - used) / all.length) * 1000;
+  print(`  ${name}: ${quantiles(took)}, ${Math.round(rate)}/s, ${each.toFixed(1)} ms of our processor time`);
 }
 
 /** Waits until the X509-SVIDs of all are in the list. */
@@ -216,14 +205,15 @@ function quantile(values: readonly number[], share: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
 }
 
-/** Seconds of processor time that each has used. */
-function usage({ server, agent }: TaskWorld) {
+/** Seconds of processor time that each process has used. */
+function usage(): Readonly<Record<string, number>> {
   const { user, system } = process.cpuUsage();
-  return {
-    server: cpuSeconds(server.program.pid),
-    agent: cpuSeconds(agent.program.pid),
-    own: (user + system) / 1e6,
-  };
+  const theirs = Object.entries(world.processes).map(([name, pid]) => [name, cpuSeconds(pid)] as const);
+  return { ...Object.fromEntries(theirs), "the jobs themselves": (user + system) / 1e6 };
+}
+
+function ours(): number {
+  return Object.values(world.processes).reduce((sum, pid) => sum + cpuSeconds(pid), 0);
 }
 
 /** proc(5): the 14th and 15th field of stat, in hundredths of a second; the name before them may hold anything. */

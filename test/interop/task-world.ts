@@ -27,6 +27,12 @@ export const GITHUB_TASKS = `spiffe://example.org/spire/task/${mockInstance(mock
 /** Whose jobs the entries are for: the owner in the imitation's claims. */
 export const GITHUB_OWNER = demonstrationSelector(mockPlatform("github"));
 
+/** What Node is told so that it is the `assay` of this source. */
+export const ASSAY = [
+  "--disable-warning=ExperimentalWarning",
+  join(import.meta.dirname, "..", "..", "src", "main.ts"),
+] as const;
+
 /** The alias of the agent. */
 const NODE_ID = "spiffe://example.org/node";
 
@@ -105,13 +111,13 @@ export async function startDev(folder: string): Promise<Program> {
 
 /** Starts an `assay` command that goes on. */
 export function startAssay(name: string, args: readonly string[], options?: RunOptions): Program {
-  return Program.start(name, process.execPath, [...PROGRAM, ...args], options);
+  return Program.start(name, process.execPath, [...ASSAY, ...args], options);
 }
 
 /** A folder with a program `assay` in it, for what looks for one in `PATH`. */
 export async function placeAssay(scratch: Scratch): Promise<string> {
   const path = scratch.at("assay");
-  const words = [process.execPath, ...PROGRAM].map((word) => `'${word}'`).join(" ");
+  const words = [process.execPath, ...ASSAY].map((word) => `'${word}'`).join(" ");
   await writeFile(path, `#!/bin/sh\nexec ${words} "$@"\n`);
   await chmod(path, 0o755);
   return scratch.path;
@@ -149,8 +155,3 @@ export async function greet(
   socket.on("error", () => {});
   return { greeting, socket };
 }
-
-const PROGRAM = [
-  "--disable-warning=ExperimentalWarning",
-  join(import.meta.dirname, "..", "..", "src", "main.ts"),
-] as const;
