@@ -140,6 +140,11 @@ const table = {
   AUDIT_UNAVAILABLE: { ...operator("UNAVAILABLE", 503, "The audit log cannot be written"), retry: true },
   FILE_UNAVAILABLE: { ...operator("UNAVAILABLE", 503, "A file cannot be read or written"), retry: true },
   KEY_UNAVAILABLE: { ...operator("UNAVAILABLE", 503, "The signing key cannot be used"), retry: true },
+  UPSTREAM_UNAVAILABLE: {
+    ...operator("UNAVAILABLE", 503, "The upstream authority cannot be reached"),
+    retry: true,
+  },
+  UPSTREAM_REFUSED: operator("UNAVAILABLE", 503, "The upstream authority gave nothing that can be used"),
   SERVER_UNAVAILABLE: { ...caller("UNAVAILABLE", 503, "The server cannot be reached"), retry: true },
   REMOTE_UNAVAILABLE: { ...operator("UNAVAILABLE", 502, "A remote server could not be used"), retry: true },
   BUNDLE_NOT_FETCHED: { ...caller("UNAVAILABLE", 502, "The bundle could not be fetched"), retry: true },

@@ -29,6 +29,14 @@ export type {
 } from "./task-attestor.ts";
 export { defineTaskAttestor } from "./task-attestor.ts";
 export type {
+  UpstreamAuthority,
+  UpstreamAuthorityPlugin,
+  UpstreamTrust,
+  UpstreamX509Ca,
+  UpstreamX509CaOrder,
+} from "./upstream-authority.ts";
+export { defineUpstreamAuthority } from "./upstream-authority.ts";
+export type {
   KubernetesObject,
   WorkloadAttestor,
   WorkloadAttestorPlugin,

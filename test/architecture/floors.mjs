@@ -88,6 +88,11 @@ export const ROOMS = [
     why: "messages that both programs write are made in one way, though neither knows the other",
   },
   {
+    room: "cloud",
+    floor: 2,
+    why: "the services that hold keys and authorities for others are spoken to in one room, whatever plugin asks",
+  },
+  {
     room: "attestation",
     floor: 3,
     why: "attestation turns evidence into selectors; it never sees a key of ours or a registration entry",

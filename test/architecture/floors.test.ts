@@ -30,6 +30,7 @@ const PLANTED: Record<string, readonly [file: string, imported: string]> = {
   "floor/wire": ["src/wire/plant.ts", "../server/target.ts"],
   "floor/plugin": ["src/plugin/plant.ts", "../crypto/target.ts"],
   "floor/workload": ["src/workload/plant.ts", "../store/target.ts"],
+  "floor/cloud": ["src/cloud/plant.ts", "../keys/target.ts"],
   "floor/attestation": ["src/attestation/plant.ts", "../signing/target.ts"],
   "floor/signing": ["src/signing/plant.ts", "../attestation/target.ts"],
   "floor/registry": ["src/registry/plant.ts", "../issuance/target.ts"],
