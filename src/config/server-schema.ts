@@ -105,18 +105,17 @@ export const serverSchema = z.strictObject({
     description:
       "Connections without an SVID that one address (of IPv6 a /64) may have open at each port, handshakes under way included; further ones are closed at once. Agents that have attested do not count",
   }),
-  key_manager: z
-    .strictObject({
-      type: z
-        .enum(["disk", "memory"])
+  key_manager: pluginSchema
+    .extend({
+      type: pluginSchema.shape.type
         .default("disk")
         .meta({ description: "Where private keys of authorities live" }),
-      config: z
-        .unknown()
-        .optional()
-        .meta({ description: "The key manager's own settings, as its page says" }),
     })
     .prefault({}),
+  upstream_authority: pluginSchema.optional().meta({
+    description:
+      "Authority outside of the trust domain that signs our X.509 authorities; they sign themselves where absent",
+  }),
   node_attestors: z
     .array(pluginSchema)
     .min(1)

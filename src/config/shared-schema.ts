@@ -46,7 +46,7 @@ export const featuresSchema = z
 export const pluginSchema = z.strictObject({
   type: z
     .string()
-    .regex(/^[a-z][a-z0-9_]{0,62}$/)
+    .regex(/^[a-z][a-z0-9_-]{0,62}$/)
     .meta({ description: "Name of the plugin" }),
   module: z.string().min(1).max(4096).optional().meta({
     description: "npm package or absolute path that the plugin is loaded from; built in where absent",

@@ -59,6 +59,8 @@ export interface ServerOptions {
   /** Connections without an SVID that one address, of IPv6 a /64, may have open at each port. */
   readonly maxConnectionsPerAddress: number;
   readonly keyManager: PluginChoice;
+  /** Who signs our X.509 authorities; they sign themselves where absent. */
+  readonly upstreamAuthority?: PluginChoice | undefined;
   readonly nodeAttestors: readonly PluginChoice[];
   /** Whose tokens open tasks; they need `jwtIssuer`. None where absent. */
   readonly taskAttestors?: readonly TaskAttestorChoice[] | undefined;

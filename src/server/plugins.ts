@@ -17,6 +17,7 @@ import type { PluginHost } from "../plugin/host.ts";
 import type { KeyManager } from "../plugin/key-manager.ts";
 import type { NodeAttestor, NodeAttestorHost } from "../plugin/node-attestor.ts";
 import type { TaskAttestor } from "../plugin/task-attestor.ts";
+import type { UpstreamAuthority } from "../plugin/upstream-authority.ts";
 import type { TrustDomain } from "../spiffe/trust-domain.ts";
 import { AssayError } from "../errors/assay-error.ts";
 import type { PluginChoice, TaskAttestorChoice } from "./options.ts";
@@ -33,6 +34,15 @@ export const keyManagers: PluginKind<PluginHost, KeyManager> = {
   methods: ["generateKey", "getKey", "listKeys", "deleteKey"],
 };
 
+/** The upstream authorities a server can have. */
+export const upstreamAuthorities: PluginKind<PluginHost, UpstreamAuthority> = {
+  kind: "upstreamAuthority",
+  label: "upstream authority",
+  builtIns: new Map<string, LoadablePlugin<PluginHost, UpstreamAuthority>>([]),
+  sealed: new Set(),
+  methods: ["mintX509Ca"],
+};
+
 /** What every plugin of the server is given. */
 export interface PluginSurroundings {
   readonly trustDomain: TrustDomain;
@@ -47,12 +57,14 @@ export interface PluginSurroundings {
  */
 export async function checkServerPlugins(choices: {
   readonly keyManager: PluginChoice;
+  readonly upstreamAuthority?: PluginChoice | undefined;
   readonly nodeAttestors: readonly PluginChoice[];
   readonly taskAttestors?: readonly TaskAttestorChoice[] | undefined;
   readonly jwtIssuer?: string | undefined;
   readonly dataDir: string;
 }): Promise<void> {
   await checkPlugins(keyManagers, [keyManagerEntry(choices.keyManager, choices.dataDir)]);
+  await checkPlugins(upstreamAuthorities, chosen(choices.upstreamAuthority));
   await checkPlugins(nodeAttestors, choices.nodeAttestors.map(entryOf));
   const ofTasks = choices.taskAttestors ?? [];
   if (ofTasks.length > 0 && choices.jwtIssuer === undefined) {
@@ -76,6 +88,18 @@ export async function loadKeyManager(
   const [first] = loaded.all;
   if (first === undefined) throw new Error("a key manager was asked for and none came");
   return { keyManager: first.instance, [Symbol.asyncDispose]: () => loaded[Symbol.asyncDispose]() };
+}
+
+/**
+ * Loads the upstream authority, where the operator chose one.
+ * @throws AssayError `CONFIG_INVALID` and what a plugin throws.
+ */
+export async function loadUpstreamAuthority(
+  choice: PluginChoice | undefined,
+  surroundings: PluginSurroundings,
+): Promise<{ readonly upstream: UpstreamAuthority | undefined } & AsyncDisposable> {
+  const loaded = await loadPlugins(upstreamAuthorities, chosen(choice), (name) => hostOf(surroundings, name));
+  return { upstream: loaded.all[0]?.instance, [Symbol.asyncDispose]: () => loaded[Symbol.asyncDispose]() };
 }
 
 /**
@@ -124,6 +148,10 @@ function keyManagerEntry(choice: PluginChoice, dataDir: string) {
 
 function entryOf({ type, module, config }: PluginChoice) {
   return { name: type, module, config: config ?? {} };
+}
+
+function chosen(choice: PluginChoice | undefined) {
+  return choice === undefined ? [] : [entryOf(choice)];
 }
 
 function taskEntryOf(choice: TaskAttestorChoice) {
