@@ -9,7 +9,9 @@ import * as der from "./der/writer.ts";
 import { generateRsaKeyPair, importPublicKey, keyTypeOf } from "./keys.ts";
 import { createCertificationRequest } from "./pkcs10-writer.ts";
 import { readCertificationRequest } from "./pkcs10.ts";
+import { openDer } from "./der/reader.ts";
 import { assembleSigned } from "./signed-der.ts";
+import { readSubjectAltName } from "./subject-alt-name.ts";
 
 const hasOpenssl = spawnSync("openssl", ["version"]).status === 0;
 const key = makeKey();
@@ -127,6 +129,7 @@ describe("readCertificationRequest", () => {
   });
 
   it.each([
+    ["an exponent of 1", 2048, [1], /exponent/],
     ["an exponent of 3", 2048, [3], /exponent/],
     ["an even exponent", 2048, [1, 0, 2], /exponent/],
     ["an exponent of 33 bits", 2048, [1, 0, 0, 0, 1], /exponent/],
@@ -141,6 +144,31 @@ describe("readCertificationRequest", () => {
       der.sequence(der.sequence(der.oid("1.2.840.113549.1.1.1"), der.nullValue()), der.bitString(rsaKey)),
     );
     expect(() => keyTypeOf(spki, "INVALID_CSR")).toThrowCode("INVALID_CSR", detail);
+  });
+
+  it.each([
+    ["a PrintableString with an octet of zero", 0x13, "a\0b", /not valid text/],
+    ["a PrintableString with an underscore", 0x13, "a_b", /not valid text/],
+    ["a NumericString of letters", 0x12, "ab", /not valid text/],
+    ["an IA5String with an octet of zero", 0x16, "a\0b", /not valid text/],
+    ["a value that is no universal type", 0x93, "ab", /no string type/],
+    ["a value that is an INTEGER", 0x02, "\x01", /no string type/],
+  ])("refuses a subject with %s, however well it is signed", (_, tag, value, detail) => {
+    const attribute = der.sequence(der.oid("2.5.4.3"), der.primitive(tag, value));
+    const subject = der.sequence(der.set(attribute));
+    const info = der.encode(der.sequence(der.tinyInteger(0), subject, key.spki, der.explicit(0)));
+    const request = assembleSigned(info, "ecdsa-sha256", key.sign(info));
+    expect(() => readCertificationRequest(request)).toThrowCode("INVALID_CSR", detail);
+  });
+
+  it("reads no range as an IP address", () => {
+    const addresses = (length: number) =>
+      new Uint8Array(der.encode(der.sequence(der.primitive(0x87, Buffer.alloc(length, 1)))));
+    const read = (length: number) =>
+      readSubjectAltName(openDer(addresses(length), "INVALID_CSR", 1000, "subjectAltName"));
+    expect(read(4).others).toBe(1);
+    expect(read(16).others).toBe(1);
+    expect(() => read(8)).toThrowCode("INVALID_CSR", /4 or 16 octets/);
   });
 
   it("refuses ten megabytes at once", () => {

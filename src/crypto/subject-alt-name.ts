@@ -12,7 +12,7 @@ export interface SubjectAltName {
 
 /**
  * Reads GeneralNames: at least one, at most 1024. IA5String values must be ASCII without control characters, so
- * that no name ends early in somebody's C string.
+ * that no name ends early in somebody's C string. An iPAddress is one address and no range (RFC 5280 §4.2.1.6).
  */
 export function readSubjectAltName(reader: DerReader): SubjectAltName {
   const names = reader.enter(SEQUENCE, "subjectAltName");
@@ -24,7 +24,11 @@ export function readSubjectAltName(reader: DerReader): SubjectAltName {
     const tag = names.peek();
     if (tag === URI) uris.push(readIa5(names, tag, "URI of subjectAltName"));
     else if (tag === DNS) dnsNames.push(readIa5(names, tag, "DNS name of subjectAltName"));
-    else if (OTHER_TAGS.has(tag)) {
+    else if (tag === IP_ADDRESS) {
+      const { length } = names.content(tag, "IP address of subjectAltName");
+      if (length !== 4 && length !== 16) names.fail("IP address of subjectAltName must have 4 or 16 octets");
+      others++;
+    } else if (OTHER_TAGS.has(tag)) {
       names.anyElement("name of subjectAltName");
       others++;
     } else names.fail("subjectAltName holds a name of unknown kind");
@@ -46,5 +50,6 @@ function readIa5(reader: DerReader, tag: number, what: string): string {
 const MAX_NAMES = 1024;
 const DNS = contextPrimitive(2);
 const URI = contextPrimitive(6);
-// otherName, rfc822Name, x400Address, directoryName, ediPartyName, iPAddress, registeredID.
-const OTHER_TAGS: ReadonlySet<number> = new Set([0xa0, 0x81, 0xa3, 0xa4, 0xa5, 0x87, 0x88]);
+const IP_ADDRESS = contextPrimitive(7);
+// otherName, rfc822Name, x400Address, directoryName, ediPartyName, registeredID.
+const OTHER_TAGS: ReadonlySet<number> = new Set([0xa0, 0x81, 0xa3, 0xa4, 0xa5, 0x88]);

@@ -14,7 +14,10 @@ export interface NameAttribute {
 /** A distinguished name, most significant attribute first. Multi-valued RDNs are flattened. */
 export type DistinguishedName = readonly NameAttribute[];
 
-/** The attributes of a DER Name; at most 64. Values in a string type unknown to X.520 are left out. */
+/**
+ * The attributes of a DER Name; at most 64. UniversalStrings and BIT STRINGs are left out;
+ * what holds other characters than its type allows is refused, as it would be by who reads the request next.
+ */
 export function readName(name: Uint8Array, code: ErrorCode): DistinguishedName {
   const outer = openDer(name, code, MAX_NAME_BYTES, "name");
   const sets = outer.enter(SEQUENCE, "name");
@@ -29,11 +32,12 @@ export function readName(name: Uint8Array, code: ErrorCode): DistinguishedName {
       const pair = members.enter(SEQUENCE, "name attribute");
       const type = pair.oid("name attribute type");
       const tag = pair.peek();
-      if (!STRING_TAGS.has(tag)) {
+      if (UNREAD_TAGS.has(tag)) {
         pair.anyElement("name attribute value");
         pair.done("name attribute");
         continue;
       }
+      if (!STRING_TAGS.has(tag)) return pair.fail(`name attribute ${type} is of no string type`);
       const value = decodeString(tag, pair.content(tag, "name attribute value"));
       if (value === undefined) return pair.fail(`name attribute ${type} is not valid text`);
       pair.done("name attribute");
@@ -75,12 +79,20 @@ function decodeString(tag: number, content: Uint8Array): string | undefined {
     return undefined;
   }
   if (tag === 0x14) return buffer.toString("latin1");
-  return content.every((octet) => octet < 0x80) ? buffer.toString("latin1") : undefined;
+  const text = buffer.toString("latin1");
+  return (ALPHABETS[tag] ?? ASCII).test(text) ? text : undefined;
 }
 
 const MAX_NAME_BYTES = 16_384;
 const MAX_ATTRIBUTES = 64;
 const STRING_TAGS: ReadonlySet<number> = new Set([0x0c, 0x12, 0x13, 0x14, 0x16, 0x1a, 0x1e]);
+const UNREAD_TAGS: ReadonlySet<number> = new Set([0x03, 0x1c]);
+const ASCII = /^[\x01-\x7f]*$/;
+// X.680 §41.4. Stars and ampersands do not belong to PrintableString and are in many a name all the same.
+const ALPHABETS: Readonly<Record<number, RegExp>> = {
+  0x12: /^[0-9 ]*$/,
+  0x13: /^[A-Za-z0-9 '()+,\-./:=?*&]*$/,
+};
 const PRINTABLE = /^[A-Za-z0-9 '()+,\-./:=?]+$/;
 const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const UTF16 = new TextDecoder("utf-16be", { fatal: true, ignoreBOM: true });

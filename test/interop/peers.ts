@@ -21,6 +21,7 @@ export type Peer =
   | "oidc-java"
   | "oauth-python"
   | "moto"
+  | "csr-judge"
   | "envoy"
   | "pebble";
 

@@ -20,6 +20,10 @@ if [ ! -d "$done" ]; then
     spire | spiffe-helper | pebble) go build -trimpath -buildvcs=false -ldflags '-s -w' -o "$making/" tool >&2 ;;
     go-client) go build -trimpath -buildvcs=false -ldflags '-s -w' -o "$making/spiffe-probe" . >&2 ;;
     oidc-go) go build -trimpath -buildvcs=false -ldflags '-s -w' -o "$making/oidc-probe" . >&2 ;;
+    csr-judge)
+      go build -trimpath -buildvcs=false -ldflags '-s -w' -o "$making/csr-judge" . >&2
+      cp judge.py "$making/"
+      ;;
     py-client | oidc-python | oauth-python | moto)
       # Under the system's Python: one in a home folder could not be run by other users.
       /usr/bin/python3 -m pip install -q --disable-pip-version-check --root-user-action=ignore \

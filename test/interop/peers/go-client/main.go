@@ -14,7 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-const usage = `usage: spiffe-probe x509 | jwt AUDIENCE | watch | mtls-server ADDRESS PEER_ID | mtls-client ADDRESS PEER_ID | delegate SOCKET (pid PID | SELECTOR...) | broker TARGET PID`
+const usage = `usage: spiffe-probe x509 | jwt AUDIENCE | watch | mtls-server ADDRESS PEER_ID | mtls-client ADDRESS PEER_ID | steady-server ADDRESS PEER_ID | steady-client ADDRESS PEER_ID | delegate SOCKET (pid PID | SELECTOR...) | broker TARGET PID`
 
 // How long a command that answers once may take, connecting included.
 const patience = 15 * time.Second
@@ -46,6 +46,10 @@ func run(ctx context.Context, args []string) error {
 		return serveMTLS(ctx, args[1], args[2])
 	case len(args) == 3 && args[0] == "mtls-client":
 		return callMTLS(once, args[1], args[2])
+	case len(args) == 3 && args[0] == "steady-server":
+		return serveSteadily(ctx, args[1], args[2])
+	case len(args) == 3 && args[0] == "steady-client":
+		return callSteadily(ctx, args[1], args[2])
 	}
 	return fmt.Errorf("%s", usage)
 }

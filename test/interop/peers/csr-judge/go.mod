@@ -1,0 +1,3 @@
+module csr-judge
+
+go 1.23
