@@ -65,7 +65,11 @@ describe("what is secret", () => {
     const options = { headers: SECURITY_HEADER };
     const validate = workload.service(SpiffeWorkloadAPI).validateJWTSVID;
     await expect(validate({ audience: "other", svid: jwt }, options)).rejects.toThrow();
-    await expect(validate({ audience: "api", svid: `${jwt.slice(0, -2)}AA` }, options)).rejects.toThrow();
+    const forged = jwt.replace(
+      /(?<=\.)[^.]([^.]*)$/,
+      (_, rest: string) => (jwt.includes(`.A${rest}`) ? "B" : "A") + rest,
+    );
+    await expect(validate({ audience: "api", svid: forged }, options)).rejects.toThrow();
     await expect(
       workload.service(SpiffeWorkloadAPI).fetchJWTSVID({ audience: ["api"], spiffeId: jwt }, options),
     ).rejects.toThrow();
