@@ -1,3 +1,4 @@
+import { REVOCATION_REASONS } from "../spiffe/revocation-reason.ts";
 import type { Command } from "commander";
 import { AssayError } from "../errors/assay-error.ts";
 import { postAdminJson } from "./admin-json.ts";
@@ -76,8 +77,8 @@ interface OutcomeView {
 function withReason(command: Command): Command {
   return command.option(
     "--reason <reason>",
-    `why: ${REASONS.join(", ")}`,
-    oneOf("--reason", REASONS),
+    `why: ${REVOCATION_REASONS.join(", ")}`,
+    oneOf("--reason", REVOCATION_REASONS),
     "unspecified",
   );
 }
@@ -115,12 +116,4 @@ function outcomeText(done: string, { revoked, published, incomplete }: OutcomeVi
   return lines.join("\n");
 }
 
-const REASONS = [
-  "unspecified",
-  "keyCompromise",
-  "affiliationChanged",
-  "superseded",
-  "cessationOfOperation",
-  "privilegeWithdrawn",
-] as const;
 const SERIAL = /^[0-9A-Fa-f]{1,2}(?::?[0-9A-Fa-f]{1,2}){0,19}$/;

@@ -1,3 +1,4 @@
+import type { RevocationReason } from "../../spiffe/revocation-reason.ts";
 import { type Clock, unixSeconds } from "../../clock.ts";
 import { AssayError } from "../../errors/assay-error.ts";
 import type { TaskIssuance } from "../../issuance/tasks/task-issuance.ts";
@@ -19,17 +20,6 @@ import {
   issuedX509,
   x509InHand,
 } from "./revoke-facts.ts";
-
-/** Why an operator revokes, in RFC 5280's words (§5.3.1). */
-export const REVOCATION_REASONS = [
-  "unspecified",
-  "keyCompromise",
-  "affiliationChanged",
-  "superseded",
-  "cessationOfOperation",
-  "privilegeWithdrawn",
-] as const;
-export type RevocationReason = (typeof REVOCATION_REASONS)[number];
 
 /** Which SVID or token is meant. */
 export type RevocationTarget =

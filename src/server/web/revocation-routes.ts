@@ -1,3 +1,4 @@
+import { REVOCATION_REASONS } from "../../spiffe/revocation-reason.ts";
 import { z } from "zod";
 import { parsePemCertificates } from "../../crypto/pem.ts";
 import { AssayError } from "../../errors/assay-error.ts";
@@ -6,7 +7,6 @@ import { problemResponses } from "../../http/problem.ts";
 import { parseSpiffeId } from "../../spiffe/id.ts";
 import type { OperatorCall } from "../operations/operator-call.ts";
 import {
-  REVOCATION_REASONS,
   type RevocationTarget,
   type RevokeOperations,
   type RevokeOutcome,
