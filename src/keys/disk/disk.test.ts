@@ -30,7 +30,7 @@ beforeEach(() => {
   folder = join(root, `keys-${count++}`);
 });
 
-keyManagerSuite("disk", () => openDiskKeyManager(join(root, `suite-${count++}`)));
+keyManagerSuite("disk", (place) => openDiskKeyManager(join(root, place)), { durable: true });
 
 const DATA = Buffer.from("data");
 const IS_ROOT = process.geteuid?.() === 0;
