@@ -117,7 +117,7 @@ describe("verifyChain", () => {
       /unknown critical extension/,
     ],
     [
-      "name constraints",
+      "empty name constraints",
       { intermediates: [makeMiddle({ extensions: [makeExtension("2.5.29.30", false, der.sequence())] })] },
       /name constraints/,
     ],

@@ -3,6 +3,7 @@ import { KEY_USAGE } from "./certificate-extensions.ts";
 import type { Certificate } from "./certificate-reader.ts";
 import { isSignedBy } from "./certificate-signature.ts";
 import { OIDS } from "./der/oid.ts";
+import { NAME_CONSTRAINTS, permitsUri, readUriConstraints } from "./name-constraints.ts";
 
 /** What {@link verifyChain} works on. */
 export interface ChainToVerify {
@@ -23,8 +24,8 @@ export interface ChainToVerify {
 /**
  * Finds and validates a certification path (RFC 5280 §6.1) of at most 10 certificates and returns it, leaf first,
  * root last. Checked: signatures, validity (the root's too), name chaining byte for byte, cA, keyCertSign,
- * pathLenConstraint, key identifiers, critical extensions, purposes. Name constraints are not evaluated: a
- * certificate that has them is refused. At most 64 signatures are verified, whatever is sent.
+ * pathLenConstraint, key identifiers, critical extensions, purposes, name constraints on URIs. A certificate with
+ * constraints on names of other kinds is refused, as they are not evaluated. At most 64 signatures are verified, whatever is sent.
  * @throws AssayError `INVALID_CERTIFICATE` naming what stood in the way of the path that came nearest.
  */
 export function verifyChain(chain: ChainToVerify): readonly Certificate[] {
@@ -101,7 +102,6 @@ function certificateFault(certificate: Certificate, role: Role, chain: ChainToVe
   if (chain.at < certificate.notBefore) return `${role} certificate is not valid yet`;
   if (chain.at > certificate.notAfter) return `${role} certificate has expired`;
   for (const { oid, critical } of certificate.extensions) {
-    if (oid === NAME_CONSTRAINTS) return `${role} certificate has name constraints, which are not supported`;
     if (critical && !UNDERSTOOD.has(oid))
       return `${role} certificate has the unknown critical extension ${oid}`;
   }
@@ -130,7 +130,25 @@ function authorityFault(issuer: Certificate, role: Role, path: readonly Certific
   if (pathLength !== undefined && below.length > pathLength) {
     return `${role} certificate allows only ${pathLength} intermediate certificates below it`;
   }
-  return undefined;
+  return constraintsFault(issuer, role, path);
+}
+
+function constraintsFault(issuer: Certificate, role: Role, path: readonly Certificate[]): string | undefined {
+  const extension = issuer.extensions.find(({ oid }) => oid === NAME_CONSTRAINTS);
+  if (extension === undefined) return undefined;
+  const constraints = readUriConstraints(extension.value);
+  if (constraints.hasOthers) {
+    return `${role} certificate has name constraints on names other than URIs, which are not supported`;
+  }
+  const isOutside = path.some(
+    (certificate, index) =>
+      // RFC 5280 §4.2.1.10: of self-issued certificates the leaf alone is bound.
+      (index === 0 || !equal(certificate.subject, certificate.issuer)) &&
+      certificate.subjectAltName?.uris.some((uri) => !permitsUri(constraints, uri)),
+  );
+  return isOutside
+    ? `${role} certificate has name constraints that do not permit the URIs below it`
+    : undefined;
 }
 
 /** Keeps the fault of the longest path so far: it says most about what is wrong. */
@@ -158,7 +176,6 @@ const MAX_INTERMEDIATES = 16;
 // may then be the issuer, and must be tried. A trust domain with more of them is refused rather than let anybody who can
 // send a chain buy hundreds of signature checks; identifiers, or names that differ, are the remedy.
 const MAX_SIGNATURES = 64;
-const NAME_CONSTRAINTS = "2.5.29.30";
 const UNDERSTOOD: ReadonlySet<string> = new Set([
   OIDS.basicConstraints,
   OIDS.keyUsage,
@@ -167,4 +184,5 @@ const UNDERSTOOD: ReadonlySet<string> = new Set([
   OIDS.subjectKeyIdentifier,
   OIDS.authorityKeyIdentifier,
   OIDS.certificatePolicies,
+  NAME_CONSTRAINTS,
 ]);
