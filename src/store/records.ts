@@ -151,3 +151,27 @@ export interface ChangeRecord {
   readonly key: string;
   readonly operation: "put" | "delete";
 }
+
+/** What is known of a store that was put in the place of another: which backup it is, and what is left to do. */
+export interface RestoreRecord {
+  /** When it was restored, Unix seconds: what was shown once before may have been used by then. */
+  readonly at: number;
+  /** When the backup was made, Unix seconds. */
+  readonly backupAt: number;
+  /** Ids of the authorities of the backup that are to be replaced; empty where they are kept, or are replaced. */
+  readonly authorities: readonly string[];
+  /** Status lists below this one are from before. */
+  readonly statusLists: number;
+  /** Whether a server has told its operators. */
+  readonly told: boolean;
+}
+
+/** What a copy of the store is. */
+export interface StoreFacts {
+  readonly trustDomain: TrustDomain;
+  readonly schemaVersion: number;
+  /** Sequence of the own bundle; 0 where there is none yet. */
+  readonly bundleSequence: bigint;
+  /** Position in the change log. */
+  readonly changes: number;
+}

@@ -17,6 +17,8 @@ import type {
   JoinTokenRecord,
   JoinTokenUse,
   NodeRecord,
+  RestoreRecord,
+  StoreFacts,
 } from "./records.ts";
 import type { CredentialStore, TaskStore } from "./task-store.ts";
 
@@ -36,6 +38,7 @@ export interface Store extends AsyncDisposable {
   readonly tasks: TaskStore;
   readonly credentials: CredentialStore;
   readonly changes: ChangeLog;
+  readonly backups: BackupStore;
   /** Proves that the store can be written and read now. */
   check(): Promise<void>;
 }
@@ -185,6 +188,19 @@ export interface FederationStore {
   ): Promise<FederationRelationshipRecord>;
   /** @throws AssayError `RELATIONSHIP_NOT_FOUND`. */
   delete(trustDomain: TrustDomain): Promise<void>;
+}
+
+/** Copies of the store, and what is left to do where it is one that was put back. */
+export interface BackupStore {
+  /**
+   * Copies the store as it is at one moment to a new file, while others write. Never holds writers up.
+   * @throws AssayError `STORE_UNAVAILABLE`; no file is left then.
+   */
+  copyTo(path: string): Promise<StoreFacts>;
+  /** The last time that this store was restored; `undefined` where it never was. */
+  restored(): Promise<RestoreRecord | undefined>;
+  /** Notes that something of the last restore is done; nothing where there was none. */
+  settle(change: Partial<Pick<RestoreRecord, "authorities" | "told">>): Promise<void>;
 }
 
 /** The one ordered log of what changed. */

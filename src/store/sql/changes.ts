@@ -38,7 +38,8 @@ export function sqlChangeLog(session: SqlSession): ChangeLog {
   };
 }
 
-async function latestChange(db: Kysely<Schema>): Promise<number> {
+/** Sequence of the newest row ever written, forgotten or not. */
+export async function latestChange(db: Kysely<Schema>): Promise<number> {
   const query = db.selectFrom("changes").select("sequence").orderBy("sequence", "desc").limit(1);
   return (await query.executeTakeFirst())?.sequence ?? (await prunedUpTo(db));
 }

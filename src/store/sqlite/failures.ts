@@ -43,7 +43,7 @@ const REASONS: ReadonlyMap<number, string> = new Map([
   [BUSY, "another process holds its lock"],
   [8, "it is read-only"],
   [10, "reading or writing it failed"],
-  [11, "it is damaged; restore it from a backup"],
+  [11, "it is damaged; put a backup in its place with assay restore"],
   [13, "the disk or the database is full"],
   [14, "it cannot be opened"],
   [26, "it is not a database"],

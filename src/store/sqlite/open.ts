@@ -15,8 +15,10 @@ import { SqlSession } from "../sql/session.ts";
 import type { RandomBelow } from "../sql/status-places.ts";
 import { sqlStore } from "../sql/store.ts";
 import type { Store } from "../store.ts";
+import { copySqliteStore } from "./backup-copy.ts";
 import { openDatabase } from "./database.ts";
 import { nodeSqliteDialect } from "./dialect.ts";
+import { HighWaterKeeper } from "./high-water-keeper.ts";
 import { takeStoreLock } from "./lock.ts";
 import { createPrivateFolder } from "./private-file.ts";
 
@@ -34,10 +36,10 @@ export type SqliteStoreOptions = ({ readonly path: string } | { readonly folder:
 /**
  * Opens the store, making and migrating it as needed. The folder is made with mode 0700, the files have 0600.
  * @throws AssayError `STORE_IN_USE` (another process has it), `STORE_TOO_NEW` (a newer program wrote it),
- * `STORE_UNAVAILABLE` (unreadable, damaged, not a store, full, read-only), `CONFIG_INVALID` (another trust domain's).
+ * `STORE_OUTDATED` (an older copy than what was here before), `STORE_UNAVAILABLE` (unreadable, damaged, not a store, full, read-only), `CONFIG_INVALID` (another trust domain's).
  */
 export async function openSqliteStore(options: SqliteStoreOptions): Promise<Store> {
-  const path = "path" in options ? options.path : join(options.folder, FILE_NAME);
+  const path = "path" in options ? options.path : join(options.folder, STORE_FILE);
   createPrivateFolder(dirname(path));
   const lock = takeStoreLock(path);
   try {
@@ -45,19 +47,24 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Stor
     const db = new Kysely<Schema>({ dialect: nodeSqliteDialect(database, path) });
     try {
       await claimTrustDomain(db, options.trustDomain, path);
+      const session = new SqlSession(db, options.trustDomain);
+      const highWater = await HighWaterKeeper.open(path, session, options.clock);
+      return sqlStore(session, {
+        clock: options.clock,
+        randomBelow: options.randomBelow ?? ((bound) => randomInt(bound)),
+        copyTo: (target) => copySqliteStore(path, target),
+        closing: () => highWater[Symbol.asyncDispose](),
+        release: () => lock[Symbol.dispose](),
+      });
     } catch (error) {
       await db.destroy();
       throw error;
     }
-    return sqlStore(new SqlSession(db, options.trustDomain), {
-      clock: options.clock,
-      randomBelow: options.randomBelow ?? ((bound) => randomInt(bound)),
-      release: () => lock[Symbol.dispose](),
-    });
   } catch (error) {
     lock[Symbol.dispose]();
     throw error;
   }
 }
 
-const FILE_NAME = "store.sqlite";
+/** The store's name in its folder. */
+export const STORE_FILE = "store.sqlite";

@@ -1,0 +1,151 @@
+import { constants } from "node:fs";
+import { mkdir, open, rename, stat } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { RESTORED, writeRestored } from "../sql/backup.ts";
+import type { StoreFacts } from "../records.ts";
+import { factsOf, removeDatabase, SUFFIXES } from "./backup-copy.ts";
+import { openDatabase } from "./database.ts";
+import { storeFailure, unavailable } from "./failures.ts";
+import { type HighWater, readHighWater } from "./high-water.ts";
+import { STORE_MARK } from "./high-water-keeper.ts";
+import { takeStoreLock } from "./lock.ts";
+import { createPrivateFolder } from "./private-file.ts";
+
+/** What is to become of a store that is restored. */
+export interface RestorePlan {
+  /** Now, Unix milliseconds. */
+  readonly now: number;
+  /** When the backup was made, Unix seconds. */
+  readonly backupAt: number;
+  /** Whether the authorities of the backup go on; else they are replaced when a server starts. */
+  readonly keepAuthorities: boolean;
+  /** Whether agents go on with the SVIDs that they had at the backup; else each must attest again. */
+  readonly keepAgents: boolean;
+}
+
+/** Where the files of the store that was there before are now; `undefined` where there was none. */
+export type SetAside = string | undefined;
+
+/**
+ * Puts a copy in the place of the store at `path`, whose files are set aside. The copy is proved whole, brought to the newest
+ * schema, and made to be ahead of everything that anybody may have seen of the store that it replaces.
+ * @param copy A file in the same file system, made by `copyTo`; it is gone afterwards.
+ * @param check Told what the copy is before anything is done with it; it throws to refuse it.
+ * @throws AssayError `STORE_IN_USE` where a server runs, `STORE_TOO_NEW`, `STORE_UNAVAILABLE` for a damaged copy, and
+ * what `check` throws. Whatever fails before the copy is in place leaves what was there as it was.
+ */
+export async function restoreSqliteStore(
+  path: string,
+  copy: string,
+  plan: RestorePlan,
+  check: (facts: StoreFacts) => void,
+): Promise<SetAside> {
+  createPrivateFolder(dirname(path));
+  using _lock = takeStoreLock(path);
+  try {
+    const before = readHighWater(path);
+    proveWhole(copy, check);
+    using database = openDatabase(copy, undefined);
+    putAhead(database, plan, before);
+    database.exec("pragma journal_mode = delete");
+  } catch (error) {
+    await removeDatabase(copy);
+    throw storeFailure(error, copy);
+  }
+  const aside = await setAside(path, plan.now);
+  await rename(copy, path);
+  await using folder = await open(dirname(path), constants.O_RDONLY | constants.O_DIRECTORY);
+  await folder.sync();
+  return aside;
+}
+
+function proveWhole(copy: string, check: (facts: StoreFacts) => void): void {
+  using database = new DatabaseSync(copy);
+  check(factsOf(database, copy));
+  for (const pragma of ["integrity_check", "foreign_key_check"]) {
+    const found = database.prepare(`pragma ${pragma}`).get();
+    if (found !== undefined && found["integrity_check"] !== "ok") {
+      throw unavailable(copy, `it is damaged (${JSON.stringify(Object.values(found)[0])})`);
+    }
+  }
+}
+
+/**
+ * Makes a store of long ago one that was never seen before. Numbers that others remember jump to the time: none of them grows
+ * as fast as its unit, so they are larger than any that was ever given out, and larger than those of every restore before.
+ */
+function putAhead(database: DatabaseSync, plan: RestorePlan, before: HighWater | undefined): void {
+  const at = Math.floor(plan.now / 1000);
+  const run = (sql: string, ...values: (string | number)[]) => database.prepare(sql).run(...values);
+  const one = (sql: string) => database.prepare(sql).get() ?? {};
+  const setMeta = (name: string, value: string) =>
+    run(
+      "insert into meta (name, value) values (?, ?) on conflict (name) do update set value = ?2",
+      name,
+      value,
+    );
+  const facts = factsOf(database, "copy");
+  const mark = Number(
+    database.prepare("select value from meta where name = ?").get(STORE_MARK)?.["value"] ?? 0,
+  );
+  database.exec("begin immediate");
+
+  // Seconds: a bundle changes less than once in one.
+  const sequence = max(facts.bundleSequence, before?.bundleSequence ?? 0n, BigInt(at)) + 1n;
+  run("update bundles set sequence = ? where trust_domain = ?", sequence.toString(), facts.trustDomain);
+  // Microseconds: there are thousands of changes in a second. All rows are forgotten, so that whoever follows reads anew.
+  const changes = Math.max(facts.changes, before?.changes ?? 0, plan.now * 1000) + 1;
+  run("delete from changes");
+  run("update sqlite_sequence set seq = ? where name = 'changes'", changes);
+  run("insert into sqlite_sequence (name, seq) select 'changes', ? where changes() = 0", changes);
+  setMeta("changes_pruned_up_to", String(changes));
+  setMeta(STORE_MARK, String(Math.max(mark, before?.mark ?? 0) + 1));
+  // An agent keeps an entry whose revision it knows; one that was changed after the backup has the same again else.
+  run("update entries set revision = max(revision, ?) + 1", at);
+
+  // What is good once may have been used after the backup.
+  run("delete from join_tokens where used_at is null");
+  // What was issued since is unknown, so nothing that can end early is left of before.
+  run("update tasks set state = 'ending', ended_at = ?, end_reason = 'operator' where state = 'active'", at);
+  run("update credentials set revoked_at = ?, reason = 'operator' where revoked_at = 0", at);
+  const lists = Number(one("select coalesce(max(list), -1) as n from status_lists")["n"]) + 1 + LISTS_SINCE;
+  run("delete from status_places");
+  run("delete from status_lists");
+  run("insert into status_lists (list, taken) values (?, 0)", lists);
+  if (!plan.keepAgents) {
+    run("update nodes set serial = '', pending_serial = '', pending_expires_at = 0");
+  }
+  const authorities = plan.keepAuthorities
+    ? []
+    : database
+        .prepare("select id from authorities")
+        .all()
+        .map(({ id }) => String(id));
+  setMeta(
+    RESTORED,
+    writeRestored({ at, backupAt: plan.backupAt, authorities, statusLists: lists, told: false }),
+  );
+  database.exec("commit");
+}
+
+async function setAside(path: string, now: number): Promise<SetAside> {
+  const stamp = new Date(now).toISOString().replaceAll(/[-:]|\.\d+/g, "");
+  const aside = join(dirname(path), `store-before-${stamp}`);
+  let any = false;
+  // The log first: a database without the log that belongs to it is still a whole one of some moments before.
+  for (const suffix of SUFFIXES.toReversed()) {
+    if ((await stat(`${path}${suffix}`).catch(() => undefined)) === undefined) continue;
+    if (!any) await mkdir(aside, { mode: 0o700 });
+    any = true;
+    await rename(`${path}${suffix}`, join(aside, `${basename(path)}${suffix}`));
+  }
+  return any ? aside : undefined;
+}
+
+function max(...values: readonly bigint[]): bigint {
+  return values.reduce((largest, value) => (value > largest ? value : largest), 0n);
+}
+
+// More lists than can have been begun between backup and restore: each has room for 65,536 tokens at a time.
+const LISTS_SINCE = 16;
