@@ -1,0 +1,66 @@
+import type { Clock } from "../clock.ts";
+
+/** Whether a key manager does what it is asked to. */
+export interface KeyManagerState {
+  readonly status: "ok" | "degraded";
+  /** Milliseconds since the Unix epoch at which the status began. */
+  readonly since: number;
+  /** Why it is degraded: the latest failure, for the operator. */
+  readonly cause?: string;
+}
+
+/**
+ * What is known of a key manager from how its calls end. One failed call makes it degraded; it is well again when every
+ * key that failed has worked since, was replaced or was deleted, and nothing failed for five seconds, so that a manager which
+ * fails every other call does not change its state with each.
+ */
+export class KeyManagerHealth implements Disposable {
+  readonly #clock: Clock;
+  readonly #report: (state: KeyManagerState) => void;
+  readonly #failing = new Set<string>();
+  #state: KeyManagerState;
+  #calm: Disposable | undefined;
+
+  /** @param report Called at each change of the status, not of the cause. */
+  constructor(clock: Clock, report: (state: KeyManagerState) => void) {
+    this.#clock = clock;
+    this.#report = report;
+    this.#state = { status: "ok", since: clock.now() };
+  }
+
+  /** What is known now. */
+  get state(): KeyManagerState {
+    return this.#state;
+  }
+
+  /** A call failed. @param subject The id of the key it was about, or "" for the manager as a whole. */
+  failed(subject: string, cause: string): void {
+    this.#failing.add(subject);
+    this.#calm?.[Symbol.dispose]();
+    this.#calm = undefined;
+    const before = this.#state;
+    const since = before.status === "ok" ? this.#clock.now() : before.since;
+    this.#state = { status: "degraded", since, cause };
+    if (before.status === "ok") this.#report(this.#state);
+  }
+
+  /** A call succeeded. @param subject As of {@link failed}. */
+  worked(subject: string): void {
+    if (this.#state.status === "ok") return;
+    this.#failing.delete(subject);
+    // Whatever answered, the manager as a whole can be reached.
+    this.#failing.delete("");
+    if (this.#failing.size > 0) return;
+    this.#calm ??= this.#clock.schedule(CALM_MS, () => {
+      this.#calm = undefined;
+      this.#state = { status: "ok", since: this.#clock.now() };
+      this.#report(this.#state);
+    });
+  }
+
+  [Symbol.dispose](): void {
+    this.#calm?.[Symbol.dispose]();
+  }
+}
+
+const CALM_MS = 5000;
