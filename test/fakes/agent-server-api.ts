@@ -21,11 +21,16 @@ export class FakeServerApi implements ServerApi {
   polls = 0;
   /** What one watch says before it ends with the error. */
   watches: (() => AsyncIterable<SyncUpdate>)[] = [];
-  readonly #authority: FakeAuthority;
+  #authority: FakeAuthority;
 
   constructor(authority: FakeAuthority, agentId: SpiffeId) {
     this.#authority = authority;
     this.agentId = agentId;
+  }
+
+  /** Lets another authority sign from now on. */
+  signBy(authority: FakeAuthority): void {
+    this.#authority = authority;
   }
 
   async attest(_type: string, _evidence: unknown, csr: Uint8Array) {

@@ -110,8 +110,9 @@ export class JwtCache implements Disposable {
   restore(held: Iterable<HeldJwtSvid>): void {
     const now = this.#options.clock.now();
     for (const one of held) {
-      if (one.svid.expiresAt * 1000 > now && !this.#isRevoked(one.svid))
-        this.#held.set(JSON.stringify([one.entryId, one.revision, ...one.audience]), one);
+      if (one.svid.expiresAt * 1000 <= now || this.#isRevoked(one.svid)) continue;
+      if (this.#good?.has(keyIdOf(one.svid)) === false) continue;
+      this.#held.set(JSON.stringify([one.entryId, one.revision, ...one.audience]), one);
     }
     this.#shrink();
   }

@@ -5,6 +5,7 @@ import { FIELD } from "../../observe/fields.ts";
 import type { Log } from "../../observe/log.ts";
 import type { SpiffeBundle } from "../../spiffe/bundle.ts";
 import type { SpiffeId } from "../../spiffe/id.ts";
+import { BatchedRelease } from "./batched-release.ts";
 import { replaceAt, retryDelay, type Spread } from "./rotation.ts";
 
 /** An SVID with its key, as the cache needs to know it. */
@@ -73,6 +74,8 @@ export class SvidCache<Svid extends KeyedSvid> implements Disposable {
   readonly #failures = new Map<string, { count: number; retryAt: number; error: AssayError }>();
   readonly #wanted = new Map<string, number>();
   readonly #stopped = new AbortController();
+  /** SVIDs of tainted authorities, which are good until theirs is revoked. */
+  readonly #tainted: BatchedRelease;
   #batches = 0;
   #batchSize: number;
   #authorities: ReadonlyMap<string, boolean> = new Map();
@@ -84,6 +87,13 @@ export class SvidCache<Svid extends KeyedSvid> implements Disposable {
   constructor(options: SvidCacheOptions<Svid>) {
     this.#options = options;
     this.#batchSize = options.kind.maxBatch;
+    this.#tainted = new BatchedRelease({
+      clock: options.clock,
+      spread: options.spread,
+      batch: TAINTED_BATCH,
+      interval: TAINTED_INTERVAL,
+      release: (ids) => this.#replaceStillTainted(ids),
+    });
   }
 
   /** The SVID of an entry, if there is one that has not ended and names what the entry names. */
@@ -139,10 +149,19 @@ export class SvidCache<Svid extends KeyedSvid> implements Disposable {
     if (removed.length > 0) this.#options.onChange();
   }
 
-  /** Signs anew what an authority signed that is tainted now, or gone; the old SVIDs are served until then. */
+  /**
+   * Signs anew what an authority signed that is tainted now, a hundred every five seconds, and at once what none of the
+   * authorities signed that are left; the old SVIDs are served until then.
+   */
   replaceTainted(bundle: SpiffeBundle): void {
     this.#authorities = this.#options.kind.authoritiesIn(bundle);
-    for (const [id, { svid }] of this.#held) if (this.#isTainted(svid)) this.#queue.add(id);
+    this.#tainted.clear();
+    for (const [id, { svid }] of this.#held) {
+      const standing = this.#standing(svid);
+      if (standing === "good") continue;
+      if (this.#isIdle(id)) this.#held.delete(id);
+      else this.#enqueueTainted(id, standing);
+    }
     this.#pump();
   }
 
@@ -153,11 +172,27 @@ export class SvidCache<Svid extends KeyedSvid> implements Disposable {
     this.#pump();
   }
 
-  #isTainted(svid: Svid): boolean {
+  #standing(svid: Svid): Standing {
     const ids = this.#options.kind.authoritiesOf(svid);
-    if (ids.some((id) => this.#authorities.get(id) === true)) return true;
+    if (ids.some((id) => this.#authorities.get(id) === true)) return "tainted";
     // Its mark may have come and gone between two looks at the bundle.
-    return this.#authorities.size > 0 && !ids.some((id) => this.#authorities.has(id));
+    return this.#authorities.size === 0 || ids.some((id) => this.#authorities.has(id)) ? "good" : "gone";
+  }
+
+  /** Nobody believes in what an authority signed that is gone: that cannot wait for its turn. */
+  #enqueueTainted(id: string, standing: Exclude<Standing, "good">): void {
+    if (standing === "gone") this.#queue.add(id);
+    else if (!this.#queue.has(id)) this.#tainted.add(id);
+  }
+
+  #replaceStillTainted(ids: readonly string[]): void {
+    for (const id of ids) {
+      const held = this.#held.get(id);
+      // One under way is looked at when it has come.
+      if (held === undefined || this.#inFlight.has(id)) continue;
+      if (this.#standing(held.svid) !== "good") this.#queue.add(id);
+    }
+    this.#pump();
   }
 
   /** The server is back: tries again at once what waited for it. */
@@ -181,11 +216,13 @@ export class SvidCache<Svid extends KeyedSvid> implements Disposable {
   [Symbol.dispose](): void {
     this.#stopped.abort();
     this.#timer?.[Symbol.dispose]();
+    this.#tainted[Symbol.dispose]();
   }
 
   #forget(id: string): void {
     this.#held.delete(id);
     this.#queue.delete(id);
+    this.#tainted.delete(id);
     this.#failures.delete(id);
   }
 
@@ -280,8 +317,9 @@ export class SvidCache<Svid extends KeyedSvid> implements Disposable {
     }
     this.#failures.delete(entry.id);
     // It, or who may sign, changed while it was being signed for. A server that goes on to sign so is not asked again.
-    const isOutdated = asked !== this.#authorities && this.#isTainted(svid);
-    if (current.revision !== entry.revision || isOutdated || this.#isRevoked(svid)) this.#queue.add(entry.id);
+    const standing = asked === this.#authorities ? "good" : this.#standing(svid);
+    if (current.revision !== entry.revision || this.#isRevoked(svid)) this.#queue.add(entry.id);
+    else if (standing !== "good") this.#enqueueTainted(entry.id, standing);
   }
 
   /** What ended before it came would be asked for again at once, and for ever. */
@@ -342,15 +380,24 @@ export class SvidCache<Svid extends KeyedSvid> implements Disposable {
     const now = this.#options.clock.now();
     for (const [id, held] of this.#held) {
       if (held.replaceAt > now || this.#inFlight.has(id)) continue;
-      const entry = this.#options.entry(id);
-      const idle = entry === undefined || (this.isOnDemand(entry) && !this.#wanted.has(id));
-      if (idle) this.#held.delete(id);
+      if (this.#isIdle(id)) this.#held.delete(id);
       else this.#queue.add(id);
     }
   }
+
+  /** Whether nobody would get a new SVID of this entry. */
+  #isIdle(id: string): boolean {
+    const entry = this.#options.entry(id);
+    return entry === undefined || (this.isOnDemand(entry) && !this.#wanted.has(id));
+  }
 }
 
+/** How what an SVID was signed by stands now: `gone` where none of its authorities is in the bundle. */
+type Standing = "good" | "tainted" | "gone";
+
 const MAX_BATCHES = 4;
+const TAINTED_BATCH = 100;
+const TAINTED_INTERVAL = 5000;
 const FIRST_RETRY = 500;
 const LONGEST_RETRY = 60_000;
 const MIN_WAIT = 100;
