@@ -37,10 +37,10 @@ export function judge({ calling, serving, away }: FastForwardEvidence): FastForw
     ["caller", called],
     ["responder", served],
   ] as const) {
-    for (const { event, at, what, message } of lines) {
+    for (const { event, at = "", what = "", message = "" } of lines) {
       if (event === "failed") problems.push(`${at} ${who}: ${what}: ${message}`);
       if (event === "error") problems.push(`${who}: ${message}`);
-      if (event === "away" && !isExcused(Date.parse(at ?? ""), away)) {
+      if (event === "away" && !isExcused(Date.parse(at), away)) {
         problems.push(`${at} ${who}: the agent gave no JWT-SVID though it was there: ${message}`);
       }
     }

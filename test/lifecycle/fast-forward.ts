@@ -6,8 +6,14 @@
 import { chmod, cp, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
-import { type AssayAgent, type AssayServer, placeAgent, placeServer } from "../e2e/harness.ts";
-import { startAgent, startServer } from "../e2e/harness.ts";
+import {
+  type AssayAgent,
+  type AssayServer,
+  placeAgent,
+  placeServer,
+  startAgent,
+  startServer,
+} from "../e2e/harness.ts";
 import { Program } from "../e2e/program.ts";
 import type { Scratch } from "../e2e/scratch.ts";
 import { judge, type FastForwardReport, type Window } from "./fast-forward-report.ts";
@@ -166,10 +172,10 @@ async function rotateByHand(server: AssayServer, print: (line: string) => void):
     print(`${kind} authority replaced by hand`);
   }
   await wait(LEARNING);
-  for (const kind of kinds) await server.ask("authority", kind, "taint", `--authority-id=${olds.get(kind)}`);
+  for (const [kind, id] of olds) await server.ask("authority", kind, "taint", `--authority-id=${id}`);
   print("old authorities tainted");
   await wait(REPLACING);
-  for (const kind of kinds) await server.ask("authority", kind, "revoke", `--authority-id=${olds.get(kind)}`);
+  for (const [kind, id] of olds) await server.ask("authority", kind, "revoke", `--authority-id=${id}`);
   print("old authorities revoked");
 }
 
