@@ -175,6 +175,7 @@ function checkedTaskAttestation(given: unknown, instance: string): TaskAttestati
     description: text("description"),
     replayKey: text("replayKey"),
     replayUntil: second("replayUntil"),
+    ...(parts.issuedAt === undefined ? {} : { issuedAt: second("issuedAt") }),
     ...(parts.endsBy === undefined ? {} : { endsBy: second("endsBy") }),
   };
 }

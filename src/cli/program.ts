@@ -1,6 +1,7 @@
 import { Command } from "commander";
 import { addAgentsCommands } from "./agents-commands.ts";
 import { addAuthorityCommands } from "./authority-commands.ts";
+import { addBackupCommand } from "./backup-command.ts";
 import { addBundleCommands } from "./bundle-commands.ts";
 import { addCiMockCommand } from "./ci-mock-commands.ts";
 import { addConfigCommands } from "./config-commands.ts";
@@ -13,6 +14,7 @@ import { addHealthCommand } from "./health-command.ts";
 import type { CliIo } from "./io.ts";
 import { addAgentCommand, addServerCommand } from "./program-commands.ts";
 import type { Programs } from "./programs.ts";
+import { addRestoreCommand } from "./restore-command.ts";
 import { addRevokeCommands } from "./revoke-command.ts";
 import { addTaskCommands } from "./task-commands.ts";
 import { addTasksCommands } from "./tasks-commands.ts";
@@ -49,6 +51,8 @@ export function buildProgram(io: CliIo, programs: Programs): Command {
   addTaskCommands(program, io, programs);
   addCiMockCommand(program, io);
   program.commandsGroup("Looking after it:");
+  addBackupCommand(program, io);
+  addRestoreCommand(program, io);
   addExplainCommands(program, io);
   addHealthCommand(program, io);
   addConfigCommands(program, io);

@@ -156,6 +156,7 @@ const table = {
   USAGE: caller("INVALID_ARGUMENT", 400, "The command line is wrong"),
   CONFIG_INVALID: caller("INVALID_ARGUMENT", 400, "The configuration is wrong"),
   STORE_TOO_NEW: caller("FAILED_PRECONDITION", 500, "The store was written by a newer program"),
+  BACKUP_INVALID: caller("INVALID_ARGUMENT", 400, "The file is no backup, or a damaged one"),
   STORE_OUTDATED: caller("FAILED_PRECONDITION", 500, "The store is older than what was here before"),
   STORE_IN_USE: caller("FAILED_PRECONDITION", 500, "The store is used by another process"),
   LISTEN_FAILED: caller("FAILED_PRECONDITION", 500, "The listener cannot be opened"),

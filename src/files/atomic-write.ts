@@ -15,6 +15,9 @@ export interface AtomicWriteOptions extends FileErrorOptions {
   readonly mode?: number;
 }
 
+/** What a file is to hold, as a whole or piece by piece. One that throws half-way leaves the old file. */
+export type FileContent = Uint8Array | AsyncIterable<Uint8Array>;
+
 /**
  * Puts these bytes in the place of whatever the path held. A reader sees the old content or the new one, never a part,
  * and when the promise resolves the new content survives a power cut. On failure the old file is there (or the whole new
@@ -23,7 +26,7 @@ export interface AtomicWriteOptions extends FileErrorOptions {
  */
 export async function atomicWrite(
   path: string,
-  bytes: Uint8Array,
+  bytes: FileContent,
   options: AtomicWriteOptions = {},
 ): Promise<void> {
   const folder = dirname(path);
@@ -41,7 +44,7 @@ export async function atomicWrite(
   }
 }
 
-async function fill(handle: FileHandle, bytes: Uint8Array, mode: number): Promise<void> {
+async function fill(handle: FileHandle, bytes: FileContent, mode: number): Promise<void> {
   try {
     await handle.chmod(mode);
     await handle.writeFile(bytes);

@@ -94,6 +94,23 @@ describe("atomicWrite", () => {
     expect(statSync(path).isDirectory()).toBe(true);
   });
 
+  it("takes pieces, and keeps what is there where they end half-way", async () => {
+    const path = join(folder, "a");
+    async function* pieces(fault?: Error) {
+      yield Buffer.from("one ");
+      if (fault !== undefined) throw fault;
+      yield Buffer.from("two");
+    }
+    await atomicWrite(path, pieces());
+    expect(readFileSync(path, "utf8")).toBe("one two");
+    await expect(atomicWrite(path, pieces(new Error("gone")))).rejects.toThrowCode(
+      "FILE_UNAVAILABLE",
+      "gone",
+    );
+    expect(readFileSync(path, "utf8")).toBe("one two");
+    expect(readdirSync(folder)).toEqual(["a"]);
+  });
+
   it("names the path and the system's reason, under the code asked for", async () => {
     const path = join(folder, "absent", "a");
     await expect(atomicWrite(path, Buffer.from("x"), { code: "KEY_UNAVAILABLE" })).rejects.toThrowCode(

@@ -40,6 +40,8 @@ export const AUDIT_EVENTS = {
   "task.alarm": "Somebody tried to use another's task: evidence came again or with another key",
   "task.ended": "A task ended, and with it what was issued to it",
   "webhook.denied": "A platform's message was refused",
+  "store.copied": "A backup of the store was made",
+  "store.restored": "The server started with a store that was restored from a backup",
   "log.level_changed": "The log level was changed",
   "api.denied": "A caller was refused an API method",
   "audit.recovered": "The log was found damaged when it was opened; the reasons say what was done",

@@ -106,6 +106,11 @@ export interface TaskAttestation {
   readonly replayKey: string;
   /** Until when it could be shown again, Unix seconds. */
   readonly replayUntil: number;
+  /**
+   * When the platform made this piece of evidence, Unix seconds. After the server's store was restored from a backup, nothing
+   * made before is taken, for it may have been used since; of evidence that does not say, nothing at all for a day.
+   */
+  readonly issuedAt?: number;
   /** When the platform itself will end the run, Unix seconds, where it says so. */
   readonly endsBy?: number;
 }

@@ -9,7 +9,7 @@ import type { ChangeLog } from "../store/store.ts";
 import { ChangeReader } from "../store/change-reader.ts";
 import type { CredentialKind, CredentialRecord, CredentialStore } from "../store/task-store.ts";
 import { credentialMemory } from "./credential-memory.ts";
-import { RevokedTable, type RevokedToken } from "./revoked-table.ts";
+import { ALL_BITS, RevokedTable, type RevokedToken } from "./revoked-table.ts";
 
 /** What of a trust domain is revoked. */
 export interface Revocation extends AsyncDisposable {
@@ -53,6 +53,8 @@ export interface Revocation extends AsyncDisposable {
 export interface RevocationOptions {
   readonly store: { readonly credentials: CredentialStore; readonly changes: ChangeLog };
   readonly clock: Clock;
+  /** Status lists below this one say of every place that it is revoked: nobody knows what became of what has them. */
+  readonly revokedLists?: number | undefined;
   /** Told when memory could not follow the store; it is tried again by itself. */
   readonly onFault?: ((error: unknown) => void) | undefined;
 }
@@ -61,7 +63,12 @@ export interface RevocationOptions {
  * Opens revocation over a store, with everything that is revoked in memory.
  * @throws AssayError `STORE_UNAVAILABLE`.
  */
-export async function openRevocation({ store, clock, onFault }: RevocationOptions): Promise<Revocation> {
+export async function openRevocation({
+  store,
+  clock,
+  revokedLists = 0,
+  onFault,
+}: RevocationOptions): Promise<Revocation> {
   const table = new RevokedTable();
   const listeners = new Set<() => void>();
   const tell = (): void => {
@@ -104,7 +111,7 @@ export async function openRevocation({ store, clock, onFault }: RevocationOption
     find: (kind, id) => table.find(kind, id),
     revokedX509: (authorityId) => table.x509(authorityId),
     revokedTokens: () => table.tokens(),
-    statusBits: (list) => table.statusBits(list),
+    statusBits: (list) => (list < revokedLists ? ALL_BITS : table.statusBits(list)),
     async revoke(credential, reason, unknown) {
       const at = unixSeconds(clock);
       const revoked = await store.credentials.revoke(credential, reason, at, unknown);

@@ -122,5 +122,8 @@ const NONE: readonly CredentialRecord[] = [];
 // Places in a status list, as the store gives them out.
 const STATUS_LIST_SIZE = 2 ** 17;
 const NO_BITS = statusBitsOf([], STATUS_LIST_SIZE);
+
+/** The octets of a status list of which every place is revoked. */
+export const ALL_BITS: Uint8Array = new Uint8Array(STATUS_LIST_SIZE / 8).fill(0xff);
 // More than any verifier's clock is off.
 const TOKENS_KEPT = 300;

@@ -21,7 +21,7 @@ import { openWebFace, type WebFaceParts } from "./web-face.ts";
 /** Everything the faces of a server are made of. */
 export interface FaceParts
   extends WebFaceParts,
-    Pick<ServiceParts, "agentIssuance" | "workloadIssuance" | "startedAt" | "revoked"> {
+    Pick<ServiceParts, "agentIssuance" | "workloadIssuance" | "startedAt" | "revoked" | "backup"> {
   readonly version: string;
   readonly metrics: ReturnType<typeof createServerMetrics>;
   readonly svid: ServerSvid;

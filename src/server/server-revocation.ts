@@ -5,7 +5,7 @@ import type { Registry } from "../registry/registry.ts";
 import { openRevocation, type Revocation } from "../revocation/revocation.ts";
 import type { Signing } from "../signing/signing.ts";
 import type { TrustDomain } from "../spiffe/trust-domain.ts";
-import type { AuthorityRecord } from "../store/records.ts";
+import type { AuthorityRecord, RestoreRecord } from "../store/records.ts";
 import type { Store } from "../store/store.ts";
 import { openPublisher, type Publisher, type PublisherEvent } from "./revocation/publisher.ts";
 import type { RevocationListOptions } from "./revocation/revocation-list-routes.ts";
@@ -20,6 +20,8 @@ export interface ServerRevocationParts {
   readonly store: Store;
   readonly registry: Registry;
   readonly signing: Signing;
+  /** The last restore of the store, where there was one. */
+  readonly restored: RestoreRecord | undefined;
   /** Base of the status lists' addresses, where there is an issuer. */
   readonly issuer: string | undefined;
 }
@@ -37,12 +39,13 @@ export interface ServerRevocation extends AsyncDisposable {
  * @throws AssayError `STORE_UNAVAILABLE`.
  */
 export async function openServerRevocation(parts: ServerRevocationParts): Promise<ServerRevocation> {
-  const { trustDomain, clock, log, store, registry, signing, issuer = "" } = parts;
+  const { trustDomain, clock, log, store, registry, signing, restored, issuer = "" } = parts;
   await using stack = new AsyncDisposableStack();
   const revocation = stack.use(
     await openRevocation({
       store,
       clock,
+      revokedLists: restored?.statusLists,
       onFault: (error) =>
         log.error("what is revoked cannot be read, will be tried again", { [FIELD.error]: error }),
     }),
@@ -55,6 +58,8 @@ export async function openServerRevocation(parts: ServerRevocationParts): Promis
       registry,
       signing,
       clock,
+      // Milliseconds: a list is signed ten times a second at most.
+      numbersAbove: restored && BigInt(restored.at) * 1000n,
       report: (event) => logPublisherEvent(log, event),
     }),
   );

@@ -17,6 +17,8 @@ import type { Signing } from "../signing/signing.ts";
 import { serverId } from "../spiffe/reserved.ts";
 import type { TrustDomain } from "../spiffe/trust-domain.ts";
 import { openSqliteStore } from "../store/sqlite/open.ts";
+import { replaceAuthorities } from "./backup/replace-authorities.ts";
+import { tellRestored } from "./backup/tell-restored.ts";
 import { createAccess } from "./access/access.ts";
 import { orderedUuid } from "./entry-id.ts";
 import { policyOptions, signingOptions } from "./derived-options.ts";
@@ -57,7 +59,7 @@ export interface ServerDependencies {
 /**
  * Starts a server: store, audit log, keys, authorities, registry, plugins, and last the listeners, so that whatever is
  * wrong is said before anybody can connect.
- * @throws AssayError `CONFIG_INVALID`, `STORE_IN_USE`, `STORE_TOO_NEW`, `STORE_UNAVAILABLE`, `KEY_FILE_INVALID`,
+ * @throws AssayError `CONFIG_INVALID`, `STORE_IN_USE`, `STORE_TOO_NEW`, `STORE_OUTDATED`, `STORE_UNAVAILABLE`, `KEY_FILE_INVALID`,
  * `AUDIT_UNAVAILABLE`, `LISTEN_FAILED`; nothing is left running then.
  */
 export async function startServer(
@@ -74,6 +76,7 @@ export async function startServer(
   await ensurePrivateFolder(dataDir, { code: "STORE_UNAVAILABLE" });
   // First of all that is kept: its lock is what refuses a second server on one folder.
   const store = stack.use(await openSqliteStore({ folder: dataDir, trustDomain, clock }));
+  const restored = await store.backups.restored();
   // Three doors open or none: what is taken is found before the first of them opens, and before keys are made.
   await prepareSocketPath(options.adminSocket);
   await requireFreePort(options.listen);
@@ -108,6 +111,10 @@ export async function startServer(
       report: (event) => logSigningEvent(log, audit, event),
     }),
   );
+  if (restored !== undefined) {
+    await tellRestored({ restored, backups: store.backups, log, audit });
+    stack.use(replaceAuthorities({ restored, backups: store.backups, signing, clock, log, audit }));
+  }
   const registry = stack.use(
     await openRegistry({
       store,
@@ -177,6 +184,7 @@ export async function startServer(
       log,
       attestors: taskAttestors,
       issuer: options.jwtIssuer,
+      restoredAt: restored?.at,
       settings: options.tasks,
       witSvids: options.features.includes("wit-svid"),
       searchAudit: (match, limit) => auditFile.search(match, limit),
@@ -190,6 +198,7 @@ export async function startServer(
       store,
       registry,
       signing,
+      restored,
       issuer: options.jwtIssuer,
     }),
   );
@@ -232,6 +241,7 @@ export async function startServer(
         crlsOf: (name) => registry.crls(name),
       }),
       findDecision: (id) => auditFile.find(id),
+      backup: { source: { copyTo: (path) => store.backups.copyTo(path), dataDir, clock, version }, audit },
       health: createHealth({ store, signing, clock }),
       agentIssuance: { ...svidOptions, attestors, nodes },
       serverTasks,

@@ -148,6 +148,7 @@ export class OAuthWorld implements AsyncDisposable {
     const attestors = new Map([["ci", platform()]]);
     const serverTasks = cleanup.use(
       await openServerTasks({
+        restoredAt: undefined,
         ...issuing,
         store,
         registry,

@@ -47,6 +47,7 @@ export async function openTask(
   const decided = await decision(options, OPENING, caller, {}, async (draft) => {
     const attested = await options.attest(request.token, request.signal);
     draft.note(attestedFacts(attested));
+    refuseForgotten(options, attested);
     const identities = earned(options, attested.instance, attested.attestation, draft);
     const evidence = evidenceOf(attested);
     const opening = await options.tasks.open(newTask(options, request, attested, identities), evidence);
@@ -125,6 +126,21 @@ function evidenceOf({ attestation }: AttestedTask): { readonly replayKey: string
   return { replayKey: `${issuer} ${replayKey}`, until: Math.ceil(replayUntil) };
 }
 
+/** Refuses evidence that may have been used while a store was at work that is no longer there. */
+function refuseForgotten({ restoredAt, clock }: TaskIssuanceOptions, { attestation }: AttestedTask): void {
+  if (restoredAt === undefined) return;
+  const { issuedAt } = attestation;
+  const isFresh =
+    issuedAt === undefined
+      ? unixSeconds(clock) > restoredAt + UNDATED_REFUSED
+      : issuedAt > restoredAt + ISSUERS_AHEAD;
+  if (isFresh) return;
+  throw new AssayError(
+    "ATTESTATION_FAILED",
+    "the evidence may be from before the store was restored from a backup; the platform has to make it anew",
+  );
+}
+
 function taskOfRun({ tasks }: TaskIssuanceOptions, { instance, attestation }: AttestedTask) {
   return tasks.byKey(taskKeyOf(instance, attestation.taskKey));
 }
@@ -176,4 +192,8 @@ function forCaller<Value>(decided: Decided<Value>): Decided<Value> {
   };
 }
 
+// Seconds.
+const UNDATED_REFUSED = 86_400;
+// What is verified may be made by a clock that is so far ahead, and so may say that it was made after it was used.
+const ISSUERS_AHEAD = 30;
 const OPENING = { issued: "task.opened", refused: "task.denied" } as const;

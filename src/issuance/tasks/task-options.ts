@@ -23,6 +23,8 @@ export interface TaskIssuanceOptions extends DecisionOptions, SvidOptions {
   /** Where a status list is fetched. */
   readonly statusListUri: (list: number) => string;
   readonly newTaskId: () => string;
+  /** When the store was restored from a backup, Unix seconds: evidence of before may have been used without a trace. */
+  readonly restoredAt?: number | undefined;
   readonly settings: TaskSettings;
 }
 

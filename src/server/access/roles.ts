@@ -84,6 +84,8 @@ const TABLE: ReadonlyMap<string, readonly Role[]> = new Map([
     "SetRevocationList",
     "DeleteRevocationList",
   ]),
+  // The whole store, so nobody who is not on the machine.
+  ...methods("assay.api.server.v1.Backup", LOCAL, ["CreateBackup"]),
   ...methods("assay.api.server.v1.Explain", OPERATORS, ["ExplainDecision", "ExplainNode"]),
 ]);
 

@@ -4,6 +4,7 @@ import type { WorkloadIssuanceOptions } from "../../issuance/x509-svids.ts";
 import type { StoredAuditRecord } from "../../observe/audit-record.ts";
 import type { RootLog } from "../../observe/log.ts";
 import { AgentSync } from "../../proto/gen/assay/api/server/v1/agent_sync_pb.ts";
+import { Backup } from "../../proto/gen/assay/api/server/v1/backup_pb.ts";
 import { Explain } from "../../proto/gen/assay/api/server/v1/explain_pb.ts";
 import { Revocation } from "../../proto/gen/assay/api/server/v1/revocation_pb.ts";
 import { Health as HealthService } from "../../proto/gen/grpc/health/v1/health_pb.ts";
@@ -33,6 +34,7 @@ import type { ServerSvid } from "../server-svid.ts";
 import { agentService } from "./agent-service.ts";
 import { agentSyncService, type RevokedTokenFeed } from "./agent-sync-service.ts";
 import { authorityService } from "./authority-service.ts";
+import { type BackupServiceOptions, backupService } from "./backup-service.ts";
 import { bundleService } from "./bundle-service.ts";
 import { debugService } from "./debug-service.ts";
 import { entryService } from "./entry-service.ts";
@@ -63,6 +65,7 @@ export interface ServiceParts {
   readonly features: readonly Feature[];
   /** The tokens that agents refuse; none where absent. */
   readonly revoked?: RevokedTokenFeed | undefined;
+  readonly backup: BackupServiceOptions;
   readonly findDecision: (id: string) => Promise<StoredAuditRecord | undefined>;
 }
 
@@ -117,6 +120,7 @@ export function registerServices(
     }),
   );
   rpc.register(Revocation, revocationService({ crls: store.crls, operations }));
+  rpc.register(Backup, backupService(parts.backup));
   rpc.register(Explain, explainService({ clock, registry, findDecision: parts.findDecision }));
   const sync = agentSyncService({
     access,

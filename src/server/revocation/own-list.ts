@@ -21,12 +21,15 @@ export interface NeededList {
 
 /**
  * The list that an authority needs now, Unix seconds; `undefined` where the one that is there will do: it names every
- * revoked SVID and is not past half of its life. An SVID is named until a list was signed after its end (RFC 5280 §3.3).
+ * revoked SVID, is not past half of its life and has a number that no list had before. An SVID is named until a list was
+ * signed after its end (RFC 5280 §3.3).
+ * @param above A number that lists which are not known of may have had; 0 where there are none such.
  */
 export function listNeeded(
   revoked: readonly CredentialRecord[],
   before: SignedList | undefined,
   now: number,
+  above = 0n,
 ): NeededList | undefined {
   // A list of the future was signed before the clock was set back: it says nothing of who has had a last mention.
   const lastNamed = before === undefined || before.thisUpdate > now ? 0 : before.thisUpdate;
@@ -36,11 +39,12 @@ export function listNeeded(
     due.length > MAX_ENTRIES ? due.toSorted((a, b) => b.expiresAt - a.expiresAt).slice(0, MAX_ENTRIES) : due;
   // Beyond a whole life only where the clock was set back.
   const isFresh = before !== undefined && now < refreshAt(before) && before.nextUpdate - now <= LIFETIME;
-  if (isFresh && named.every(({ id }) => before.serials.has(id))) return undefined;
+  const isNewest = before !== undefined && before.number > above;
+  if (isFresh && isNewest && named.every(({ id }) => before.serials.has(id))) return undefined;
   return {
     order: {
       revoked: named.map(entryOf),
-      number: (before?.number ?? 0n) + 1n,
+      number: largest(before?.number ?? 0n, above) + 1n,
       thisUpdate: now - BACKDATED,
       nextUpdate: now + LIFETIME,
     },
@@ -51,6 +55,10 @@ export function listNeeded(
 /** When a list is due to be signed anew, Unix seconds. */
 export function refreshAt({ nextUpdate }: SignedList): number {
   return nextUpdate - LIFETIME + RENEWAL;
+}
+
+function largest(left: bigint, right: bigint): bigint {
+  return left > right ? left : right;
 }
 
 function entryOf({ id, revokedAt, reason }: CredentialRecord): RevokedCertificate {

@@ -44,6 +44,8 @@ export interface PublisherOptions {
   readonly registry: Pick<Registry, "crls" | "subscribe">;
   readonly signing: Pick<Signing, "signCrl" | "authorities" | "bundle" | "onBundleChange">;
   readonly clock: Clock;
+  /** A number that lists of which the store has forgotten may have had; every new one is larger. None unless given. */
+  readonly numbersAbove?: bigint | undefined;
   /** Told what happened. Must not throw. */
   readonly report: (event: PublisherEvent) => void;
 }
@@ -71,7 +73,7 @@ export type PublisherEvent =
  * @throws AssayError `STORE_UNAVAILABLE`.
  */
 export async function openPublisher(options: PublisherOptions): Promise<Publisher> {
-  const { trustDomain, revocation, crls, registry, signing, clock, report } = options;
+  const { trustDomain, revocation, crls, registry, signing, clock, report, numbersAbove } = options;
   const signed = new Map<string, SignedList>();
   for (const { trustDomain: name, crl } of await crls.list()) {
     if (name !== trustDomain) continue;
@@ -107,7 +109,7 @@ export async function openPublisher(options: PublisherOptions): Promise<Publishe
       (isListing &&
         own.some((id) => {
           if (keyless.has(id)) return false;
-          return listNeeded(revocation.revokedX509(id), signed.get(id), now) !== undefined;
+          return listNeeded(revocation.revokedX509(id), signed.get(id), now, numbersAbove) !== undefined;
         }))
     );
   }
@@ -144,7 +146,7 @@ export async function openPublisher(options: PublisherOptions): Promise<Publishe
     before: SignedList | undefined,
     now: number,
   ): Promise<SignedList | undefined> {
-    const needed = listNeeded(revocation.revokedX509(authorityId), before, now);
+    const needed = listNeeded(revocation.revokedX509(authorityId), before, now, numbersAbove);
     if (needed === undefined) return before;
     const { order, left } = needed;
     let crl: Uint8Array;
@@ -154,6 +156,11 @@ export async function openPublisher(options: PublisherOptions): Promise<Publishe
       if (!(error instanceof AssayError && error.code === "AUTHORITY_NOT_FOUND")) throw error;
       if (!keyless.has(authorityId)) report({ event: "no-key", authorityId });
       keyless.add(authorityId);
+      // A list that is older than one that was published says of some who are revoked that they are not.
+      if (before !== undefined && before.number <= (numbersAbove ?? 0n)) {
+        await crls.delete(trustDomain, authorityId);
+        signed.delete(authorityId);
+      }
       return undefined;
     }
     await crls.put({ trustDomain, authorityKeyId: authorityId, crl });

@@ -29,6 +29,8 @@ export interface ServerTasksParts extends DecisionOptions, SvidOptions {
   readonly issuer: string | undefined;
   readonly settings: TaskSettings | undefined;
   readonly witSvids: boolean;
+  /** When the store was restored, Unix seconds, where it was. */
+  readonly restoredAt: number | undefined;
   readonly searchAudit: TaskExplanationOptions["searchAudit"];
 }
 

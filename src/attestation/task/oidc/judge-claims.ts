@@ -6,7 +6,7 @@ import { type ReadClaim, readClaims } from "./read-claims.ts";
 import { taskKeyOf } from "./task-key.ts";
 
 /** What verified claims say, without what is about the token that brought them. */
-export type JudgedRun = Omit<TaskAttestation, "replayKey" | "replayUntil" | "endsBy">;
+export type JudgedRun = Omit<TaskAttestation, "replayKey" | "replayUntil" | "issuedAt" | "endsBy">;
 
 /** A preset with what the operator decided about one issuer. */
 export interface RunConditions {

@@ -79,6 +79,7 @@ function attestationOf(
     ...judgeClaims(trust, claims),
     replayKey,
     replayUntil: expiresAt + OIDC_TOKEN_LIMITS.leeway + REPLAY_MARGIN,
+    issuedAt,
     ...(ends ? { endsBy: expiresAt } : {}),
   };
 }

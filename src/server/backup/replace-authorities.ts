@@ -1,0 +1,112 @@
+import { type Clock, unixSeconds } from "../../clock.ts";
+import { toAssayError } from "../../errors/assay-error.ts";
+import type { AuditEvent } from "../../observe/audit-events.ts";
+import type { AuditRecord } from "../../observe/audit-record.ts";
+import { FIELD } from "../../observe/fields.ts";
+import type { Log } from "../../observe/log.ts";
+import type { Signing } from "../../signing/signing.ts";
+import type { AuthorityKind, AuthorityRecord, RestoreRecord } from "../../store/records.ts";
+import type { BackupStore } from "../../store/store.ts";
+
+/** What the replacement of authorities needs. */
+export interface ReplaceAuthoritiesParts {
+  readonly restored: RestoreRecord;
+  readonly backups: Pick<BackupStore, "settle">;
+  readonly signing: Pick<
+    Signing,
+    "authorities" | "authorityStates" | "prepareAuthority" | "activateAuthority" | "taintAuthority"
+  >;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly audit: { append(records: readonly AuditRecord[]): void };
+}
+
+/**
+ * Replaces the authorities of before a restore: nobody knows any more which of what they signed was revoked. The ordinary way
+ * and without a pause but one: successors are prepared at once and sign when agents have had time to hear of them, and what they
+ * replace is tainted, so that all that it signed is made anew. It goes on where it was after a restart, until all is done.
+ */
+export function replaceAuthorities(parts: ReplaceAuthoritiesParts): AsyncDisposable {
+  const { restored, backups, signing, clock, log, audit } = parts;
+  const before = new Set(restored.authorities);
+  let wait: Disposable | undefined;
+  let running: Promise<void> | undefined;
+  let closed = false;
+
+  const ofBefore = () => signing.authorities().filter(({ id }) => before.has(id));
+
+  async function replace(kind: AuthorityKind): Promise<void> {
+    const { active, prepared } = signing.authorityStates(kind);
+    if (active === undefined || before.has(active.id)) {
+      if (prepared === undefined || before.has(prepared.id)) {
+        tell("authority.prepared", await signing.prepareAuthority(kind));
+        return;
+      }
+      if (unixSeconds(clock) < prepared.changedAt + leadOf(prepared)) return;
+      tell("authority.activated", await signing.activateAuthority(kind, prepared.id));
+    }
+    for (const { id, kind: own, state } of ofBefore()) {
+      if (own === kind && state === "old") tell("authority.tainted", await signing.taintAuthority(kind, id));
+    }
+  }
+
+  function tell(event: AuditEvent, authority: AuthorityRecord): void {
+    audit.append([
+      {
+        event,
+        outcome: "done",
+        authority_id: authority.id,
+        expires_at: authority.notAfter,
+        reasons: [authority.kind, "the store was restored"],
+      },
+    ]);
+  }
+
+  async function step(): Promise<void> {
+    const left = ofBefore().filter(({ state }) => UNTAINTED.has(state));
+    for (const kind of new Set(left.map((authority) => authority.kind))) await replace(kind);
+    if (ofBefore().some(({ state }) => UNTAINTED.has(state))) return;
+    await backups.settle({ authorities: [] });
+    closed = true;
+    const tainted = ofBefore().filter(({ state }) => state === "tainted");
+    log.warn(
+      "the authorities of before the restore are replaced and tainted; revoke them when every agent has new SVIDs: what they signed is good until then",
+      { authorities: tainted.map(({ kind, id }) => `${kind} ${id}`) },
+    );
+  }
+
+  function again(milliseconds: number): void {
+    wait = clock.schedule(milliseconds, () => {
+      running = step()
+        .then(() => INTERVAL_MS)
+        .catch((error: unknown) => {
+          log.error("authorities of before the restore cannot be replaced, will be tried again", {
+            [FIELD.error]: toAssayError(error),
+          });
+          return RETRY_MS;
+        })
+        .then((pause) => {
+          if (!closed) again(pause);
+        });
+    });
+  }
+  if (before.size > 0) again(0);
+
+  return {
+    async [Symbol.asyncDispose]() {
+      closed = true;
+      wait?.[Symbol.dispose]();
+      await running;
+    },
+  };
+}
+
+/** How many seconds a successor is published before it signs: agents are back within half a minute. */
+function leadOf({ notBefore, notAfter }: AuthorityRecord): number {
+  return Math.min((notAfter - notBefore) / 24, MAX_LEAD_SECONDS);
+}
+
+const UNTAINTED: ReadonlySet<AuthorityRecord["state"]> = new Set(["prepared", "active", "old"]);
+const MAX_LEAD_SECONDS = 60;
+const INTERVAL_MS = 1000;
+const RETRY_MS = 30_000;
