@@ -9,6 +9,7 @@ import {
   type PluginKind,
 } from "../attestation/catalog/load-plugin.ts";
 import type { Clock } from "../clock.ts";
+import { awsKmsKeyManager } from "../keys/aws-kms/aws-kms.ts";
 import { diskKeyManager } from "../keys/disk/disk.ts";
 import { memoryKeyManager } from "../keys/memory/memory.ts";
 import { FIELD } from "../observe/fields.ts";
@@ -27,6 +28,7 @@ export const keyManagers: PluginKind<PluginHost, KeyManager> = {
   kind: "keyManager",
   label: "key manager",
   builtIns: new Map<string, LoadablePlugin<PluginHost, KeyManager>>([
+    [awsKmsKeyManager.name, awsKmsKeyManager],
     [diskKeyManager.name, diskKeyManager],
     [memoryKeyManager.name, memoryKeyManager],
   ]),

@@ -1,0 +1,147 @@
+import { type Clock, cautiousSeconds, unixSeconds } from "../../clock.ts";
+import type { PluginLog } from "../../plugin/host.ts";
+import type { Chore } from "../chores.ts";
+import type { RemoteKeyManager } from "../remote-key-manager.ts";
+import type { KmsCalls } from "./kms-calls.ts";
+import type { KmsAlias, KmsKeyMetadata } from "./kms-client.ts";
+import { DELETION_DAYS } from "./kms-keys.ts";
+import { type KmsNames, lastUpdateTag } from "./kms-names.ts";
+
+/** What the care for keys in KMS needs. */
+export interface KmsChoresOptions {
+  readonly calls: KmsCalls;
+  readonly names: KmsNames;
+  readonly manager: RemoteKeyManager<string>;
+  /** Whether keys have the tags by which SPIRE discovers keys. */
+  readonly tagged: boolean;
+  readonly clock: Clock;
+  readonly log: PluginLog;
+}
+
+/**
+ * What a server does for its keys, and for those that dead servers of the trust domain left, on SPIRE's schedule: aliases
+ * are refreshed every 6 hours; an alias of another server that nobody refreshed for two weeks goes with its key, and so
+ * does a key of the trust domain that has no alias 48 hours after it was made. Only keys whose description names the
+ * trust domain are ever given up, at most 100 each time, and KMS keeps each for 7 days in which it can be called back.
+ */
+export function kmsChores({ calls, names, manager, tagged, clock, log }: KmsChoresOptions): readonly Chore[] {
+  // Giving up another's key is hard to undo: a clock that was set ahead has to stay so for days to do harm.
+  const staleNow = cautiousSeconds(clock, ALIASES_EVERY / 1000 + 3600);
+  const orphanNow = cautiousSeconds(clock, KEYS_EVERY / 1000 + 3600);
+
+  return [
+    { name: "keeping keys alive", first: MINUTE, every: KEEP_ALIVE_EVERY, run: keepAlive },
+    { name: "giving up aliases of dead servers", first: HOUR, every: ALIASES_EVERY, run: disposeAliases },
+    { name: "giving up keys without alias", first: 2 * HOUR, every: KEYS_EVERY, run: disposeKeys },
+  ];
+
+  async function keepAlive(): Promise<void> {
+    const ids = await manager.withKeys(async (keys) => keys.map(({ id }) => id));
+    const faults: Error[] = [];
+    for (const id of ids) {
+      // One at a time and between changes, so that no alias is set back to a key that is being replaced.
+      await manager.withKeys(async (keys) => {
+        const key = keys.find((held) => held.id === id);
+        if (key !== undefined)
+          await refresh(id, key.handle).catch((error: unknown) => faults.push(error as Error));
+      });
+    }
+    const [first] = faults;
+    if (first !== undefined) throw first;
+  }
+
+  async function refresh(id: string, arn: string): Promise<void> {
+    const alias = names.aliasOf(id);
+    const facts = await describe(alias);
+    if (facts.Arn !== arn) {
+      log.warn("an alias points at another key than the one in use", { alias, key: facts.Arn, used: arn });
+      return;
+    }
+    await calls.call("kms:UpdateAlias", (kms, call) =>
+      kms.updateAlias({ AliasName: alias, TargetKeyId: arn }, call),
+    );
+    if (!tagged) return;
+    await calls.call("kms:TagResource", (kms, call) =>
+      kms.tagResource({ KeyId: arn, Tags: [lastUpdateTag(unixSeconds(clock))] }, call),
+    );
+  }
+
+  async function disposeAliases(): Promise<void> {
+    const limit = (staleNow() - STALE_AFTER) * 1000;
+    let disposed = 0;
+    for await (const alias of calls.aliases()) {
+      if (disposed >= MOST_AT_ONCE) return;
+      if (!isStale(alias, limit)) continue;
+      const { AliasName, TargetKeyId } = alias as Required<KmsAlias>;
+      const facts = await describe(TargetKeyId as string);
+      if (!isOurs(facts)) continue;
+      log.info("the key of a server that is gone is given up", { alias: AliasName, key: facts.Arn });
+      await calls.call("kms:DeleteAlias", (kms, call) =>
+        kms.deleteAlias({ AliasName: AliasName as string }, call),
+      );
+      await giveUp(facts.Arn as string);
+      disposed++;
+    }
+  }
+
+  async function disposeKeys(): Promise<void> {
+    const limit = (orphanNow() - ORPHAN_AFTER) * 1000;
+    let disposed = 0;
+    for await (const arn of calls.keys()) {
+      if (disposed >= MOST_AT_ONCE) return;
+      const facts = await describe(arn);
+      if (!isOurs(facts) || facts.CreationDate === undefined) continue;
+      if (facts.CreationDate.getTime() > limit || (await hasAlias(arn)) || (await isHeld(arn))) continue;
+      log.info("a key without alias is given up", { key: arn });
+      await giveUp(arn);
+      disposed++;
+    }
+  }
+
+  function isStale({ AliasName, TargetKeyId, LastUpdatedDate }: KmsAlias, limit: number): boolean {
+    if (!AliasName || !TargetKeyId || LastUpdatedDate === undefined) return false;
+    if (!AliasName.startsWith(names.trustDomainPrefix) || AliasName.startsWith(names.serverPrefix))
+      return false;
+    return LastUpdatedDate.getTime() < limit;
+  }
+
+  function isOurs({ Arn, KeyState, Description }: KmsKeyMetadata): boolean {
+    return (
+      Boolean(Arn) && KeyState === "Enabled" && Description?.startsWith(names.descriptionPrefix) === true
+    );
+  }
+
+  async function describe(key: string): Promise<KmsKeyMetadata> {
+    const answer = await calls.call("kms:DescribeKey", (kms, call) => kms.describeKey({ KeyId: key }, call), [
+      "NotFoundException",
+    ]);
+    return answer?.KeyMetadata ?? {};
+  }
+
+  async function hasAlias(arn: string): Promise<boolean> {
+    for await (const _alias of calls.aliases(arn)) return true;
+    return false;
+  }
+
+  function isHeld(arn: string): Promise<boolean> {
+    return manager.withKeys(async (keys) => keys.some(({ handle }) => handle === arn));
+  }
+
+  async function giveUp(arn: string): Promise<void> {
+    await calls.call(
+      "kms:ScheduleKeyDeletion",
+      (kms, call) => kms.scheduleKeyDeletion({ KeyId: arn, PendingWindowInDays: DELETION_DAYS }, call),
+      ["NotFoundException", "KMSInvalidStateException"],
+    );
+  }
+}
+
+const MINUTE = 60_000;
+const HOUR = 60 * MINUTE;
+const KEEP_ALIVE_EVERY = 6 * HOUR;
+const ALIASES_EVERY = 24 * HOUR;
+const KEYS_EVERY = 48 * HOUR;
+/** Seconds. */
+const STALE_AFTER = 14 * 86_400;
+const ORPHAN_AFTER = 48 * 3600;
+const MOST_AT_ONCE = 100;

@@ -1,0 +1,181 @@
+import { createHash } from "node:crypto";
+import { readSpki } from "../crypto/spki.ts";
+import { AssayError } from "../errors/assay-error.ts";
+import type { PluginLog } from "../plugin/host.ts";
+import type { KeyManager, KeyType, ManagedKey } from "../plugin/key-manager.ts";
+import { derToP1363 } from "./ecdsa-form.ts";
+import { checkKeyId } from "./local-key.ts";
+
+/** A key that a service holds for us, as much of it as ever leaves the service. */
+export interface RemoteKey<Handle> {
+  readonly id: string;
+  readonly type: KeyType;
+  /** DER SubjectPublicKeyInfo. */
+  readonly publicKey: Uint8Array;
+  /** What the service calls exactly this key material, so that no later key of the same id signs in its place. */
+  readonly handle: Handle;
+}
+
+/** A service that holds keys: what differs from one to the next. Its errors are `KEY_UNAVAILABLE`. */
+export interface RemoteKeyService<Handle> {
+  /** Every key of ours that can sign. */
+  list(): Promise<readonly RemoteKey<Handle>[]>;
+  /** Makes a key and puts it in place of `replaced`, which is given up only after the new one is durable. */
+  create(id: string, type: KeyType, replaced: RemoteKey<Handle> | undefined): Promise<RemoteKey<Handle>>;
+  /** Gives a key up for destruction; one that is gone already is no fault. */
+  remove(key: RemoteKey<Handle>): Promise<void>;
+  /** Signs a digest: SHA-384 for P-384, else SHA-256. ECDSA answers in DER. */
+  sign(key: RemoteKey<Handle>, digest: Uint8Array): Promise<Uint8Array>;
+  /** Ends calls that are under way and lets go of connections. */
+  close(): void;
+}
+
+/**
+ * A key manager over a service elsewhere. It asks what keys there are until that was answered once, and from then on
+ * knows: nobody else changes the keys of this server. Changes run one at a time, signatures beside them. Signatures come as the service gave them: the guard around a key manager
+ * verifies them.
+ */
+export class RemoteKeyManager<Handle> implements KeyManager {
+  readonly #service: RemoteKeyService<Handle>;
+  #keys: Map<string, LiveKey<Handle>> | undefined;
+  #last: Promise<unknown> = Promise.resolve();
+  #closed = false;
+
+  constructor(service: RemoteKeyService<Handle>) {
+    this.#service = service;
+  }
+
+  generateKey(id: string, type: KeyType): Promise<ManagedKey> {
+    return this.withKeys(async () => {
+      checkKeyId(id);
+      if (!KEY_TYPES.has(type)) {
+        throw new AssayError("KEY_UNAVAILABLE", `key type ${JSON.stringify(type)} is not supported`);
+      }
+      const keys = this.#held();
+      const replaced = keys.get(id);
+      const made = importRemoteKey(await this.#service.create(id, type, replaced?.remote), this.#service);
+      if (made.managed.type !== type || made.managed.id !== id) {
+        throw new AssayError("KEY_UNAVAILABLE", `key ${id} was made with another type or id than asked for`);
+      }
+      replaced?.retire();
+      keys.set(id, made);
+      return made.managed;
+    });
+  }
+
+  getKey(id: string): Promise<ManagedKey | undefined> {
+    return this.withKeys(async () => this.#held().get(id)?.managed);
+  }
+
+  listKeys(): Promise<readonly ManagedKey[]> {
+    return this.withKeys(async () => [...this.#held().values()].map(({ managed }) => managed));
+  }
+
+  deleteKey(id: string): Promise<void> {
+    return this.withKeys(async () => {
+      const key = this.#held().get(id);
+      if (key === undefined) return;
+      await this.#service.remove(key.remote);
+      key.retire();
+      this.#held().delete(id);
+    });
+  }
+
+  /**
+   * Runs a task with the keys that are held, while no key is made, replaced or deleted.
+   * @throws AssayError `KEY_UNAVAILABLE` where the manager is closed or the keys cannot be listed.
+   */
+  withKeys<Result>(task: (keys: readonly RemoteKey<Handle>[]) => Promise<Result>): Promise<Result> {
+    const next = this.#last.then(async () => {
+      if (this.#closed) throw new AssayError("KEY_UNAVAILABLE", "key manager is closed");
+      this.#keys ??= await this.#load();
+      return task([...this.#keys.values()].map(({ remote }) => remote));
+    });
+    this.#last = next.catch(() => undefined);
+    return next;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    for (const key of this.#keys?.values() ?? []) key.retire();
+    // Whatever is under way ends now: a server that stops cannot wait for a service that stalls.
+    this.#service.close();
+    await this.#last;
+    for (const key of this.#keys?.values() ?? []) key.retire();
+  }
+
+  async #load(): Promise<Map<string, LiveKey<Handle>>> {
+    const listed = await this.#service.list();
+    return new Map(listed.map((key) => [key.id, importRemoteKey(key, this.#service)]));
+  }
+
+  #held(): Map<string, LiveKey<Handle>> {
+    if (this.#keys === undefined) throw new Error("keys are looked at before they were listed");
+    return this.#keys;
+  }
+}
+
+/**
+ * Opens the keys of a service and asks at once what keys there are. Where that fails it is logged and asked again by the
+ * next call: a service that is away when the server starts is no reason to fail for ever.
+ */
+export async function openRemoteKeys<Handle>(
+  service: RemoteKeyService<Handle>,
+  log: PluginLog,
+): Promise<RemoteKeyManager<Handle>> {
+  const manager = new RemoteKeyManager(service);
+  await manager
+    .withKeys(async () => undefined)
+    .catch((error: unknown) => log.warn("keys could not be listed yet", { error: String(error) }));
+  return manager;
+}
+
+/** The type of key that a public key has. @throws AssayError `KEY_UNAVAILABLE` where no authority may have it. */
+export function keyTypeOf(publicKey: Uint8Array): KeyType {
+  const facts = readSpki(publicKey, "KEY_UNAVAILABLE");
+  if (facts.keyType !== "rsa") return facts.keyType;
+  const type = `rsa-${facts.bits}`;
+  if (type === "rsa-2048" || type === "rsa-4096") return type;
+  throw new AssayError("KEY_UNAVAILABLE", `key type RSA-${facts.bits} is not supported for authorities`);
+}
+
+interface LiveKey<Handle> {
+  readonly remote: RemoteKey<Handle>;
+  readonly managed: ManagedKey;
+  /** Makes every later `sign` throw: the key was deleted or replaced. */
+  retire(): void;
+}
+
+function importRemoteKey<Handle>(
+  remote: RemoteKey<Handle>,
+  service: RemoteKeyService<Handle>,
+): LiveKey<Handle> {
+  const { id, type, publicKey } = remote;
+  if (keyTypeOf(publicKey) !== type) {
+    throw new AssayError("KEY_UNAVAILABLE", `key ${id} must be ${type}, its public key is another type`);
+  }
+  const digest = type === "ec-p384" ? "sha384" : "sha256";
+  let retired = false;
+
+  return {
+    remote,
+    retire() {
+      retired = true;
+    },
+    managed: {
+      id,
+      type,
+      publicKey,
+      async sign(data, form) {
+        if (retired) throw new AssayError("KEY_UNAVAILABLE", `key ${id} was deleted or replaced`);
+        const signature = await service.sign(remote, createHash(digest).update(data).digest());
+        return form === "p1363" && type.startsWith("ec-")
+          ? derToP1363(signature, type === "ec-p384" ? 48 : 32)
+          : signature;
+      },
+    },
+  };
+}
+
+const KEY_TYPES: ReadonlySet<string> = new Set<KeyType>(["ec-p256", "ec-p384", "rsa-2048", "rsa-4096"]);
