@@ -195,7 +195,7 @@ export const WALLS = [
   { library: "jose", rooms: ["crypto"], why: "algorithms are allowed in one place" },
   {
     library: "zod",
-    rooms: ["cli", "config", "http", "server", "agent", "attestation", "keys", "upstream"],
+    rooms: ["cli", "config", "http", "cloud", "server", "agent", "attestation", "keys", "upstream"],
     why: "schemas stand at the edge (plugin configuration, files, routes); inside, values are already parsed",
   },
   {
