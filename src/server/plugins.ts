@@ -12,6 +12,7 @@ import type { Clock } from "../clock.ts";
 import { awsKmsKeyManager } from "../keys/aws-kms/aws-kms.ts";
 import { diskKeyManager } from "../keys/disk/disk.ts";
 import { memoryKeyManager } from "../keys/memory/memory.ts";
+import { pkcs11KeyManager } from "../keys/pkcs11/pkcs11.ts";
 import { FIELD } from "../observe/fields.ts";
 import type { Log } from "../observe/log.ts";
 import type { PluginHost } from "../plugin/host.ts";
@@ -31,6 +32,7 @@ export const keyManagers: PluginKind<PluginHost, KeyManager> = {
     [awsKmsKeyManager.name, awsKmsKeyManager],
     [diskKeyManager.name, diskKeyManager],
     [memoryKeyManager.name, memoryKeyManager],
+    [pkcs11KeyManager.name, pkcs11KeyManager],
   ]),
   sealed: new Set(),
   methods: ["generateKey", "getKey", "listKeys", "deleteKey"],

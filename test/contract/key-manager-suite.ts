@@ -257,6 +257,8 @@ export function keyManagerSuite(
       async () => {
         const first = await manager();
         const second = await manager();
+        // One that asks its service late has opened when it was first asked.
+        expect(await second.listKeys()).toEqual([]);
         const made = await first.generateKey("a", "ec-p256");
         const seen = await second.getKey("a");
         if (traits.sharing === "live") expect(seen?.publicKey).toEqual(made.publicKey);

@@ -1,4 +1,5 @@
 import { execFileSync } from "node:child_process";
+import { existsSync } from "node:fs";
 import { chmod, cp } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { describe } from "vitest";
@@ -6,7 +7,7 @@ import { output } from "../e2e/program.ts";
 import type { Scratch } from "../e2e/scratch.ts";
 
 /** What an interop test may need of the machine it runs on. */
-export type Need = "go" | "openssl" | "curl" | "root" | "python" | "java" | "rust";
+export type Need = "go" | "openssl" | "curl" | "root" | "python" | "java" | "rust" | "softhsm";
 
 /** The peers that `peers/build.sh` knows: a folder each. */
 export type Peer =
@@ -21,6 +22,9 @@ export type Peer =
   | "oidc-java"
   | "oauth-python"
   | "moto"
+  | "aws-sdk"
+  | "google-auth"
+  | "pkcs11js"
   | "csr-judge"
   | "envoy"
   | "pebble";
@@ -56,6 +60,15 @@ export async function placeForAll(program: string, scratch: Scratch): Promise<st
   return copy;
 }
 
+/** The PKCS#11 library of SoftHSM 2, where a distribution has put it. */
+export function softHsmLibrary(): string | undefined {
+  return [
+    "/usr/lib/softhsm/libsofthsm2.so",
+    "/usr/lib64/softhsm/libsofthsm2.so",
+    "/usr/local/lib/softhsm/libsofthsm2.so",
+  ].find((path) => existsSync(path));
+}
+
 const MISSING: Readonly<Record<Need, () => string | undefined>> = {
   // From 1.21 on, go fetches by itself the newer toolchain that a go.mod asks for.
   go: () => {
@@ -80,6 +93,13 @@ const MISSING: Readonly<Record<Need, () => string | undefined>> = {
       ? undefined
       : "needs rustc 1.88 or newer, with cargo";
   },
+  softhsm: () =>
+    versionOf("softhsm2-util", ["--version"]) === undefined ||
+    softHsmLibrary() === undefined ||
+    versionOf("c++", ["--version"]) === undefined ||
+    versionOf("make", ["--version"]) === undefined
+      ? "needs softhsm2, and a C++ compiler and make for pkcs11js"
+      : undefined,
   openssl: () => (versionOf("openssl", ["version"]) === undefined ? "needs openssl" : undefined),
   curl: () => (versionOf("curl", ["--version"]) === undefined ? "needs curl" : undefined),
   root: () => (process.geteuid?.() === 0 ? undefined : "needs root to act as other users"),

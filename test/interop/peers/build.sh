@@ -28,7 +28,7 @@ if [ ! -d "$done" ]; then
       # Under the system's Python: one in a home folder could not be run by other users.
       /usr/bin/python3 -m pip install -q --disable-pip-version-check --root-user-action=ignore \
         --require-hashes --only-binary :all: --target "$making/lib" -r requirements.txt >&2
-      cp probe.py "$making/"
+      cp ./*.py "$making/"
       ;;
     envoy)
       /usr/bin/python3 -m pip install -q --disable-pip-version-check --root-user-action=ignore --no-compile \
@@ -43,6 +43,17 @@ if [ ! -d "$done" ]; then
       # Kept between builds, as Go and Maven keep theirs: the libraries take a minute.
       CARGO_TARGET_DIR="$cache/.rust-target" cargo build -q --locked --release >&2
       cp "$cache/.rust-target/release/spiffe-probe" "$making/"
+      ;;
+    pkcs11js)
+      # The headers that it is compiled with come with Node, where that was installed whole.
+      headers=$(node -p 'path.resolve(process.execPath, "../..")')
+      if [ -f "$headers/include/node/node_api.h" ]; then export npm_config_nodedir=$headers; fi
+      cp package.json package-lock.json "$making/"
+      npm ci --prefix "$making" --no-audit --no-fund --loglevel=error >&2
+      ;;
+    aws-sdk | google-auth)
+      cp package.json package-lock.json "$making/"
+      npm ci --prefix "$making" --ignore-scripts --no-audit --no-fund --loglevel=error >&2
       ;;
     *) echo "build.sh: no such peer: $peer" >&2; exit 2 ;;
   esac
