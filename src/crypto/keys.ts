@@ -66,8 +66,13 @@ export function importPublicKey(spki: Uint8Array, code: ErrorCode): KeyObject {
   try {
     return createPublicKey({ key: asBuffer(spki), format: "der", type: "spki" });
   } catch (cause) {
-    throw new AssayError(code, "public key cannot be used: it is malformed or not on its curve", { cause });
+    throw unusableKey(code, cause);
   }
+}
+
+/** What is thrown where OpenSSL cannot read a public key. */
+export function unusableKey(code: ErrorCode, cause: unknown): AssayError {
+  return new AssayError(code, "public key cannot be used: it is malformed or not on its curve", { cause });
 }
 
 /**
@@ -75,14 +80,20 @@ export function importPublicKey(spki: Uint8Array, code: ErrorCode): KeyObject {
  * method 1). An identifier only; nothing rests on SHA-1 being hard to collide.
  */
 export function subjectKeyIdentifier(spki: Uint8Array): Uint8Array {
-  return hash("sha1", spkiKeyBits(spki, "INVALID_CERTIFICATE"), "buffer");
+  return keyIdentifier(spkiKeyBits(spki, "INVALID_CERTIFICATE"));
+}
+
+/** As {@link subjectKeyIdentifier}, from the content of the BIT STRING. */
+export function keyIdentifier(keyBits: Uint8Array): Uint8Array {
+  return hash("sha1", keyBits, "buffer");
 }
 
 function ecAlgorithm(curve: string): Uint8Array {
   return encode(sequence(oid(OIDS.ecPublicKey), oid(curve)));
 }
 
-function asBuffer(bytes: Uint8Array): Buffer {
+/** The same bytes as what the platform's older functions take. */
+export function asBuffer(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
 }
 

@@ -1,8 +1,8 @@
-import { type KeyObject, verify } from "node:crypto";
+import { verify } from "node:crypto";
 import { AssayError } from "../errors/assay-error.ts";
 import { OIDS } from "./der/oid.ts";
 import { contextConstructed, type DerReader, OCTET_STRING, openDer, SEQUENCE, SET } from "./der/reader.ts";
-import { importPublicKey } from "./keys.ts";
+import { asBuffer, unusableKey } from "./keys.ts";
 import { readSignatureAlgorithm } from "./signature-algorithm.ts";
 import { type KeyType, readSpki } from "./spki.ts";
 import { readSubjectAltName, type SubjectAltName } from "./subject-alt-name.ts";
@@ -12,8 +12,6 @@ import { type DistinguishedName, readName } from "./x501-name.ts";
 export interface CertificationRequest {
   /** The public key as SubjectPublicKeyInfo; the very bytes the signature covers. */
   readonly spki: Uint8Array;
-  /** The same key, imported. */
-  readonly publicKey: KeyObject;
   readonly keyType: KeyType;
   /** The subject's attributes; often empty. Minting by entry ignores it. */
   readonly subject: DistinguishedName;
@@ -47,18 +45,25 @@ export function readCertificationRequest(der: Uint8Array): CertificationRequest 
       `CSR signature algorithm ${algorithm.oid} does not fit the ${keyType} key`,
     );
   }
-  const publicKey = importPublicKey(spki, "INVALID_CSR");
-  if (!verify(algorithm.digest, info, publicKey, signature)) {
+  if (!isSignedBy(spki, algorithm.digest, info, signature)) {
     throw new AssayError("INVALID_CSR", "CSR signature does not verify with the key in it");
   }
   return {
     spki,
-    publicKey,
     keyType,
     subject: readName(subject, "INVALID_CSR"),
     uris: names?.uris ?? [],
     dnsNames: names?.dnsNames ?? [],
   };
+}
+
+/** The key is used once: verifying with its bytes spares an object that the garbage collector would have to follow. */
+function isSignedBy(spki: Uint8Array, digest: string, info: Uint8Array, signature: Uint8Array): boolean {
+  try {
+    return verify(digest, info, { key: asBuffer(spki), format: "der", type: "spki" }, signature);
+  } catch (cause) {
+    throw unusableKey("INVALID_CSR", cause);
+  }
 }
 
 interface RequestInfo {

@@ -52,7 +52,8 @@ function read<Curve extends "ec-p256" | "ec-p384" | "ec-p521">(
   spki: Uint8Array,
   code: ErrorCode,
   curves: Curves<Curve>,
-): EcSpkiFacts<Curve> | RsaSpkiFacts {
+): EcSpkiFacts<Curve | "ec-p256"> | RsaSpkiFacts {
+  if (isP256(spki)) return p256Facts(spki);
   const outer = openDer(spki, code, MAX_SPKI_BYTES, "public key");
   const info = outer.enter(SEQUENCE, "public key");
   outer.done("public key");
@@ -83,10 +84,28 @@ function read<Curve extends "ec-p256" | "ec-p384" | "ec-p521">(
 
 /** Content of the key's BIT STRING in any well-formed SubjectPublicKeyInfo, whatever kind of key it is. */
 export function spkiKeyBits(spki: Uint8Array, code: ErrorCode): Uint8Array {
+  if (isP256(spki)) return spki.subarray(P256_START.length - 1);
   const outer = openDer(spki, code, MAX_SPKI_BYTES, "public key");
   const info = outer.enter(SEQUENCE, "public key");
   info.element(SEQUENCE, "public key algorithm");
   return info.bitString("public key");
+}
+
+/** Whether these are the octets of a P-256 key with an uncompressed point. DER has one encoding for each. */
+function isP256(spki: Uint8Array): boolean {
+  if (spki.length !== P256_LENGTH) return false;
+  for (let at = 0; at < P256_START.length; at++) if (spki[at] !== P256_START[at]) return false;
+  return true;
+}
+
+function p256Facts(spki: Uint8Array): EcSpkiFacts<"ec-p256"> {
+  const point = P256_START.length - 1;
+  return {
+    keyType: "ec-p256",
+    keyBits: spki.subarray(point),
+    x: spki.subarray(point + 1, point + 33),
+    y: spki.subarray(point + 33),
+  };
 }
 
 function ecFacts<Curve extends "ec-p256" | "ec-p384" | "ec-p521">(
@@ -132,6 +151,12 @@ function magnitude(content: Uint8Array, what: string, fail: (detail: string) => 
   return first === 0 ? content.subarray(1) : content;
 }
 
+// Two sequences, the object identifiers of EC keys and of P-256, a bit string, and the octet of an uncompressed point.
+const P256_START = Uint8Array.of(
+  ...[0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a],
+  ...[0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04],
+);
+const P256_LENGTH = P256_START.length + 64;
 const EXPECTED = "EC P-256, EC P-384 or RSA of 2048 to 4096 bits";
 const MAX_SPKI_BYTES = 2048;
 const MIN_RSA_BITS = 2048;

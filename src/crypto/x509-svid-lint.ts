@@ -59,7 +59,7 @@ type Check = (holds: boolean, rule: string, detail: string) => void;
 
 function lintNames(leaf: TbsCertificate, expected: ExpectedX509Svid, check: Check): void {
   const { uris = [], dnsNames = [], others = 0 } = leaf.subjectAltName ?? {};
-  check(uris.length === 1, "XS-01", `subjectAltName must have exactly one URI, has ${uris.length}`);
+  check(uris.length === 1, "XS-01", "subjectAltName must have exactly one URI");
   check(uris[0] === expected.spiffeId, "XS-01", "URI of subjectAltName must be the SPIFFE ID decided on");
   check(hasPath(uris[0] ?? ""), "XS-04", "SPIFFE ID of a leaf must have the scheme spiffe and a path");
   check(
@@ -97,7 +97,8 @@ function lintProfile(leaf: TbsCertificate, check: Check): void {
     "extKeyUsage must be serverAuth and clientAuth",
   );
   for (const { oid } of leaf.extensions) {
-    check(LEAF_EXTENSIONS.has(oid), "RFC5280-4.2", `extension ${oid} does not belong to the profile`);
+    if (!LEAF_EXTENSIONS.has(oid))
+      check(false, "RFC5280-4.2", `extension ${oid} does not belong to the profile`);
   }
 }
 

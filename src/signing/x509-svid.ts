@@ -1,6 +1,7 @@
 import { type Clock, unixSeconds } from "../clock.ts";
-import { keyTypeOf, subjectKeyIdentifier } from "../crypto/keys.ts";
+import { keyIdentifier } from "../crypto/keys.ts";
 import { type Random, randomSerial, serialToHex } from "../crypto/random.ts";
+import { readSpki } from "../crypto/spki.ts";
 import { lintX509SvidTbs } from "../crypto/x509-svid-lint.ts";
 import { AssayError } from "../errors/assay-error.ts";
 import { isMemberOf } from "../spiffe/id.ts";
@@ -35,13 +36,13 @@ export function createX509SvidSigner(dependencies: X509SvidSignerDependencies): 
       const now = unixSeconds(clock);
       if (!isMemberOf(spiffeId, trustDomain)) throw refused(`SPIFFE ID must be a member of ${trustDomain}`);
       if (!(ttl >= 1)) throw refused("lifetime must be at least one second");
-      keyTypeOf(publicKey, "INVALID_CSR");
+      const { keyBits } = readSpki(publicKey, "INVALID_CSR");
       const serial = randomSerial(random);
       const notBefore = Math.max(now - BACKDATE_SECONDS, by.record.notBefore);
       const notAfter = Math.min(now + Math.floor(ttl), by.record.notAfter);
       const tbs = by.template.build({
         spki: publicKey,
-        subjectKeyId: subjectKeyIdentifier(publicKey),
+        subjectKeyId: keyIdentifier(keyBits),
         spiffeId,
         dnsNames,
         serial,

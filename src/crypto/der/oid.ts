@@ -1,14 +1,27 @@
 /**
  * An OBJECT IDENTIFIER's content octets in dotted form, or undefined where they are not DER (X.690 §8.19): empty,
  * more than 64 octets, a padded or an unfinished arc.
+ * @param start Where the octets begin among the bytes, and `end` where they end; all of them unless told.
  */
-export function decodeOid(content: Uint8Array): string | undefined {
-  if (content.length === 0 || content.length > MAX_OCTETS) return undefined;
+export function decodeOid(bytes: Uint8Array, start = 0, end: number = bytes.length): string | undefined {
+  // Nearly every one is of the list below: comparing a few octets is cheaper than putting a text together.
+  for (let known = KNOWN[end - start]; known !== undefined; known = known.next) {
+    const { octets } = known;
+    let at = octets.length - 1;
+    while (at >= 0 && bytes[start + at] === octets[at]) at--;
+    if (at < 0) return known.text;
+  }
+  return dottedForm(bytes, start, end);
+}
+
+function dottedForm(bytes: Uint8Array, start: number, end: number): string | undefined {
+  if (end <= start || end - start > MAX_OCTETS) return undefined;
   let text = "";
   let arc = 0;
   let big: bigint | undefined;
   let inside = false;
-  for (const octet of content) {
+  for (let at = start; at < end; at++) {
+    const octet = bytes[at] as number;
     if (!inside && octet === 0x80) return undefined;
     inside = octet >= 0x80;
     if (big === undefined && arc > LARGEST_SHIFTABLE) big = BigInt(arc);
@@ -75,5 +88,22 @@ function firstArcs(value: number | bigint): string {
   return `2.${typeof value === "bigint" ? value - 80n : value - 80}`;
 }
 
+/** One of the object identifiers of this program, and the next of the same length. */
+interface KnownOid {
+  readonly octets: Uint8Array;
+  readonly text: string;
+  readonly next: KnownOid | undefined;
+}
+
+function knownByLength(): readonly (KnownOid | undefined)[] {
+  const lists: (KnownOid | undefined)[] = [];
+  for (const text of Object.values(OIDS)) {
+    const octets = encodeOid(text);
+    lists[octets.length] = { octets, text, next: lists[octets.length] };
+  }
+  return lists;
+}
+
+const KNOWN = knownByLength();
 const MAX_OCTETS = 64;
 const LARGEST_SHIFTABLE = 2 ** 45;

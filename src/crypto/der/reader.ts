@@ -92,15 +92,19 @@ export class DerReader {
 
   /** OBJECT IDENTIFIER in dotted form. */
   oid(what: string): string {
-    const content = this.content(OID, what);
-    return decodeOid(content) ?? this.fail(`${what} is not a DER object identifier`);
+    this.#expect(OID, what);
+    return (
+      decodeOid(this.#bytes, this.#contentStart, this.#contentEnd) ??
+      this.fail(`${what} is not a DER object identifier`)
+    );
   }
 
   /** BOOLEAN; DER knows only 00 and FF. */
   boolean(what: string): boolean {
-    const content = this.content(BOOLEAN, what);
-    const value = content[0];
-    if (content.length !== 1 || (value !== 0 && value !== 0xff)) this.fail(`${what} is not a DER boolean`);
+    this.#expect(BOOLEAN, what);
+    const value = this.#bytes[this.#contentStart];
+    const isOne = this.#contentEnd - this.#contentStart === 1;
+    if (!isOne || (value !== 0 && value !== 0xff)) this.fail(`${what} is not a DER boolean`);
     return value === 0xff;
   }
 
