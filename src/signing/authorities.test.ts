@@ -311,7 +311,9 @@ describe("expiry", () => {
     world.clock.step(DAY * 1000);
     await world.clock.advance(0);
     await settle(world, () => world.events.length >= 1);
-    expect(world.told()).toEqual(["upkeep-failed STORE_UNAVAILABLE"]);
+    // Of the X.509 line and the JWT line, each by itself.
+    await settle(world, () => world.events.length >= 2);
+    expect(world.told()).toEqual(["upkeep-failed STORE_UNAVAILABLE", "upkeep-failed STORE_UNAVAILABLE"]);
     world.store.commitsLeft = Number.POSITIVE_INFINITY;
     await settle(world, () => world.clock.pending > 0);
     await world.clock.advance(10_000);

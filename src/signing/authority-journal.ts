@@ -6,6 +6,7 @@ import type { AuthorityKind as KindName, AuthorityRecord } from "../store/record
 import type { AuthorityStore } from "../store/store.ts";
 import type { AuthorityEvent, BundleEdits } from "./authority.ts";
 import type { Retirement } from "./journal-survey.ts";
+import { upstreamIdOf } from "./upstream/trust-plan.ts";
 
 /** What authorities are written down with. */
 export interface AuthorityJournalDependencies {
@@ -194,6 +195,13 @@ export class AuthorityJournal {
       throw new AssayError(
         "PRECONDITION_FAILED",
         `${this.#line.kind} authority ${id} is ${record.state}, expected one that is ${from}`,
+      );
+    }
+    const root = upstreamIdOf(record);
+    if (root !== undefined) {
+      throw new AssayError(
+        "PRECONDITION_FAILED",
+        `x509 authority ${id} was signed by the upstream authority ${root}, expected one that signed itself (taint and revoke the upstream authority)`,
       );
     }
     return { ...record, state: to, changedAt: unixSeconds(this.#with.clock) };

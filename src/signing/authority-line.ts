@@ -1,10 +1,12 @@
 import { unixSeconds } from "../clock.ts";
-import { AssayError } from "../errors/assay-error.ts";
+import { AssayError, toAssayError } from "../errors/assay-error.ts";
+import type { ManagedKey } from "../plugin/key-manager.ts";
 import type { AuthorityRecord } from "../store/records.ts";
 import type { Authority, AuthorityKind } from "./authority.ts";
 import { AuthorityJournal, type AuthorityJournalDependencies } from "./authority-journal.ts";
 import { surveyJournal } from "./journal-survey.ts";
-import { dueStep, willDo } from "./rotation-schedule.ts";
+import { isUpstreamFault } from "./upstream/upstream-fault.ts";
+import { dueStep, retryAfter, type RotationStep, willDo } from "./rotation-schedule.ts";
 
 /**
  * The authorities of one line that this server has had, has and will have next: prepared, then active, then old. Each
@@ -16,6 +18,12 @@ export class AuthorityLine<A extends Authority> {
   readonly #journal: AuthorityJournal;
   #active: A | undefined;
   #prepared: A | undefined;
+  /** A key that waits for its authority to be signed elsewhere. */
+  #spare: ManagedKey | undefined;
+  #failures = 0;
+  /** Unix seconds. */
+  #retryAt = 0;
+  #keysSeenAt: number;
 
   private constructor(
     kind: AuthorityKind<A>,
@@ -25,6 +33,7 @@ export class AuthorityLine<A extends Authority> {
     this.#kind = kind;
     this.#with = dependencies;
     this.#journal = journal;
+    this.#keysSeenAt = unixSeconds(dependencies.clock);
   }
 
   /**
@@ -37,7 +46,12 @@ export class AuthorityLine<A extends Authority> {
   ): Promise<AuthorityLine<A>> {
     const line = new AuthorityLine(kind, dependencies, await AuthorityJournal.open(kind, dependencies));
     await line.#continue();
-    await line.keepUp();
+    try {
+      await line.keepUp();
+    } catch (error) {
+      // With an authority that can go on, a server starts though nobody signs its next one now: it will be asked again.
+      if (!isUpstreamFault(error) || line.#active === undefined) throw error;
+    }
     return line;
   }
 
@@ -118,20 +132,87 @@ export class AuthorityLine<A extends Authority> {
 
   /**
    * Does what is due: prepares a successor in the second half of the active authority's life and lets it sign in the
-   * last sixth, at the latest when the active one is about to expire; forgets authorities a day after their end.
+   * last sixth, at the latest when the active one is about to expire; forgets authorities a day after their end. An authority
+   * whose key is gone, or that must not go on, has its successor at once. What failed is tried again after a while that grows.
    * @throws AssayError as `prepare`.
    */
   keepUp(): Promise<void> {
     return this.#journal.inOrder(async () => {
-      const now = unixSeconds(this.#with.clock);
-      const active = this.#active?.record;
-      const due = active === undefined ? "activate" : dueStep(active, this.#prepared?.record, now);
-      const prepared = this.#prepared?.record;
-      const isReady = prepared !== undefined && willDo(prepared, due, now);
-      if (due !== "nothing" && !isReady) await this.#prepare(false);
-      if (due === "activate") await this.#activate(false);
-      await this.#journal.forgetEnded();
+      const unseen = await this.#missKeys();
+      try {
+        await this.#step();
+      } finally {
+        await this.#journal.forgetEnded();
+      }
+      if (unseen !== undefined) throw unseen;
     });
+  }
+
+  async #step(): Promise<void> {
+    const now = unixSeconds(this.#with.clock);
+    const due = this.#due(now);
+    const prepared = this.#prepared?.record;
+    const isReady = prepared !== undefined && this.#mayGoOn(prepared) && willDo(prepared, due, now);
+    if (due !== "nothing" && !isReady) {
+      if (now < this.#retryAt) return;
+      try {
+        await this.#prepare(false);
+        this.#failures = 0;
+      } catch (error) {
+        const left = (this.#active?.record.notAfter ?? now) - now;
+        this.#retryAt = unixSeconds(this.#with.clock) + retryAfter(++this.#failures, left);
+        throw error;
+      }
+    }
+    // A successor that was made just now may be known for long enough already, by the root that it chains to.
+    if (this.#due(unixSeconds(this.#with.clock)) === "activate") await this.#activate(false);
+  }
+
+  #due(now: number): RotationStep {
+    const [active, prepared] = [this.#active?.record, this.#prepared?.record];
+    if (active === undefined) return "activate";
+    const onSchedule = dueStep(active, prepared, now);
+    const lead = this.#kind.replaceAfter?.(active);
+    if (lead === undefined || onSchedule === "activate") return onSchedule;
+    if (lead === 0) return "activate";
+    const since = prepared && (this.#kind.knownSince?.(prepared) ?? prepared.changedAt);
+    return since !== undefined && this.#mayGoOn(prepared) && now - since >= lead ? "activate" : "prepare";
+  }
+
+  #mayGoOn(record: AuthorityRecord | undefined): boolean {
+    return record !== undefined && this.#kind.replaceAfter?.(record) === undefined;
+  }
+
+  /**
+   * Retires authorities whose keys the key manager says it does not have (any longer). One that does not answer has said
+   * nothing: the authorities stay, and why is given back.
+   */
+  async #missKeys(): Promise<AssayError | undefined> {
+    const now = unixSeconds(this.#with.clock);
+    if (now - this.#keysSeenAt < KEYS_EVERY_SECONDS && now >= this.#keysSeenAt) return undefined;
+    this.#keysSeenAt = now;
+    try {
+      if (this.#active !== undefined && (await this.#isKeyGone(this.#active))) {
+        await this.#retire(this.#active.record);
+        this.#active = undefined;
+      }
+      if (this.#prepared !== undefined && (await this.#isKeyGone(this.#prepared))) {
+        await this.#retire(this.#prepared.record);
+        this.#prepared = undefined;
+      }
+      return undefined;
+    } catch (error) {
+      return toAssayError(error);
+    }
+  }
+
+  async #isKeyGone({ record }: A): Promise<boolean> {
+    const key = await this.#with.keyManager.getKey(record.keyId);
+    return key === undefined || Buffer.compare(key.publicKey, record.publicKey) !== 0;
+  }
+
+  async #retire(record: AuthorityRecord): Promise<void> {
+    await this.#journal.commit({ put: [], retire: [{ record, reason: "key-missing" }], publish: [] });
   }
 
   async #continue(): Promise<void> {
@@ -162,8 +243,17 @@ export class AuthorityLine<A extends Authority> {
     const slot = [a, b].find((name) => !taken.has(name)) ?? (this.#active?.record.keyId === a ? b : a);
     // Its key is about to be replaced: should anything fail from here on, it must not be activated.
     if (this.#prepared?.record.keyId === slot) this.#prepared = undefined;
-    const key = await keyManager.generateKey(slot, this.#kind.keyType);
-    const authority = await this.#kind.found(key, unixSeconds(clock));
+    // Who signs elsewhere may fail for days; each attempt with a key of its own would leave as many in a service that bills them.
+    const spare = this.#spare?.id === slot ? this.#spare : undefined;
+    this.#spare = undefined;
+    const key = spare ?? (await keyManager.generateKey(slot, this.#kind.keyType));
+    let authority: A;
+    try {
+      authority = await this.#kind.found(key, unixSeconds(clock));
+    } catch (error) {
+      if (isUpstreamFault(error)) this.#spare = key;
+      throw error;
+    }
     const superseded = this.#journal.records
       .filter((record) => record.state === "prepared")
       .map((record) => ({ record, reason: "superseded" as const }));
@@ -196,3 +286,5 @@ export class AuthorityLine<A extends Authority> {
     return record;
   }
 }
+
+const KEYS_EVERY_SECONDS = 30;

@@ -10,7 +10,9 @@ import { type X509Authority, x509AuthorityKind, type X509AuthorityOptions } from
 /** What the lines of one server are made of. */
 export interface AuthorityLinesOptions {
   readonly x509: X509AuthorityOptions;
-  readonly token: Omit<TokenAuthorityOptions, "kind" | "slots">;
+  readonly token: Omit<TokenAuthorityOptions, "kind" | "slots" | "publish">;
+  /** Publishes a JWT authority upstream before it signs. */
+  readonly publish: NonNullable<TokenAuthorityOptions["publish"]>;
   /** Whether there is an RS256 key beside the JWT authority, for those who verify by nothing else. */
   readonly rs256: boolean;
   /** Whether WIT-SVIDs are issued. */
@@ -46,13 +48,14 @@ export class AuthorityLines {
 
   /** Opens the lines that are configured, and puts away what is left of others. @throws as `AuthorityLine.open`. */
   static async open(
-    { x509, token, rs256, wit }: AuthorityLinesOptions,
+    { x509, token, rs256, wit, publish }: AuthorityLinesOptions,
     dependencies: AuthorityJournalDependencies,
   ): Promise<AuthorityLines> {
-    const jwtKind = tokenAuthorityKind({ ...token, kind: "jwt", slots: JWT_SLOTS });
+    const jwt = { ...token, kind: "jwt" as const, publish };
+    const jwtKind = tokenAuthorityKind({ ...jwt, slots: JWT_SLOTS });
     // A JWT authority with an RSA key signs by RS256 anyway.
     const hasRs256 = rs256 && !isRsa(token.keyType);
-    const rs256Kind = tokenAuthorityKind({ ...token, kind: "jwt", slots: RS256_SLOTS, keyType: "rsa-2048" });
+    const rs256Kind = tokenAuthorityKind({ ...jwt, slots: RS256_SLOTS, keyType: "rsa-2048" });
     const witKind = tokenAuthorityKind({ ...token, kind: "wit", slots: WIT_SLOTS });
     const retired: AuthorityJournal[] = [];
     if (!hasRs256) {
@@ -117,12 +120,17 @@ export class AuthorityLines {
     return this.#journalOf(kind, id).revoke(id);
   }
 
+  /** What there is to do again and again, each part by itself: one that waits for a service must not hold up the others. */
+  get upkeep(): readonly (() => Promise<void>)[] {
+    return [
+      ...this.#lines().map((line) => () => line.keepUp()),
+      ...this.#retired.map((journal) => () => journal.inOrder(() => journal.forgetEnded())),
+    ];
+  }
+
   /** Does what is due in every line. @throws as `AuthorityLine.keepUp`, when all of them have tried. */
   async keepUp(): Promise<void> {
-    const done = await Promise.allSettled([
-      ...this.#lines().map((line) => line.keepUp()),
-      ...this.#retired.map((journal) => journal.inOrder(() => journal.forgetEnded())),
-    ]);
+    const done = await Promise.allSettled(this.upkeep.map((part) => part()));
     for (const result of done) if (result.status === "rejected") throw result.reason;
   }
 

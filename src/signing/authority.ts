@@ -30,6 +30,13 @@ export interface AuthorityKind<A extends Authority> extends BundleEdits {
   found(key: ManagedKey, now: number): Promise<A>;
   /** The authority of a journaled record and its key, e.g. after a restart or with a new state. */
   revive(record: AuthorityRecord, key: ManagedKey): A;
+  /**
+   * For how many seconds a successor has to be known before it takes over from an authority that must not go on, though its
+   * time is not up; `undefined` for one that may. Absent where time alone decides.
+   */
+  replaceAfter?(record: AuthorityRecord): number | undefined;
+  /** Since when, in Unix seconds, what its SVIDs chain to is in the bundle; since it was prepared where absent. */
+  knownSince?(record: AuthorityRecord): number;
 }
 
 /** Why an authority stopped being prepared or active; `switched-off`: its line is no longer configured. */

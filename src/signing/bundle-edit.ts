@@ -38,10 +38,13 @@ export function withAuthorities(bundle: SpiffeBundle, additions: BundleAdditions
   };
 }
 
-/** How an X.509 authority, known by its own certificate, comes into a bundle, is tainted in it, and leaves it. */
+/**
+ * How an X.509 authority, known by its own certificate, comes into a bundle, is tainted in it, and leaves it. One that was signed
+ * elsewhere never comes into it: its root is what others trust.
+ */
 export const x509AuthorityEdits: BundleEdits = {
   publish: (bundle, { chain }) =>
-    withAuthorities(bundle, { x509Authorities: chain.slice(0, 1), jwtAuthorities: [] }),
+    withAuthorities(bundle, { x509Authorities: chain.slice(0, 1).filter(isSelfIssued), jwtAuthorities: [] }),
   taint: (bundle, { chain: [own] }) => {
     const x509Authorities = changed(
       bundle.x509Authorities,
@@ -57,6 +60,12 @@ export const x509AuthorityEdits: BundleEdits = {
     return x509Authorities.length === bundle.x509Authorities.length ? bundle : { ...bundle, x509Authorities };
   },
 };
+
+/** Whether a certificate (DER) names itself as its issuer. */
+export function isSelfIssued(certificate: Uint8Array): boolean {
+  const { subject, issuer } = readCertificate(certificate);
+  return equal(subject, issuer);
+}
 
 /** The same for a JWT or WIT authority, known by its key ID. */
 export function tokenAuthorityEdits(kind: "jwt" | "wit"): BundleEdits {

@@ -3,6 +3,7 @@ import type { Random } from "../crypto/random.ts";
 import type { DistinguishedName } from "../crypto/x501-name.ts";
 import type { KeyManager, KeyType } from "../plugin/key-manager.ts";
 import type { SpiffeBundle } from "../spiffe/bundle.ts";
+import type { UpstreamAuthority } from "../plugin/upstream-authority.ts";
 import type { TrustDomain } from "../spiffe/trust-domain.ts";
 import type { AuthorityRecord } from "../store/records.ts";
 import type { AuthorityStore, BundleStore, ChangeLog } from "../store/store.ts";
@@ -16,6 +17,9 @@ import { OwnBundle } from "./own-bundle.ts";
 import { upkeepSeconds } from "./rotation-schedule.ts";
 import type { Signing } from "./signing.ts";
 import { createStatusListSigner } from "./status-list.ts";
+import { isUpstreamFault } from "./upstream/upstream-fault.ts";
+import { upstreamIdOf } from "./upstream/trust-plan.ts";
+import { type UpstreamEvent, UpstreamTrust } from "./upstream/upstream-trust.ts";
 import { createWitSvidSigner } from "./wit-svid.ts";
 import { createX509SvidSigner } from "./x509-svid.ts";
 
@@ -51,6 +55,8 @@ export interface SigningDependencies {
   };
   /** Holds the private keys. Outlives signing, which does not dispose it. */
   readonly keyManager: KeyManager;
+  /** Signs our X.509 authorities; they sign themselves where absent. Outlives signing, which does not dispose it. */
+  readonly upstream?: UpstreamAuthority | undefined;
   readonly clock: Clock;
   readonly random: Random;
   readonly options: SigningOptions;
@@ -61,6 +67,7 @@ export interface SigningDependencies {
 /** Something an operator should know. */
 export type SigningEvent =
   | AuthorityEvent
+  | UpstreamEvent
   /** Looking after the authorities failed and will be tried again. */
   | { readonly event: "upkeep-failed"; readonly error: unknown }
   /** Reading the own bundle from the store failed and will be tried again. */
@@ -70,7 +77,7 @@ export type SigningEvent =
  * Opens signing: reads the bundle and the journal, goes on with this server's authorities, or makes and publishes new
  * ones where none can go on. When it resolves, every kind of SVID that is configured can be made.
  * @throws AssayError `KEY_UNAVAILABLE`, `STORE_UNAVAILABLE`, `CERTIFICATE_LINT_FAILED`, `INVALID_CERTIFICATE` for a
- * damaged journal.
+ * damaged journal; `UPSTREAM_UNAVAILABLE` and `UPSTREAM_REFUSED` where there is no authority that could go on without.
  */
 export async function openSigning(dependencies: SigningDependencies): Promise<Signing> {
   const { trustDomain, store, keyManager, clock, random, options, report = () => undefined } = dependencies;
@@ -83,6 +90,17 @@ export async function openSigning(dependencies: SigningDependencies): Promise<Si
       changes: store.changes,
       clock,
       reportFailure: (error) => report({ event: "bundle-unread", error }),
+    }),
+  );
+  const trust = opening.use(
+    await UpstreamTrust.open({
+      trustDomain,
+      upstream: dependencies.upstream,
+      authorities: store.authorities,
+      clock,
+      bundle: () => own.current,
+      adopt: (bundle) => own.adopt(bundle),
+      report,
     }),
   );
   const token = {
@@ -98,11 +116,13 @@ export async function openSigning(dependencies: SigningDependencies): Promise<Si
         serverId,
         ttlSeconds,
         random,
+        trust,
         keyType: options.caKeyType ?? "ec-p256",
         ...(caSubject === undefined ? {} : { subject: caSubject }),
         ...(svidSubject === undefined ? {} : { svidSubject }),
       },
       token,
+      publish: (key) => trust.publishJwtKey(key, true),
       rs256: options.rs256 ?? false,
       wit: options.wit ?? false,
     },
@@ -115,16 +135,22 @@ export async function openSigning(dependencies: SigningDependencies): Promise<Si
       adopt: (bundle: SpiffeBundle) => own.adopt(bundle),
     },
   );
-  const keepUp = () => lines.keepUp();
-  opening.use(
-    every(
-      clock,
-      () => 1000 * upkeepSeconds(living(lines.records)),
-      keepUp,
-      (error) => report({ event: "upkeep-failed", error }),
-    ),
-  );
+  const keepUp = async () => {
+    await lines.keepUp();
+    await trust.tidy();
+  };
+  const failed = (error: unknown) => {
+    // What an upstream authority did not do was reported where it was asked.
+    if (!isUpstreamFault(error)) report({ event: "upkeep-failed", error });
+  };
+  const pause = () => 1000 * upkeepSeconds(living(lines.records));
+  for (const part of [...lines.upkeep, () => trust.tidy()]) opening.use(every(clock, pause, part, failed));
+  // A root that was tainted or revoked upstream is no root to wait ten seconds with.
+  trust.onChange(() => void lines.x509.keepUp().catch(failed));
+  trust.follow();
 
+  /** The roots upstream that authorities which sign, or will, chain to. */
+  const inUse = () => new Set(living(lines.records).flatMap((record) => upstreamIdOf(record) ?? []));
   const makes = { trustDomain, clock, random };
   const tokens = {
     ...makes,
@@ -156,6 +182,16 @@ export async function openSigning(dependencies: SigningDependencies): Promise<Si
     activateAuthority: (kind, id) => lines.activate(kind, id),
     taintAuthority: async (kind, id) => lines.taint(kind, id),
     revokeAuthority: async (kind, id) => lines.revoke(kind, id),
+    upstreamIdOf,
+    upstream: () => ({ isConfigured: trust.isConfigured, failing: trust.failing }),
+    async taintUpstreamAuthority(id) {
+      const { notAfter } = await trust.taint(id, inUse());
+      return { id, notAfter };
+    },
+    async revokeUpstreamAuthority(id) {
+      const { notAfter } = await trust.revoke(id, inUse());
+      return { id, notAfter };
+    },
     keepUp,
     [Symbol.asyncDispose]: () => open.disposeAsync(),
   };

@@ -20,8 +20,23 @@ export function dueStep(
   if (left >= Math.min(lifetime / 2, MAX_PREPARE_SECONDS)) return "nothing";
   if (left >= Math.min(lifetime / 6, MAX_ACTIVATE_SECONDS) || prepared === undefined) return "prepare";
   // A successor that a late start has only just published is not used before agents had time to learn of it.
-  const lead = Math.min(lifetime / 24, MAX_LEAD_SECONDS);
-  return now - prepared.changedAt >= lead ? "activate" : "prepare";
+  return now - prepared.changedAt >= successorLead(lifetime) ? "activate" : "prepare";
+}
+
+/** For how long others have to know a successor before it signs, in seconds, given its predecessor's lifetime. */
+export function successorLead(lifetime: number): number {
+  return Math.min(lifetime / 24, MAX_LEAD_SECONDS);
+}
+
+/**
+ * How long to wait before what failed is tried again, in seconds from 1 to 300: longer each time, and always often enough that
+ * there are several attempts before the active authority ends.
+ * @param failures How often it has failed in a row, at least 1.
+ * @param left Seconds that the active authority still lives, 0 without one.
+ */
+export function retryAfter(failures: number, left: number): number {
+  const growing = FIRST_RETRY_SECONDS * 2 ** Math.min(failures - 1, 10);
+  return Math.max(1, Math.min(growing, left / 8, MAX_RETRY_SECONDS));
 }
 
 /**
@@ -53,3 +68,5 @@ const MAX_ACTIVATE_SECONDS = 7 * DAY;
 const MAX_LEAD_SECONDS = 600;
 const MAX_UPKEEP_SECONDS = 10;
 const LATE_SECONDS = 2;
+const FIRST_RETRY_SECONDS = 5;
+const MAX_RETRY_SECONDS = 300;

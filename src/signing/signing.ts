@@ -106,8 +106,8 @@ export interface Signing extends AsyncDisposable {
   activateAuthority(kind: AuthorityKind, id?: string): Promise<AuthorityRecord>;
   /**
    * Marks an old authority in the bundle: it is still trusted, and what it signed is to be replaced.
-   * @throws AssayError `AUTHORITY_NOT_FOUND`, `PRECONDITION_FAILED` for one that is not old, `STORE_UNAVAILABLE`,
-   * `UNIMPLEMENTED` for a kind that is off.
+   * @throws AssayError `AUTHORITY_NOT_FOUND`, `PRECONDITION_FAILED` for one that is not old or was signed upstream,
+   * `STORE_UNAVAILABLE`, `UNIMPLEMENTED` for a kind that is off.
    */
   taintAuthority(kind: AuthorityKind, id: string): Promise<AuthorityRecord>;
   /**
@@ -116,6 +116,22 @@ export interface Signing extends AsyncDisposable {
    * `STORE_UNAVAILABLE`, `UNIMPLEMENTED` for a kind that is off.
    */
   revokeAuthority(kind: AuthorityKind, id: string): Promise<AuthorityRecord>;
+  /** The root upstream that an authority chains to: a subject key identifier in hex; `undefined` if it signed itself. */
+  upstreamIdOf(authority: AuthorityRecord): string | undefined;
+  /** Whether our X.509 authorities are signed upstream, and what could not be done there when last tried. */
+  upstream(): UpstreamState;
+  /**
+   * Marks a root upstream: it is still trusted, and what chains to it is to be replaced.
+   * @param subjectKeyId In lower-case hex.
+   * @throws AssayError `AUTHORITY_NOT_FOUND`, `PRECONDITION_FAILED` for one that an active or prepared authority chains to,
+   * or that is revoked, `STORE_UNAVAILABLE`.
+   */
+  taintUpstreamAuthority(subjectKeyId: string): Promise<UpstreamRoot>;
+  /**
+   * Takes a tainted root upstream out of the bundle; it stays out, though it be listed upstream.
+   * @throws AssayError `AUTHORITY_NOT_FOUND`, `PRECONDITION_FAILED` for one that is not tainted, or in use, `STORE_UNAVAILABLE`.
+   */
+  revokeUpstreamAuthority(subjectKeyId: string): Promise<UpstreamRoot>;
   /**
    * Prepares, activates and forgets authorities as their lives ask for; also done by itself every ten seconds, and
    * more often where an authority lives for less than four minutes.
@@ -126,6 +142,21 @@ export interface Signing extends AsyncDisposable {
 
 /** The authority that signs, the one that will, and the newest one that did: old or tainted, and not revoked. */
 export type AuthorityStates = Readonly<Partial<Record<"active" | "prepared" | "old", AuthorityRecord>>>;
+
+/** How it stands with the upstream authority. */
+export interface UpstreamState {
+  readonly isConfigured: boolean;
+  /** What failed when it was last tried; it is tried again. */
+  readonly failing: readonly string[];
+}
+
+/** A root upstream. */
+export interface UpstreamRoot {
+  /** Its subject key identifier in hex. */
+  readonly id: string;
+  /** Unix seconds. */
+  readonly notAfter: number;
+}
 
 /** An X509-SVID to be made, as it was decided elsewhere. */
 export interface X509SvidOrder {

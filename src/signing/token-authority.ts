@@ -1,6 +1,7 @@
 import type { JwtSvidAlgorithm } from "../crypto/jose/jwt-svid.ts";
 import type { Random } from "../crypto/random.ts";
 import type { KeyType, ManagedKey } from "../plugin/key-manager.ts";
+import type { JwtAuthorityKey } from "../spiffe/bundle.ts";
 import type { AuthorityRecord } from "../store/records.ts";
 import type { Authority, AuthorityKind } from "./authority.ts";
 import { tokenAuthorityEdits } from "./bundle-edit.ts";
@@ -20,11 +21,13 @@ export interface TokenAuthorityOptions {
   /** Lifetime in seconds. */
   readonly ttlSeconds: number;
   readonly random: Random;
+  /** Publishes a JWT authority where others have to know it before it signs; nowhere but in the bundle where absent. */
+  readonly publish?: (key: JwtAuthorityKey) => Promise<unknown>;
 }
 
 /** JWT authorities (JWT-SVID §6) and WIT authorities (WIT-SVID §6). */
 export function tokenAuthorityKind(options: TokenAuthorityOptions): AuthorityKind<TokenAuthority> {
-  const { kind, slots, serverId, keyType, ttlSeconds, random } = options;
+  const { kind, slots, serverId, keyType, ttlSeconds, random, publish } = options;
   return {
     kind,
     slots,
@@ -42,6 +45,12 @@ export function tokenAuthorityKind(options: TokenAuthorityOptions): AuthorityKin
         notAfter: now + ttlSeconds,
         changedAt: now,
       };
+      await publish?.({
+        keyId: record.id,
+        publicKey: record.publicKey,
+        expiresAt: record.notAfter,
+        tainted: false,
+      });
       return revive(record, key);
     },
     revive,

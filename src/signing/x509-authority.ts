@@ -1,7 +1,9 @@
+import { createCaRequest } from "../crypto/ca-request.ts";
 import { readCertificate } from "../crypto/certificate-reader.ts";
 import { subjectKeyIdentifier } from "../crypto/keys.ts";
-import { type Random, randomSerial } from "../crypto/random.ts";
+import { type Random, randomSerial, serialToDecimal } from "../crypto/random.ts";
 import type { SigningAlgorithm } from "../crypto/signature-algorithm.ts";
+import { OIDS } from "../crypto/der/oid.ts";
 import { createX509SvidTemplate, type X509SvidTemplate } from "../crypto/x509-svid-template.ts";
 import type { DistinguishedName } from "../crypto/x501-name.ts";
 import { lintX509AuthorityCertificate } from "../crypto/x509-authority-lint.ts";
@@ -11,7 +13,9 @@ import type { KeyType, ManagedKey } from "../plugin/key-manager.ts";
 import type { TrustDomain } from "../spiffe/trust-domain.ts";
 import type { AuthorityRecord } from "../store/records.ts";
 import { type Authority, type AuthorityKind, signingAlgorithmOf } from "./authority.ts";
-import { x509AuthorityEdits } from "./bundle-edit.ts";
+import { successorLead } from "./rotation-schedule.ts";
+import { isSelfIssued, x509AuthorityEdits } from "./bundle-edit.ts";
+import type { UpstreamTrust } from "./upstream/upstream-trust.ts";
 
 /** An X.509 authority ready to sign: what all its X509-SVIDs have in common is worked out once. */
 export interface X509Authority extends Authority {
@@ -36,10 +40,16 @@ export interface X509AuthorityOptions {
   /** Subject of X509-SVIDs that name none; `C=US, O=SPIRE` unless given. */
   readonly svidSubject?: DistinguishedName;
   readonly random: Random;
+  /** What is trusted upstream, and the way to have authorities signed there; they sign themselves where absent. */
+  readonly trust?: Pick<UpstreamTrust, "isConfigured" | "mintX509Ca" | "rootStateOf" | "rootSince">;
 }
 
-/** Self-signed X.509 authorities (X509-SVID §3.2); their ID is the subject key identifier in lower-case hex. */
+/**
+ * X.509 authorities (X509-SVID §3.2), self-signed or signed upstream; their ID is the subject key identifier of their key
+ * in lower-case hex.
+ */
 export function x509AuthorityKind(options: X509AuthorityOptions): AuthorityKind<X509Authority> {
+  const { trust } = options;
   const revive = (record: AuthorityRecord, key: ManagedKey) =>
     reviveX509Authority(record, key, options.svidSubject);
   return {
@@ -47,44 +57,88 @@ export function x509AuthorityKind(options: X509AuthorityOptions): AuthorityKind<
     slots: ["x509-CA-A", "x509-CA-B"],
     keyType: options.keyType,
     async found(key, now) {
-      const notBefore = now - BACKDATE_SECONDS;
-      const notAfter = now + options.ttlSeconds;
-      const certificate = await createX509AuthorityCertificate(
-        {
-          trustDomain: options.trustDomain,
-          spki: key.publicKey,
-          serial: randomSerial(options.random),
-          notBefore,
-          notAfter,
-          signatureAlgorithm: signingAlgorithmOf(key.type),
-          ...options.subject,
-        },
-        (tbs) => key.sign(tbs, "der"),
-      );
-      const [finding] = lintX509AuthorityCertificate(certificate, { trustDomain: options.trustDomain });
-      if (finding !== undefined) {
-        throw new AssayError(
-          "CERTIFICATE_LINT_FAILED",
-          `X.509 authority: ${finding.rule}: ${finding.detail}`,
-        );
-      }
+      const made =
+        trust?.isConfigured === true
+          ? await mintedUpstream(options, trust, key)
+          : await selfSigned(options, key, now);
       const record: AuthorityRecord = {
+        ...made,
         id: Buffer.from(subjectKeyIdentifier(key.publicKey)).toString("hex"),
         kind: "x509",
         state: "prepared",
         serverId: options.serverId,
         keyId: key.id,
         publicKey: key.publicKey,
-        chain: [certificate],
-        notBefore,
-        notAfter,
         changedAt: now,
       };
       return revive(record, key);
     },
+    replaceAfter(record) {
+      const isOwn = record.chain.slice(0, 1).every(isSelfIssued);
+      if (isOwn) return trust?.isConfigured === true ? leadOf(record) : undefined;
+      const root = trust?.rootStateOf(record);
+      if (root === "revoked") return 0;
+      if (root === "tainted") return Math.min(leadOf(record), TAINTED_LEAD_SECONDS);
+      return trust?.isConfigured === true ? undefined : leadOf(record);
+    },
+    knownSince: (record) =>
+      record.chain.slice(0, 1).every(isSelfIssued) ? record.changedAt : (trust?.rootSince(record) ?? 0),
     revive,
     ...x509AuthorityEdits,
   };
+}
+
+type Made = Pick<AuthorityRecord, "chain" | "notBefore" | "notAfter">;
+
+async function selfSigned(options: X509AuthorityOptions, key: ManagedKey, now: number): Promise<Made> {
+  const notBefore = now - BACKDATE_SECONDS;
+  const notAfter = now + options.ttlSeconds;
+  const certificate = await createX509AuthorityCertificate(
+    {
+      trustDomain: options.trustDomain,
+      spki: key.publicKey,
+      serial: randomSerial(options.random),
+      notBefore,
+      notAfter,
+      signatureAlgorithm: signingAlgorithmOf(key.type),
+      ...options.subject,
+    },
+    (tbs) => key.sign(tbs, "der"),
+  );
+  const [finding] = lintX509AuthorityCertificate(certificate, { trustDomain: options.trustDomain });
+  if (finding !== undefined) {
+    throw new AssayError("CERTIFICATE_LINT_FAILED", `X.509 authority: ${finding.rule}: ${finding.detail}`);
+  }
+  return { chain: [certificate], notBefore, notAfter };
+}
+
+// The lifetime is the upstream's decision, and the schedule of what follows goes by it.
+async function mintedUpstream(
+  options: X509AuthorityOptions,
+  trust: NonNullable<X509AuthorityOptions["trust"]>,
+  key: ManagedKey,
+): Promise<Made> {
+  const { trustDomain, random, ttlSeconds, subject } = options;
+  const csr = await createCaRequest(
+    {
+      trustDomain,
+      spki: key.publicKey,
+      subject: [
+        { oid: OIDS.country, value: subject?.country ?? "US" },
+        { oid: OIDS.organization, value: subject?.organization ?? "SPIFFE" },
+        // Names tell authorities apart, as those of self-signed ones do.
+        { oid: OIDS.serialNumber, value: serialToDecimal(randomSerial(random)) },
+      ],
+    },
+    signingAlgorithmOf(key.type),
+    (info) => key.sign(info, "der"),
+  );
+  const { chain, notBefore, notAfter } = await trust.mintX509Ca(csr, key.publicKey, ttlSeconds);
+  return { chain, notBefore, notAfter };
+}
+
+function leadOf({ notBefore, notAfter }: AuthorityRecord): number {
+  return successorLead(notAfter - notBefore);
 }
 
 /**
@@ -102,7 +156,7 @@ function reviveX509Authority(
   if (subjectKeyId === undefined) {
     throw new AssayError("INVALID_CERTIFICATE", `X.509 authority ${record.id} has no subject key identifier`);
   }
-  const selfSigned = Buffer.compare(subject, issuer) === 0;
+  const isOwn = Buffer.compare(subject, issuer) === 0;
   const signatureAlgorithm = signingAlgorithmOf(key.type);
   const template = createX509SvidTemplate({
     issuer: subject,
@@ -110,8 +164,10 @@ function reviveX509Authority(
     signatureAlgorithm,
     ...(svidSubject === undefined ? {} : { defaultSubject: svidSubject }),
   });
-  const intermediates = selfSigned ? [] : record.chain;
+  const intermediates = isOwn ? [] : record.chain;
   return { record, key, template, subject, subjectKeyId, signatureAlgorithm, intermediates };
 }
 
 const BACKDATE_SECONDS = 10;
+// What is tainted is not to sign for long; in this time servers and agents below have asked for the bundle more than once.
+const TAINTED_LEAD_SECONDS = 30;

@@ -3,6 +3,7 @@ import { openMemoryKeyManager } from "../../src/keys/memory/memory.ts";
 import { AssayError } from "../../src/errors/assay-error.ts";
 import type { KeyManager } from "../../src/plugin/key-manager.ts";
 import { openSigning, type SigningEvent, type SigningOptions } from "../../src/signing/open-signing.ts";
+import type { UpstreamAuthority } from "../../src/plugin/upstream-authority.ts";
 import type { Signing } from "../../src/signing/signing.ts";
 import { parseTrustDomain } from "../../src/spiffe/trust-domain.ts";
 import { FakeAuthorityStore } from "./authority-store.ts";
@@ -14,12 +15,14 @@ export class SigningWorld implements AsyncDisposable {
   readonly clock = new FakeClock();
   readonly events: SigningEvent[] = [];
   keyManager: KeyManager = openMemoryKeyManager();
+  upstream: UpstreamAuthority | undefined;
 
   open(options: Partial<SigningOptions> = {}): Promise<Signing> {
     return openSigning({
       trustDomain,
       store: this.store,
       keyManager: this.keyManager,
+      upstream: this.upstream,
       clock: this.clock,
       random: randomBytes,
       options: { serverId: "one", ...options },
@@ -30,6 +33,9 @@ export class SigningWorld implements AsyncDisposable {
   /** What was reported since the last call, as short texts. */
   told(): readonly string[] {
     return this.events.splice(0).map((event) => {
+      if (event.event === "upstream-failed") return `${event.event} ${event.what} ${event.error.code}`;
+      if (event.event === "upstream-recovered") return `${event.event} ${event.what}`;
+      if ("subjectKeyId" in event) return event.event;
       if ("error" in event)
         return `${event.event} ${event.error instanceof AssayError ? event.error.code : "?"}`;
       return `${event.kind} ${event.event}${event.reason === undefined ? "" : ` ${event.reason}`}`;

@@ -1,0 +1,513 @@
+import { describe, expect, it, onTestFinished } from "vitest";
+import { readCertificate } from "../../crypto/certificate-reader.ts";
+import { validateX509Svid } from "../../crypto/x509-svid.ts";
+import { unixSeconds } from "../../clock.ts";
+import { AssayError } from "../../errors/assay-error.ts";
+import { parseSpiffeId } from "../../spiffe/id.ts";
+import { makeKey } from "../../../test/fakes/certificates.ts";
+import { SigningWorld } from "../../../test/fakes/signing-world.ts";
+import { FakeUpstream } from "../../../test/fakes/upstream.ts";
+import type { SigningOptions } from "../open-signing.ts";
+import type { Signing } from "../signing.ts";
+import { UPSTREAM } from "./trust-plan.ts";
+
+const HOUR = 3_600_000;
+const down = () => new AssayError("UPSTREAM_UNAVAILABLE", "connection refused");
+
+describe("an X.509 authority that is signed upstream", () => {
+  it("puts the root into the bundle and serves itself as an intermediate", async () => {
+    const { world, upstream } = await place();
+    const signing = await open(world);
+    expect(roots(signing)).toEqual([upstream.signer.id]);
+    const svid = await issue(signing, world);
+    expect(svid.chain).toHaveLength(2);
+    const [authority] = signing.authorities().filter(({ kind }) => kind === "x509");
+    expect(authority?.chain).toHaveLength(1);
+    expect(signing.upstreamIdOf(authority ?? failed())).toBe(upstream.signer.id);
+  });
+
+  it("asks with the trust domain as its only name, for the configured life", async () => {
+    const { world, upstream } = await place();
+    await open(world, { caTtlSeconds: 7200 });
+    expect(upstream.orders.map(({ ttl }) => ttl)).toEqual([7200]);
+  });
+
+  it("lives as long as the upstream lets it, and is replaced by that life", async () => {
+    const { world, upstream } = await place();
+    upstream.maxTtl = 3600;
+    const signing = await open(world);
+    expect(signing.x509AuthorityNotAfter()).toBe(unixSeconds(world.clock) + 3600);
+    await world.clock.advance(0.55 * HOUR);
+    await until(() => signing.authorityStates("x509").prepared !== undefined);
+    await world.clock.advance(0.35 * HOUR);
+    await until(() => signing.authorityStates("x509").old !== undefined);
+    expect(upstream.orders).toHaveLength(2);
+    await issue(signing, world);
+  });
+
+  it("goes on after a restart without asking again", async () => {
+    const { world, upstream } = await place();
+    const first = await openSigning(world);
+    const before = first.authorities();
+    await first[Symbol.asyncDispose]();
+    upstream.failure = down();
+    const signing = await open(world);
+    expect(signing.authorities()).toEqual(before);
+    await issue(signing, world);
+  });
+
+  it.each<[string, (upstream: FakeUpstream) => void, "UPSTREAM_UNAVAILABLE" | "UPSTREAM_REFUSED"]>([
+    [
+      "cannot be reached",
+      (upstream) => {
+        upstream.failure = down();
+      },
+      "UPSTREAM_UNAVAILABLE",
+    ],
+    [
+      "throws something",
+      (upstream) => {
+        upstream.failure = new Error("oops");
+      },
+      "UPSTREAM_UNAVAILABLE",
+    ],
+    [
+      "answers with another's certificate",
+      (upstream) => {
+        upstream.bend = ({ roots: trusted }) => ({
+          chain: [upstream.makeRoot("x").certificate.der],
+          roots: trusted,
+        });
+      },
+      "UPSTREAM_REFUSED",
+    ],
+  ])("keeps a server without any authority from starting where the upstream %s", async (_, spoil, code) => {
+    const { world, upstream } = await place();
+    spoil(upstream);
+    await expect(openSigning(world)).rejects.toThrowCode(code);
+    expect(world.told()).toContain(`upstream-failed mint ${code}`);
+  });
+
+  it("signs on to its end where the upstream is down, which is asked ever less often and told of", async () => {
+    const { world, upstream } = await place();
+    const signing = await open(world);
+    world.told();
+    upstream.failure = down();
+    const asked = upstream.orders.length;
+    await world.clock.advance(13 * HOUR);
+    await until(() => world.told().includes("upstream-failed mint UPSTREAM_UNAVAILABLE"));
+    const attempts = upstream.orders.length - asked;
+    expect(attempts).toBeGreaterThan(3);
+    expect(attempts).toBeLessThan(40);
+    expect(signing.upstream().isConfigured).toBe(true);
+    expect(signing.upstream().failing.toSorted()).toEqual(["mint", "publish"]);
+    await issue(signing, world);
+    upstream.failure = undefined;
+    await world.clock.advance(0.2 * HOUR);
+    await until(() => signing.authorityStates("x509").prepared !== undefined);
+    await until(() => signing.upstream().failing.length === 0);
+    expect(world.told()).toContain("upstream-recovered mint");
+  });
+
+  it("makes one key for all attempts, not one for each", async () => {
+    const { world, upstream } = await place();
+    const generated: string[] = [];
+    const { generateKey } = world.keyManager;
+    world.keyManager.generateKey = (id, type) => {
+      generated.push(id);
+      return generateKey.call(world.keyManager, id, type);
+    };
+    await open(world);
+    upstream.failure = down();
+    generated.length = 0;
+    await world.clock.advance(13 * HOUR);
+    await until(() => upstream.orders.length > 3);
+    expect(generated.filter((id) => id.startsWith("x509"))).toHaveLength(1);
+  });
+
+  it("is replaced by one that signed itself where there is no upstream any longer, and the root goes when nothing chains to it", async () => {
+    const { world, upstream } = await place();
+    const first = await openSigning(world);
+    await first[Symbol.asyncDispose]();
+    world.upstream = undefined;
+    const signing = await open(world);
+    await world.clock.advance(0.3 * HOUR);
+    await until(() => signing.authorityStates("x509").old !== undefined);
+    expect(roots(signing)).toContain(upstream.signer.id);
+    const { chain } = await issue(signing, world);
+    expect(chain).toHaveLength(1);
+    await world.clock.advance(26 * HOUR);
+    await until(() => !roots(signing).includes(upstream.signer.id));
+  });
+
+  it("takes over from one that signed itself when the root has been known for a while", async () => {
+    const world = new SigningWorld();
+    const first = await openSigning(world);
+    await first[Symbol.asyncDispose]();
+    const upstream = new FakeUpstream(world.clock);
+    world.upstream = upstream;
+    const signing = await open(world);
+    expect((await issue(signing, world)).chain).toHaveLength(1);
+    expect(roots(signing)).toHaveLength(2);
+    await world.clock.advance(HOUR);
+    await until(() => signing.authorityStates("x509").old !== undefined);
+    expect((await issue(signing, world)).chain).toHaveLength(2);
+  });
+});
+
+describe("what is trusted upstream", () => {
+  it("comes into the bundle when it is told of, and stays while something chains to it", async () => {
+    const { world, upstream } = await place();
+    const signing = await open(world);
+    const next = upstream.makeRoot("next");
+    upstream.roots = [{ root: next, tainted: false }];
+    upstream.tell();
+    await until(() => roots(signing).includes(next.id));
+    expect(roots(signing)).toEqual([upstream.signer.id, next.id]);
+    await issue(signing, world);
+  });
+
+  it("leaves the bundle when nothing that lives chains to it", async () => {
+    const { world, upstream } = await place();
+    const signing = await open(world);
+    const passing = upstream.makeRoot("passing");
+    upstream.roots.push({ root: passing, tainted: false });
+    upstream.tell();
+    await until(() => roots(signing).includes(passing.id));
+    upstream.roots.pop();
+    upstream.tell();
+    await until(() => !roots(signing).includes(passing.id));
+    expect(world.told()).toContain("upstream-root-removed");
+  });
+
+  it("is remembered over a restart, so that what was dropped meanwhile goes", async () => {
+    const { world, upstream } = await place();
+    const first = await openSigning(world);
+    const passing = upstream.makeRoot("passing");
+    upstream.roots.push({ root: passing, tainted: false });
+    upstream.tell();
+    await until(() => roots(first).includes(passing.id));
+    await first[Symbol.asyncDispose]();
+    upstream.roots.pop();
+    const signing = await open(world);
+    upstream.tell();
+    await until(() => !roots(signing).includes(passing.id));
+  });
+
+  it("never takes what an operator appended out of the bundle", async () => {
+    const { world, upstream } = await place();
+    const signing = await open(world);
+    const appended = upstream.makeRoot("appended");
+    await signing.appendToBundle({ x509Authorities: [appended.certificate.der], jwtAuthorities: [] });
+    upstream.tell();
+    await world.clock.advance(3 * HOUR);
+    expect(roots(signing)).toContain(appended.id);
+  });
+
+  it.each([
+    ["no roots", { roots: [] }],
+    ["a root that cannot be read", { roots: [{ certificate: Uint8Array.of(1), tainted: false }] }],
+  ])("is left as it is by news of %s, which is told", async (_, news) => {
+    const { world, upstream } = await place();
+    const signing = await open(world);
+    upstream.tell(news);
+    await until(() => world.told().includes("upstream-failed watch UPSTREAM_REFUSED"));
+    expect(roots(signing)).toEqual([upstream.signer.id]);
+    upstream.tell();
+    await until(() => world.told().includes("upstream-recovered watch"));
+  });
+
+  it("is not followed any more after signing was closed", async () => {
+    const { world, upstream } = await place();
+    const signing = await openSigning(world);
+    expect(upstream.listeners).toBe(1);
+    await signing[Symbol.asyncDispose]();
+    expect(upstream.listeners).toBe(0);
+  });
+});
+
+describe("a root that is tainted upstream", () => {
+  it("is marked, and what chains to it replaced when the next root has been known for half a minute", async () => {
+    const { world, upstream, signing, old, next } = await changed();
+    upstream.roots = [
+      { root: old, tainted: true },
+      { root: next, tainted: false },
+    ];
+    upstream.tell();
+    await until(() => tainted(signing).includes(old.id));
+    await until(() => signing.authorityStates("x509").prepared !== undefined);
+    await world.clock.advance(45_000);
+    await until(() => signing.authorityStates("x509").old !== undefined);
+    const { active } = signing.authorityStates("x509");
+    expect(signing.upstreamIdOf(active ?? failed())).toBe(next.id);
+    // Taken out upstream after it was tainted there: it was revoked.
+    upstream.roots.shift();
+    upstream.tell();
+    await until(() => !roots(signing).includes(old.id));
+    expect(world.told()).toContain("upstream-root-revoked");
+  });
+
+  it("is replaced at once where the next root has been known for long", async () => {
+    const { world, upstream, signing, old, next } = await changed();
+    upstream.roots.push({ root: next, tainted: false });
+    upstream.tell();
+    await until(() => roots(signing).includes(next.id));
+    await world.clock.advance(HOUR);
+    upstream.roots = [
+      { root: old, tainted: true },
+      { root: next, tainted: false },
+    ];
+    upstream.tell();
+    await until(() => signing.authorityStates("x509").old !== undefined);
+    await issue(signing, world);
+  });
+
+  it("is replaced at once where it was revoked without waiting for us", async () => {
+    const { world, upstream, signing, old, next } = await changed();
+    upstream.roots = [
+      { root: old, tainted: true },
+      { root: next, tainted: false },
+    ];
+    upstream.tell();
+    await until(() => signing.authorityStates("x509").prepared !== undefined);
+    upstream.roots.shift();
+    upstream.tell();
+    await until(() => signing.authorityStates("x509").old !== undefined);
+    expect(roots(signing)).toEqual([next.id]);
+    await issue(signing, world);
+  });
+
+  it("signs nothing new: what it signed all the same is refused", async () => {
+    const { world, upstream, signing, old } = await changed();
+    upstream.signer = old;
+    upstream.roots = [{ root: old, tainted: true }];
+    upstream.tell();
+    await until(() => tainted(signing).includes(old.id));
+    await expect(signing.prepareAuthority("x509")).rejects.toThrowCode("UPSTREAM_REFUSED", /is tainted/);
+    await issue(signing, world);
+  });
+
+  async function changed() {
+    const { world, upstream } = await place();
+    const old = upstream.signer;
+    const signing = await open(world);
+    const next = upstream.makeRoot("next");
+    upstream.signer = next;
+    return { world, upstream, signing, old, next };
+  }
+});
+
+describe("an operator", () => {
+  it("taints and revokes the root of what signed before, and it stays away though it be listed", async () => {
+    const { world, upstream, signing, old } = await rotated();
+    await signing.taintUpstreamAuthority(old.id);
+    expect(tainted(signing)).toEqual([old.id]);
+    await signing.revokeUpstreamAuthority(old.id);
+    expect(roots(signing)).not.toContain(old.id);
+    upstream.tell();
+    await world.clock.advance(2 * HOUR);
+    expect(roots(signing)).not.toContain(old.id);
+    await issue(signing, world);
+  });
+
+  it("cannot taint or revoke the root of what signs", async () => {
+    const { upstream, signing } = await rotated();
+    const inUse = upstream.signer.id;
+    await expect(signing.taintUpstreamAuthority(inUse)).rejects.toThrowCode(
+      "PRECONDITION_FAILED",
+      /active or prepared/,
+    );
+    await expect(signing.revokeUpstreamAuthority(inUse)).rejects.toThrowCode("PRECONDITION_FAILED");
+  });
+
+  it("cannot revoke what is not tainted, nor taint what is revoked or unknown", async () => {
+    const { signing, old } = await rotated();
+    await expect(signing.revokeUpstreamAuthority(old.id)).rejects.toThrowCode(
+      "PRECONDITION_FAILED",
+      /not tainted/,
+    );
+    await expect(signing.taintUpstreamAuthority("00")).rejects.toThrowCode("AUTHORITY_NOT_FOUND");
+    await signing.taintUpstreamAuthority(old.id);
+    await signing.revokeUpstreamAuthority(old.id);
+    await expect(signing.taintUpstreamAuthority(old.id)).rejects.toThrowCode(
+      "PRECONDITION_FAILED",
+      /revoked/,
+    );
+  });
+
+  it("cannot taint or revoke an authority of ours that was signed upstream", async () => {
+    const { signing } = await rotated();
+    const { old } = signing.authorityStates("x509");
+    await expect(signing.taintAuthority("x509", old?.id ?? "")).rejects.toThrowCode(
+      "PRECONDITION_FAILED",
+      /signed by the upstream authority/,
+    );
+    await expect(signing.revokeAuthority("x509", old?.id ?? "")).rejects.toThrowCode("PRECONDITION_FAILED");
+  });
+
+  async function rotated() {
+    const { world, upstream } = await place();
+    const old = upstream.signer;
+    const signing = await open(world);
+    const next = upstream.makeRoot("next");
+    upstream.roots.push({ root: next, tainted: false });
+    upstream.signer = next;
+    await signing.prepareAuthority("x509");
+    await signing.activateAuthority("x509");
+    return { world, upstream, signing, old };
+  }
+});
+
+describe("JWT authorities", () => {
+  it("are published upstream before they sign", async () => {
+    const { world, upstream } = await place();
+    const signing = await open(world, { rs256: true });
+    const own = signing.bundle().jwtAuthorities.map(({ keyId }) => keyId);
+    expect(upstream.published.map(({ keyId }) => keyId).toSorted()).toEqual(own.toSorted());
+    expect(own).toHaveLength(2);
+  });
+
+  it("that cannot be published are not used", async () => {
+    const { world, upstream } = await place();
+    const signing = await open(world);
+    upstream.failure = down();
+    await expect(signing.prepareAuthority("jwt")).rejects.toThrowCode("UPSTREAM_UNAVAILABLE");
+    expect(signing.authorityStates("jwt").prepared).toBeUndefined();
+  });
+
+  it("that the upstream does not list afterwards are not used", async () => {
+    const { world, upstream } = await place();
+    const signing = await open(world);
+    upstream.publishJwtKey = async () => [];
+    await expect(signing.prepareAuthority("jwt")).rejects.toThrowCode("UPSTREAM_REFUSED", /not among/);
+  });
+
+  it("are our own affair where none are published upstream", async () => {
+    const { world, upstream } = await place();
+    Object.defineProperty(upstream, "publishJwtKey", { value: undefined });
+    const signing = await open(world);
+    expect(signing.bundle().jwtAuthorities).toHaveLength(1);
+  });
+
+  it("of others come into the bundle, are marked there, and leave it as they do upstream", async () => {
+    const { world, upstream } = await place();
+    const signing = await open(world);
+    const other = {
+      keyId: "other",
+      publicKey: makeKey().spki,
+      expiresAt: unixSeconds(world.clock) + 9000,
+      tainted: false,
+    };
+    upstream.jwtKeys.push(other);
+    upstream.tell();
+    await until(() => signing.bundle().jwtAuthorities.length === 2);
+    upstream.jwtKeys[1] = { ...other, tainted: true };
+    upstream.tell();
+    await until(() => signing.bundle().jwtAuthorities.some(({ tainted: marked }) => marked));
+    upstream.jwtKeys = [];
+    upstream.tell();
+    await until(() => signing.bundle().jwtAuthorities.length === 1);
+    // Our own stays, whatever is said of it.
+    expect(signing.bundle().jwtAuthorities[0]?.keyId).toBe(signing.authorityStates("jwt").active?.id);
+  });
+
+  it("of ours stay, though they were heard of upstream before we had written them down", async () => {
+    const { world, upstream } = await place();
+    const publish = upstream.publishJwtKey.bind(upstream);
+    upstream.publishJwtKey = async (key) => {
+      const keys = await publish(key);
+      upstream.tell();
+      return keys;
+    };
+    const signing = await open(world);
+    await signing.prepareAuthority("jwt");
+    upstream.jwtKeys = [];
+    upstream.tell();
+    await world.clock.advance(1000);
+    expect(signing.bundle().jwtAuthorities).toHaveLength(2);
+  });
+
+  it("of others cannot take the place of ours", async () => {
+    const { world, upstream } = await place();
+    const signing = await open(world);
+    const [own] = signing.bundle().jwtAuthorities;
+    upstream.jwtKeys = [{ ...(own ?? failed()), publicKey: makeKey().spki }];
+    upstream.tell();
+    await world.clock.advance(1000);
+    expect(signing.bundle().jwtAuthorities).toEqual([own]);
+  });
+});
+
+describe("the journal", () => {
+  it("keeps what is trusted upstream apart from authorities of ours", async () => {
+    const { world } = await place();
+    const signing = await open(world);
+    expect([...world.store.records.values()].some(({ serverId }) => serverId === UPSTREAM)).toBe(true);
+    expect(signing.authorities().some(({ serverId }) => serverId === UPSTREAM)).toBe(false);
+  });
+});
+
+async function place() {
+  const world = new SigningWorld();
+  onTestFinished(() => world[Symbol.asyncDispose]());
+  const upstream = new FakeUpstream(world.clock);
+  world.upstream = upstream;
+  return { world, upstream };
+}
+
+async function open(world: SigningWorld, options: Partial<SigningOptions> = {}): Promise<Signing> {
+  const signing = await openSigning(world, options);
+  onTestFinished(() => signing[Symbol.asyncDispose]());
+  return signing;
+}
+
+function openSigning(world: SigningWorld, options: Partial<SigningOptions> = {}): Promise<Signing> {
+  return world.open(options);
+}
+
+/** Issues an X509-SVID and validates it against the bundle of this moment. */
+async function issue(signing: Signing, world: SigningWorld) {
+  const svid = await signing.signX509Svid(
+    signing.prepareX509Svid({
+      spiffeId: parseSpiffeId("spiffe://example.org/workload"),
+      publicKey: makeKey().spki,
+      dnsNames: [],
+      ttl: 600,
+    }),
+  );
+  const trusted = signing.bundle().x509Authorities.map(({ certificate }) => readCertificate(certificate));
+  validateX509Svid(
+    svid.chain.map((der) => readCertificate(der)),
+    trusted,
+    unixSeconds(world.clock),
+  );
+  return svid;
+}
+
+function roots(signing: Signing): readonly string[] {
+  return signing.bundle().x509Authorities.map(({ certificate }) => idOf(certificate));
+}
+
+function tainted(signing: Signing): readonly string[] {
+  return signing
+    .bundle()
+    .x509Authorities.filter((one) => one.tainted)
+    .map(({ certificate }) => idOf(certificate));
+}
+
+function idOf(certificate: Uint8Array): string {
+  return Buffer.from(readCertificate(certificate).subjectKeyId ?? []).toString("hex");
+}
+
+/** Waits for what happens without the clock: promises that have to settle. */
+async function until(holds: () => boolean): Promise<void> {
+  for (let turn = 0; turn < 2000; turn++) {
+    if (holds()) return;
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  expect(holds()).toBe(true);
+}
+
+function failed(): never {
+  throw new Error("there is none");
+}
