@@ -1,6 +1,7 @@
 """AWS as moto imitates it, for a workload that has nothing but a JWT-SVID.
 
     python3 probe.py ISSUER CA_FILE
+    python3 probe.py services           (see services.py)
 
 Starts moto's server in this process, registers the issuer as an OIDC provider with the keys' audience, and a role that
 trusts one exact `sub`. Then reads one command a line and answers each with a line of JSON. moto takes any token and
@@ -19,6 +20,8 @@ from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
+
+import services
 
 AUDIENCE = "sts.amazonaws.com"
 # What IAM says of itself in the documentation: RS and ES, and no other.
@@ -133,4 +136,7 @@ def say(answer: dict) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if sys.argv[1:] == ["services"]:
+        services.serve()
+    else:
+        main(*sys.argv[1:])
