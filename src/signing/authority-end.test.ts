@@ -99,8 +99,7 @@ describe.each(KINDS)("the end of an authority of kind %s", (kind) => {
     expect(world.store.records.get(revoked)?.state).toBe("revoked");
     await second.revokeAuthority(kind, tainted);
     expect(published(second, kind)).toEqual([false]);
-    world.clock.step(3 * 86_400_000);
-    await second.keepUp();
+    await world.passWithUpkeep(second, 3 * 86_400);
     expect(world.store.records.has(revoked)).toBe(false);
     expect(world.store.records.has(tainted)).toBe(false);
   });

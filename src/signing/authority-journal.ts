@@ -1,4 +1,4 @@
-import { type Clock, unixSeconds } from "../clock.ts";
+import { cautiousSeconds, type Clock, unixSeconds } from "../clock.ts";
 import { AssayError } from "../errors/assay-error.ts";
 import type { KeyManager } from "../plugin/key-manager.ts";
 import type { SpiffeBundle } from "../spiffe/bundle.ts";
@@ -42,6 +42,8 @@ export class AuthorityJournal {
   readonly #line: JournaledLine;
   readonly #with: AuthorityJournalDependencies;
   readonly #records: Map<string, AuthorityRecord>;
+  /** The time for forgetting: SVIDs of what was forgotten while the clock was ahead would never be believed again. */
+  readonly #past: () => number;
   #last: Promise<unknown> = Promise.resolve();
 
   private constructor(
@@ -51,6 +53,7 @@ export class AuthorityJournal {
   ) {
     this.#line = line;
     this.#with = dependencies;
+    this.#past = cautiousSeconds(dependencies.clock, MOST_FORGOTTEN_SECONDS);
     this.#records = new Map(records.map((record) => [record.id, record]));
   }
 
@@ -128,7 +131,7 @@ export class AuthorityJournal {
 
   /** Takes authorities that ended a day ago out of the journal and the bundle. @throws AssayError `STORE_UNAVAILABLE`. */
   async forgetEnded(): Promise<void> {
-    const before = unixSeconds(this.#with.clock) - FORGET_AFTER_SECONDS;
+    const before = this.#past() - FORGET_AFTER_SECONDS;
     await this.#forget(this.records.filter(({ notAfter }) => notAfter < before));
   }
 
@@ -217,3 +220,5 @@ export class AuthorityJournal {
 }
 
 const FORGET_AFTER_SECONDS = 86_400;
+/** For each look, of which there is one every ten seconds or more often. */
+const MOST_FORGOTTEN_SECONDS = 60;

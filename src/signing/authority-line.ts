@@ -2,11 +2,18 @@ import { unixSeconds } from "../clock.ts";
 import { AssayError, toAssayError } from "../errors/assay-error.ts";
 import type { ManagedKey } from "../plugin/key-manager.ts";
 import type { AuthorityRecord } from "../store/records.ts";
-import type { Authority, AuthorityKind } from "./authority.ts";
+import type { Authority, AuthorityKind, RetirementReason } from "./authority.ts";
 import { AuthorityJournal, type AuthorityJournalDependencies } from "./authority-journal.ts";
 import { surveyJournal } from "./journal-survey.ts";
 import { isUpstreamFault } from "./upstream/upstream-fault.ts";
-import { dueStep, retryAfter, type RotationStep, willDo } from "./rotation-schedule.ts";
+import {
+  dueStep,
+  isAhead,
+  MAX_RETRY_SECONDS,
+  retryAfter,
+  type RotationStep,
+  willDo,
+} from "./rotation-schedule.ts";
 
 /**
  * The authorities of one line that this server has had, has and will have next: prepared, then active, then old. Each
@@ -154,12 +161,14 @@ export class AuthorityLine<A extends Authority> {
     const prepared = this.#prepared?.record;
     const isReady = prepared !== undefined && this.#mayGoOn(prepared) && willDo(prepared, due, now);
     if (due !== "nothing" && !isReady) {
-      if (now < this.#retryAt) return;
+      // A clock that was set back must not make the pause longer.
+      if (now < this.#retryAt && this.#retryAt <= now + MAX_RETRY_SECONDS) return;
       try {
         await this.#prepare(false);
         this.#failures = 0;
       } catch (error) {
-        const left = (this.#active?.record.notAfter ?? now) - now;
+        const active = this.#active?.record;
+        const left = active === undefined || isAhead(active, now) ? 0 : active.notAfter - now;
         this.#retryAt = unixSeconds(this.#with.clock) + retryAfter(++this.#failures, left);
         throw error;
       }
@@ -275,16 +284,19 @@ export class AuthorityLine<A extends Authority> {
     const record: AuthorityRecord = { ...prepared.record, state: "active", changedAt: now };
     const retire = this.#journal.records
       .filter(({ state }) => state === "active")
-      .map((one) => ({
-        record: one,
-        reason: one.notAfter <= now ? ("expired" as const) : ("superseded" as const),
-      }));
+      .map((one) => ({ record: one, reason: reasonOf(one, now) }));
     await this.#journal.commit({ put: [record], retire, publish: [record] });
     this.#active = this.#kind.revive(record, prepared.key);
     this.#prepared = undefined;
     this.#journal.report("activated", record, { byOrder });
     return record;
   }
+}
+
+/** Why an authority makes room for its successor. */
+function reasonOf(record: AuthorityRecord, now: number): RetirementReason {
+  if (record.notAfter <= now) return "expired";
+  return isAhead(record, now) ? "not-yet-valid" : "superseded";
 }
 
 const KEYS_EVERY_SECONDS = 30;

@@ -39,8 +39,11 @@ export interface AuthorityKind<A extends Authority> extends BundleEdits {
   knownSince?(record: AuthorityRecord): number;
 }
 
-/** Why an authority stopped being prepared or active; `switched-off`: its line is no longer configured. */
-export type RetirementReason = "expired" | "key-missing" | "superseded" | "switched-off";
+/**
+ * Why an authority stopped being prepared or active; `switched-off`: its line is no longer configured; `not-yet-valid`: it was
+ * made while the clock was ahead.
+ */
+export type RetirementReason = "expired" | "key-missing" | "not-yet-valid" | "superseded" | "switched-off";
 
 /** Something that happened to an authority, for the operator's log. */
 export interface AuthorityEvent {

@@ -20,7 +20,7 @@ const record = fc.record<AuthorityRecord>({
   keyId: fc.constantFrom("A", "B"),
   publicKey: fc.integer({ min: 0, max: 3 }).map((n) => Uint8Array.of(n)),
   chain: fc.constant([]),
-  notBefore: fc.integer({ min: NOW - 1000, max: NOW }),
+  notBefore: fc.integer({ min: NOW - 1000, max: NOW + 200 }),
   notAfter: fc.integer({ min: NOW - 500, max: NOW + 500 }),
   changedAt: fc.constant(NOW),
 });
@@ -42,6 +42,7 @@ it("goes on only with what can sign now, and retires every other living authorit
         if (found === undefined) continue;
         expect(found.record.state).toBe(state);
         expect(found.record.notAfter).toBeGreaterThan(NOW);
+        expect(found.record.notBefore).toBeLessThanOrEqual(NOW + 60);
         expect(found.key).toBe(held.get(found.record.keyId));
         expect(found.key.publicKey).toEqual(found.record.publicKey);
       }
@@ -51,7 +52,9 @@ it("goes on only with what can sign now, and retires every other living authorit
       expect(going.length + retired.length).toBe(living.length);
       for (const { record: one, reason } of retired) {
         const fits = held.get(one.keyId)?.publicKey[0] === one.publicKey[0];
-        const expected = one.notAfter <= NOW ? "expired" : fits ? "superseded" : "key-missing";
+        const isAhead = one.notBefore > NOW + 60;
+        const usable = fits ? "superseded" : "key-missing";
+        const expected = one.notAfter <= NOW ? "expired" : isAhead ? "not-yet-valid" : usable;
         expect(reason).toBe(expected);
         if (expected !== "superseded") continue;
         const other = going.find(({ state }) => state === one.state);

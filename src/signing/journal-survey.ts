@@ -1,6 +1,7 @@
 import type { ManagedKey } from "../plugin/key-manager.ts";
 import type { AuthorityRecord } from "../store/records.ts";
 import type { RetirementReason } from "./authority.ts";
+import { isAhead } from "./rotation-schedule.ts";
 
 /** An authority to be made old, and why. */
 export interface Retirement {
@@ -22,7 +23,8 @@ interface Found {
 
 /**
  * Which of one server's authorities of one kind can go on: in each of the two living states the newest that has not
- * expired and whose private key the key manager still has. The rest of the living are to be retired.
+ * expired, is not from a future that the clock has come back from, and whose private key the key manager still has. The rest of
+ * the living are to be retired.
  */
 export function surveyJournal(
   records: readonly AuthorityRecord[],
@@ -40,6 +42,7 @@ export function surveyJournal(
     if (state !== "active" && state !== "prepared") continue;
     const key = keys.get(record.keyId);
     if (record.notAfter <= now) retired.push({ record, reason: "expired" });
+    else if (isAhead(record, now)) retired.push({ record, reason: "not-yet-valid" });
     else if (key === undefined || Buffer.compare(key.publicKey, record.publicKey) !== 0) {
       retired.push({ record, reason: "key-missing" });
     } else if (found[state] !== undefined) retired.push({ record, reason: "superseded" });

@@ -6,7 +6,7 @@ export type RotationStep = "nothing" | "prepare" | "activate";
 /**
  * The step that is due for an active authority at `now`, Unix seconds: a successor is prepared in the second half of
  * its life, at most 30 days before its end, and signs in the last sixth, at most 7 days before it. It signs at once
- * where the active one will have ended before anybody looks again.
+ * where the active one will have ended before anybody looks again, or has not begun.
  */
 export function dueStep(
   active: Life,
@@ -15,6 +15,7 @@ export function dueStep(
 ): RotationStep {
   const lifetime = active.notAfter - active.notBefore;
   const left = active.notAfter - now;
+  if (isAhead(active, now)) return "activate";
   // Seconds are rounded and timers late, so the next look may be a second or two later than planned.
   if (left <= Math.ceil(upkeepSeconds([active])) + LATE_SECONDS) return "activate";
   if (left >= Math.min(lifetime / 2, MAX_PREPARE_SECONDS)) return "nothing";
@@ -46,8 +47,17 @@ export function retryAfter(failures: number, left: number): number {
  */
 export function willDo(successor: Life, due: RotationStep, now: number): boolean {
   const left = successor.notAfter - now;
+  if (isAhead(successor, now)) return false;
   if (due === "activate") return left > Math.ceil(upkeepSeconds([successor])) + LATE_SECONDS;
   return left >= Math.min((successor.notAfter - successor.notBefore) / 6, MAX_ACTIVATE_SECONDS);
+}
+
+/**
+ * Whether an authority begins later than in a minute: it was made while the clock was ahead, and what it signs now is good for
+ * nobody. What a clock that is set right moves by seconds is not worth an authority that nobody has heard of.
+ */
+export function isAhead({ notBefore }: Pick<AuthorityRecord, "notBefore">, now: number): boolean {
+  return notBefore > now + AHEAD_SECONDS;
 }
 
 /**
@@ -68,5 +78,7 @@ const MAX_ACTIVATE_SECONDS = 7 * DAY;
 const MAX_LEAD_SECONDS = 600;
 const MAX_UPKEEP_SECONDS = 10;
 const LATE_SECONDS = 2;
+const AHEAD_SECONDS = 60;
 const FIRST_RETRY_SECONDS = 5;
-const MAX_RETRY_SECONDS = 300;
+/** Longest that `retryAfter` says. */
+export const MAX_RETRY_SECONDS = 300;

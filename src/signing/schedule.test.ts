@@ -8,6 +8,7 @@ import { parseSpiffeId } from "../spiffe/id.ts";
 import type { Signing } from "./signing.ts";
 
 const DAY = 86_400;
+const YEAR = 365 * DAY;
 
 describe("the schedule", () => {
   it("prepares a successor in the second half of an authority's life and lets it sign in the last sixth", async () => {
@@ -49,7 +50,7 @@ describe("the schedule", () => {
     const living: { chain: readonly Uint8Array[]; notAfter: number }[] = [];
     let sequence = 0n;
     for (let hour = 0; hour < 14 * 24; hour++) {
-      await stepAndKeepUp(world, signing, 3600);
+      await world.passWithUpkeep(signing, 3600);
       const { spki } = generateEcKeyPair("ec-p256");
       const spiffeId = parseSpiffeId("spiffe://example.org/w");
       const order = { spiffeId, publicKey: spki, dnsNames: [], ttl: 3600 };
@@ -74,6 +75,87 @@ describe("the schedule", () => {
     for (const [at, { notAfter }] of living.entries()) {
       if (at > 0) expect(notAfter - (living[at - 1]?.notAfter ?? 0)).toBe(3600);
     }
+  });
+});
+
+describe("a clock", () => {
+  const life = DAY;
+  const order = () => ({
+    spiffeId: parseSpiffeId("spiffe://example.org/w"),
+    publicKey: generateEcKeyPair("ec-p256").spki,
+    dnsNames: [],
+    ttl: 3600,
+  });
+  const isTrusted = (signing: Signing, chain: readonly Uint8Array[], now: number) => {
+    const roots = signing.bundle().x509Authorities.map(({ certificate }) => readCertificate(certificate));
+    const certificates = chain.map((der) => readCertificate(der));
+    expect(() => validateX509Svid(certificates, roots, now)).not.toThrow();
+  };
+
+  it("that was a year ahead for an hour makes nothing forgotten that was signed before", async () => {
+    await using world = new SigningWorld();
+    await using signing = await world.open({ wit: true });
+    const { chain } = await signing.signX509Svid(signing.prepareX509Svid({ ...order(), ttl: 6 * 3600 }));
+    const before = signing.authorities().map(({ id }) => id);
+    world.clock.step(YEAR * 1000);
+    for (let look = 0; look < 360; look++) await stepAndKeepUp(world, signing, 10);
+    world.clock.step(-YEAR * 1000);
+    await signing.keepUp();
+    expect(signing.authorities().map(({ id }) => id)).toEqual(expect.arrayContaining(before));
+    isTrusted(signing, chain, unixSeconds(world.clock));
+  });
+
+  it.each([
+    ["goes on", false],
+    ["is restarted", true],
+  ])("that was ahead leaves no authority that begins later to a server that %s", async (_, restarts) => {
+    await using world = new SigningWorld();
+    world.clock.step(YEAR * 1000);
+    let signing = await world.open({ wit: true });
+    await signing.prepareAuthority("x509");
+    world.clock.step(-YEAR * 1000);
+    world.told();
+    if (restarts) {
+      await signing[Symbol.asyncDispose]();
+      signing = await world.open({ wit: true });
+    } else await signing.keepUp();
+    await using _signing = signing;
+    const now = unixSeconds(world.clock);
+    expect(world.told()).toEqual(
+      expect.arrayContaining(["jwt", "wit", "x509"].map((kind) => `${kind} retired not-yet-valid`)),
+    );
+    const svid = await signing.signX509Svid(signing.prepareX509Svid(order()));
+    expect(svid.notAfter).toBe(now + 3600);
+    isTrusted(signing, svid.chain, now);
+    for (const record of signing.authorities()) {
+      if (record.state === "active") expect(record.notBefore).toBeLessThanOrEqual(now);
+    }
+    await stepAndKeepUp(world, signing, life / 2 + 60);
+    expect(world.told().toSorted()).toEqual(
+      expect.arrayContaining(["jwt prepared", "wit prepared", "x509 prepared"]),
+    );
+  });
+
+  it("that is set back by less than a minute changes no authority", async () => {
+    await using world = new SigningWorld();
+    await using signing = await world.open({ wit: true });
+    const before = activeAuthorities(signing);
+    world.clock.step(-50_000);
+    await signing.keepUp();
+    expect(activeAuthorities(signing)).toEqual(before);
+  });
+
+  it("that is set back does not put off what failed while it was ahead", async () => {
+    await using world = new SigningWorld();
+    const signing = await world.open();
+    await using _signing = signing;
+    world.clock.step(YEAR * 1000);
+    world.store.commitsLeft = 0;
+    await expect(signing.keepUp()).rejects.toThrowCode("STORE_UNAVAILABLE");
+    world.store.commitsLeft = Number.POSITIVE_INFINITY;
+    world.clock.step((2 * DAY - YEAR) * 1000);
+    await signing.keepUp();
+    expect(signing.x509AuthorityNotAfter()).toBe(unixSeconds(world.clock) + life);
   });
 });
 

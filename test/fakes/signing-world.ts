@@ -30,6 +30,15 @@ export class SigningWorld implements AsyncDisposable {
     });
   }
 
+  /**
+   * Lets time pass at once, and then as many looks at the authorities happen as there would have been, one a minute: with each
+   * only so much is forgotten.
+   */
+  async passWithUpkeep(signing: Signing, seconds: number): Promise<void> {
+    this.clock.step(seconds * 1000);
+    for (let look = 0; look < seconds / 60 + 1; look++) await signing.keepUp();
+  }
+
   /** What was reported since the last call, as short texts. */
   told(): readonly string[] {
     return this.events.splice(0).map((event) => {
