@@ -9,9 +9,10 @@ import { type CliIo, writeResult } from "./io.ts";
 import { adminOptions, type AdminOptions } from "./options.ts";
 import { table, timeText } from "./table.ts";
 
-/** Adds `assay authority x509|jwt|wit …`: the server's authorities, moved by hand on its admin socket. */
+/** Adds `assay authority x509|jwt|wit|upstream …`: the server's authorities, moved by hand on its admin socket. */
 export function addAuthorityCommands(program: Command, io: CliIo): void {
   const authority = program.command("authority").description("authorities: the keys that sign SVIDs");
+  addUpstreamCommands(authority, io);
   for (const { name, title, kind } of KINDS) {
     const commands = authority.command(name).description(`${title} authorities`);
     adminOptions(commands.command("show").description("show the authorities and their states")).action(
@@ -19,11 +20,23 @@ export function addAuthorityCommands(program: Command, io: CliIo): void {
         withAdminClient(io, flags.adminSocket, async (client) => {
           const states = await client.service(LocalAuthority)[`get${kind}AuthorityState`]({});
           const rows = (["active", "prepared", "old"] as const).flatMap((state) => row(state, states[state]));
+          const isUpstream = rows.some(([, , , upstream]) => upstream !== "");
           writeResult(
             io,
             flags.output,
-            rows.map(([state, id, expires]) => ({ state, authority_id: id, expires_at: expires })),
-            () => table(["STATE", "AUTHORITY ID", "EXPIRES"], rows),
+            rows.map(([state, id, expires, upstream]) => ({
+              state,
+              authority_id: id,
+              expires_at: expires,
+              ...(upstream !== "" && { upstream_authority_id: upstream }),
+            })),
+            () =>
+              isUpstream
+                ? table(["STATE", "AUTHORITY ID", "EXPIRES", "UPSTREAM AUTHORITY ID"], rows)
+                : table(
+                    ["STATE", "AUTHORITY ID", "EXPIRES"],
+                    rows.map((cells) => cells.slice(0, 3)),
+                  ),
           );
         }),
     );
@@ -43,8 +56,27 @@ export function addAuthorityCommands(program: Command, io: CliIo): void {
   }
 }
 
-function row(state: string, authority: AuthorityState | undefined): (readonly [string, string, string])[] {
-  return authority === undefined ? [] : [[state, authority.authorityId, timeText(authority.expiresAt)]];
+function addUpstreamCommands(authority: Command, io: CliIo): void {
+  const commands = authority.command("upstream").description("roots of the upstream authority");
+  for (const { step, description, done, move } of UPSTREAM_STEPS) {
+    adminOptions(commands.command(step).description(description))
+      .requiredOption("--subject-key-id <hex>", "the root, as `authority x509 show` names it")
+      .action((flags: AdminOptions & { readonly subjectKeyId: string }) =>
+        withAdminClient(io, flags.adminSocket, async (client) => {
+          const id = await move(client.service(LocalAuthority), flags.subjectKeyId);
+          writeResult(io, flags.output, { [done]: id }, () => `${done} the upstream authority ${id}`);
+        }),
+      );
+  }
+}
+
+function row(
+  state: string,
+  authority: AuthorityState | undefined,
+): (readonly [string, string, string, string])[] {
+  if (authority === undefined) return [];
+  const { authorityId, expiresAt, upstreamAuthoritySubjectKeyId } = authority;
+  return [[state, authorityId, timeText(expiresAt), upstreamAuthoritySubjectKeyId]];
 }
 
 /** A change of an authority that an operator may ask for. */
@@ -93,3 +125,19 @@ const STEPS: readonly Step[] = [
       (await service[`revoke${kind}Authority`]({ authorityId })).revokedAuthority,
   },
 ];
+const UPSTREAM_STEPS = [
+  {
+    step: "taint",
+    description: "mark a root of what signed before: whatever chains to it is to be replaced now",
+    done: "tainted",
+    move: async (service: ServiceClient<typeof LocalAuthority>, subjectKeyId: string) =>
+      (await service.taintX509UpstreamAuthority({ subjectKeyId })).upstreamAuthoritySubjectKeyId,
+  },
+  {
+    step: "revoke",
+    description: "take a tainted root out of the bundle: what chains to it is worth nothing from then on",
+    done: "revoked",
+    move: async (service: ServiceClient<typeof LocalAuthority>, subjectKeyId: string) =>
+      (await service.revokeX509UpstreamAuthority({ subjectKeyId })).upstreamAuthoritySubjectKeyId,
+  },
+] as const;

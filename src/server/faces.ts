@@ -8,6 +8,7 @@ import { FIELD } from "../observe/fields.ts";
 import type { RootLog } from "../observe/log.ts";
 import type { PeerProcess } from "../peer/identify-peer.ts";
 import { RpcServer } from "../rpc/server.ts";
+import type { KeyManagerState } from "../keys/key-manager-state.ts";
 import type { Access } from "./access/access.ts";
 import type { AdmittedCaller, ServerPeer } from "./call.ts";
 import { registerServices, type ServiceParts } from "./grpc/services.ts";
@@ -26,6 +27,8 @@ export interface FaceParts
   readonly metrics: ReturnType<typeof createServerMetrics>;
   readonly svid: ServerSvid;
   readonly verifier: ClientSvidVerifier;
+  /** How the key manager is, where it is not in this process. */
+  readonly keyState: (() => KeyManagerState) | undefined;
 }
 
 /** The server's three doors, open. */
@@ -147,6 +150,8 @@ export async function openFaces(parts: FaceParts): Promise<Faces> {
     connections: () => rpc.connections,
     tasks: () => parts.serverTasks.tasks.live,
     authorities: () => signing.authorities(),
+    keyManagerDegraded: () => parts.keyState?.().status === "degraded",
+    upstreamFailing: () => signing.upstream().failing.length,
   });
   const kept = stack.move();
   return {

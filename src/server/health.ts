@@ -1,5 +1,6 @@
 import { type Clock, unixSeconds } from "../clock.ts";
 import { toAssayError } from "../errors/assay-error.ts";
+import type { KeyManagerState } from "../keys/key-manager-state.ts";
 import type { Signing } from "../signing/signing.ts";
 import type { Store } from "../store/store.ts";
 import type { HealthCheck, ServerHealth } from "./web/health-routes.ts";
@@ -19,8 +20,10 @@ export function createHealth(parts: {
   readonly store: Pick<Store, "check">;
   readonly signing: Pick<Signing, "x509AuthorityNotAfter" | "jwtAuthorityNotAfter">;
   readonly clock: Clock;
+  /** What is in trouble and yet no reason to send nobody here: the server goes on with what it has. */
+  readonly degraded?: () => readonly HealthCheck[];
 }): Health {
-  const { store, signing, clock } = parts;
+  const { store, signing, clock, degraded = () => [] } = parts;
   const listeners = new Set<() => void>();
   let state: ServerHealth = { live: true, ready: false, checks: [] };
   let wait: Disposable | undefined;
@@ -34,7 +37,7 @@ export function createHealth(parts: {
     ]);
     const ready = checks.every(({ ok }) => ok);
     const changed = ready !== state.ready;
-    state = { live: true, ready, checks };
+    state = { live: true, ready, checks: [...checks, ...degraded()] };
     if (changed) for (const listener of listeners) listener();
     return state;
   }
@@ -62,6 +65,31 @@ export function createHealth(parts: {
       listeners.clear();
     },
   };
+}
+
+/**
+ * How it stands with services elsewhere, where there are any: without an upstream authority what it signed signs on, and a key
+ * manager that fails now and then fails some signatures.
+ */
+export function degradedChecks(
+  { upstream }: Pick<Signing, "upstream">,
+  keyState: (() => KeyManagerState) | undefined,
+): readonly HealthCheck[] {
+  const { isConfigured, failing } = upstream();
+  const checks: HealthCheck[] = [];
+  if (isConfigured) {
+    const ok = failing.length === 0;
+    checks.push({
+      name: "upstream_authority",
+      ok,
+      ...(!ok && { detail: `failed to ${failing.join(", ")}` }),
+    });
+  }
+  if (keyState !== undefined) {
+    const { status, cause } = keyState();
+    checks.push({ name: "key_manager", ok: status === "ok", ...(cause !== undefined && { detail: cause }) });
+  }
+  return checks;
 }
 
 async function check(name: string, look: () => void | Promise<void>): Promise<HealthCheck> {

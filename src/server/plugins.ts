@@ -11,6 +11,9 @@ import {
 import type { Clock } from "../clock.ts";
 import { awsKmsKeyManager } from "../keys/aws-kms/aws-kms.ts";
 import { diskKeyManager } from "../keys/disk/disk.ts";
+import { guardKeyManager } from "../keys/guarded.ts";
+import type { KeyManagerState } from "../keys/key-manager-state.ts";
+import { gcpKmsKeyManager } from "../keys/gcp-kms/gcp-kms.ts";
 import { memoryKeyManager } from "../keys/memory/memory.ts";
 import { pkcs11KeyManager } from "../keys/pkcs11/pkcs11.ts";
 import { FIELD } from "../observe/fields.ts";
@@ -21,6 +24,7 @@ import type { NodeAttestor, NodeAttestorHost } from "../plugin/node-attestor.ts"
 import type { TaskAttestor } from "../plugin/task-attestor.ts";
 import type { UpstreamAuthority } from "../plugin/upstream-authority.ts";
 import type { TrustDomain } from "../spiffe/trust-domain.ts";
+import { diskUpstream } from "../upstream/disk/disk.ts";
 import { AssayError } from "../errors/assay-error.ts";
 import type { PluginChoice, TaskAttestorChoice } from "./options.ts";
 
@@ -31,6 +35,7 @@ export const keyManagers: PluginKind<PluginHost, KeyManager> = {
   builtIns: new Map<string, LoadablePlugin<PluginHost, KeyManager>>([
     [awsKmsKeyManager.name, awsKmsKeyManager],
     [diskKeyManager.name, diskKeyManager],
+    [gcpKmsKeyManager.name, gcpKmsKeyManager],
     [memoryKeyManager.name, memoryKeyManager],
     [pkcs11KeyManager.name, pkcs11KeyManager],
   ]),
@@ -42,7 +47,9 @@ export const keyManagers: PluginKind<PluginHost, KeyManager> = {
 export const upstreamAuthorities: PluginKind<PluginHost, UpstreamAuthority> = {
   kind: "upstreamAuthority",
   label: "upstream authority",
-  builtIns: new Map<string, LoadablePlugin<PluginHost, UpstreamAuthority>>([]),
+  builtIns: new Map<string, LoadablePlugin<PluginHost, UpstreamAuthority>>([
+    [diskUpstream.name, diskUpstream],
+  ]),
   sealed: new Set(),
   methods: ["mintX509Ca"],
 };
@@ -85,13 +92,41 @@ export async function loadKeyManager(
   choice: PluginChoice,
   dataDir: string,
   surroundings: PluginSurroundings,
-): Promise<{ readonly keyManager: KeyManager } & AsyncDisposable> {
+): Promise<LoadedKeyManager> {
   const loaded = await loadPlugins(keyManagers, [keyManagerEntry(choice, dataDir)], (name) =>
     hostOf(surroundings, name),
   );
   const [first] = loaded.all;
   if (first === undefined) throw new Error("a key manager was asked for and none came");
-  return { keyManager: first.instance, [Symbol.asyncDispose]: () => loaded[Symbol.asyncDispose]() };
+  const isLocal = first.origin === "built-in" && LOCAL_KEY_MANAGERS.has(first.name);
+  if (isLocal) {
+    return {
+      keyManager: first.instance,
+      state: undefined,
+      [Symbol.asyncDispose]: () => loaded[Symbol.asyncDispose](),
+    };
+  }
+  const log = surroundings.log.child({ [FIELD.plugin]: first.name });
+  const guarded = guardKeyManager(first.instance, {
+    clock: surroundings.clock,
+    report: ({ status, cause }) => {
+      if (status === "ok") log.info("the key manager works again");
+      else log.error("the key manager is in trouble", { [FIELD.detail]: cause });
+    },
+  });
+  return {
+    keyManager: guarded,
+    state: () => guarded.state(),
+    // Disposes the manager too, in time.
+    [Symbol.asyncDispose]: () => guarded[Symbol.asyncDispose](),
+  };
+}
+
+/** A key manager at work. */
+export interface LoadedKeyManager extends AsyncDisposable {
+  readonly keyManager: KeyManager;
+  /** How it is, where it is not in this process. */
+  readonly state: (() => KeyManagerState) | undefined;
 }
 
 /**
@@ -165,3 +200,6 @@ function taskEntryOf(choice: TaskAttestorChoice) {
 function hostOf({ trustDomain, clock, log }: PluginSurroundings, name: string): PluginHost {
   return { trustDomain, clock, log: log.child({ [FIELD.plugin]: name }) };
 }
+
+// In this process, or a file away: nothing to wait for.
+const LOCAL_KEY_MANAGERS: ReadonlySet<string> = new Set([diskKeyManager.name, memoryKeyManager.name]);

@@ -28,6 +28,10 @@ export interface ServerGauges {
   readonly connections: () => number;
   readonly tasks: () => number;
   readonly authorities: () => readonly AuthorityRecord[];
+  /** How much could not be done upstream when it was last tried. */
+  readonly upstreamFailing: () => number;
+  /** Whether a key manager that is not in this process fails. */
+  readonly keyManagerDegraded: () => boolean;
 }
 
 /** Makes the metrics of one server. */
@@ -80,6 +84,14 @@ export function createServerMetrics(): ServerMetrics & { observe(gauges: ServerG
       gauge("agents", "Attested agents", gauges.agents);
       gauge("agents_following", "Agents with an open stream of changes", gauges.followingAgents);
       gauge("rpc_connections", "Open gRPC connections", gauges.connections);
+      gauge(
+        "upstream_failing",
+        "Tasks that the upstream authority did not do when last asked: minting, publishing, telling of roots",
+        gauges.upstreamFailing,
+      );
+      gauge("key_manager_degraded", "1 while a key manager elsewhere fails, else 0", () =>
+        gauges.keyManagerDegraded() ? 1 : 0,
+      );
       gauge("tasks_live", "Tasks that are active or ending", gauges.tasks);
       for (const kind of ["x509", "jwt"] as const) {
         gauge(

@@ -1,7 +1,9 @@
 import type { Clock } from "../clock.ts";
+import { readCertificate } from "../crypto/certificate-reader.ts";
 import { generateEcKeyPair } from "../crypto/keys.ts";
 import { toPem } from "../crypto/pem.ts";
 import type { IssuedX509Svid, Signing } from "../signing/signing.ts";
+import type { AuthorityRecord } from "../store/records.ts";
 import type { SpiffeId } from "../spiffe/id.ts";
 import type { ServerCredential } from "../endpoint/tls-listener.ts";
 
@@ -72,8 +74,11 @@ export class ServerSvid implements Disposable {
 
   #checkAuthority(): void {
     const { authorityId } = this.#current.svid;
-    const authority = this.#options.signing.authorities().find(({ id }) => id === authorityId);
-    if (authority?.state !== "tainted" || this.#wait === undefined) return;
+    const { signing } = this.#options;
+    const authority = signing.authorities().find(({ id }) => id === authorityId);
+    const isTainted =
+      authority?.state === "tainted" || (authority !== undefined && hasTaintedRoot(authority, signing));
+    if (!isTainted || this.#wait === undefined) return;
     this.#wait[Symbol.dispose]();
     this.#schedule(0);
   }
@@ -96,6 +101,17 @@ export class ServerSvid implements Disposable {
     const middle = (notBefore + (notAfter - notBefore) / 2) * 1000;
     return Math.max(MIN_WAIT_MS, middle - this.#options.clock.now());
   }
+}
+
+function hasTaintedRoot(authority: AuthorityRecord, signing: Signing): boolean {
+  const root = signing.upstreamIdOf(authority);
+  // Until another signs there is nothing to gain.
+  if (root === undefined || signing.authorityStates("x509").active?.id === authority.id) return false;
+  const trusted = signing.bundle().x509Authorities.filter(({ tainted }) => !tainted);
+  return !trusted.some(
+    ({ certificate }) =>
+      Buffer.from(readCertificate(certificate).subjectKeyId ?? []).toString("hex") === root,
+  );
 }
 
 async function mint({ spiffeId, ttl, signing, dnsNames }: ServerSvidOptions) {

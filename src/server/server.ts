@@ -26,7 +26,7 @@ import { openFaces } from "./faces.ts";
 import { openBundleEndpoint } from "./federation/bundle-endpoint.ts";
 import { NO_FEDERATION } from "./federation/federation-options.ts";
 import { openFederation } from "./federation/federation.ts";
-import { createHealth } from "./health.ts";
+import { createHealth, degradedChecks } from "./health.ts";
 import { startHousekeeping } from "./housekeeping.ts";
 import { createServerLimits } from "./limits.ts";
 import { createClientSvidVerifier } from "../endpoint/client-svid.ts";
@@ -37,7 +37,13 @@ import { revokeOperations } from "./operations/revoke-operations.ts";
 import type { ServerOptions } from "./options.ts";
 import type { RunningServer } from "./running-server.ts";
 import { ownServerId } from "./own-server-id.ts";
-import { checkServerPlugins, loadKeyManager, loadNodeAttestors, loadTaskAttestors } from "./plugins.ts";
+import {
+  checkServerPlugins,
+  loadKeyManager,
+  loadNodeAttestors,
+  loadTaskAttestors,
+  loadUpstreamAuthority,
+} from "./plugins.ts";
 import { pooledRandom, randomFraction } from "./random.ts";
 import { attestedNodes, operatedEntries, operatedNodes } from "./registry-port.ts";
 import { createServerMetrics } from "./server-metrics.ts";
@@ -60,7 +66,7 @@ export interface ServerDependencies {
  * Starts a server: store, audit log, keys, authorities, registry, plugins, and last the listeners, so that whatever is
  * wrong is said before anybody can connect.
  * @throws AssayError `CONFIG_INVALID`, `STORE_IN_USE`, `STORE_TOO_NEW`, `STORE_OUTDATED`, `STORE_UNAVAILABLE`, `KEY_FILE_INVALID`,
- * `AUDIT_UNAVAILABLE`, `LISTEN_FAILED`; nothing is left running then.
+ * `AUDIT_UNAVAILABLE`, `LISTEN_FAILED`, `UPSTREAM_UNAVAILABLE`, `UPSTREAM_REFUSED`; nothing is left running then.
  */
 export async function startServer(
   options: ServerOptions,
@@ -99,12 +105,16 @@ export async function startServer(
   };
 
   const surroundings = { trustDomain, clock, log };
-  const { keyManager } = stack.use(await loadKeyManager(options.keyManager, dataDir, surroundings));
+  const { keyManager, state: keyState } = stack.use(
+    await loadKeyManager(options.keyManager, dataDir, surroundings),
+  );
+  const { upstream } = stack.use(await loadUpstreamAuthority(options.upstreamAuthority, surroundings));
   const signing = stack.use(
     await openSigning({
       trustDomain,
       store,
       keyManager,
+      upstream,
       clock,
       random: pooledRandom(),
       options: signingOptions(options, await ownServerId(dataDir)),
@@ -242,7 +252,8 @@ export async function startServer(
       }),
       findDecision: (id) => auditFile.find(id),
       backup: { source: { copyTo: (path) => store.backups.copyTo(path), dataDir, clock, version }, audit },
-      health: createHealth({ store, signing, clock }),
+      keyState,
+      health: createHealth({ store, signing, clock, degraded: () => degradedChecks(signing, keyState) }),
       agentIssuance: { ...svidOptions, attestors, nodes },
       serverTasks,
       lists,

@@ -19,6 +19,24 @@ export function logSigningEvent(
     case "bundle-unread":
       log.error("the own bundle cannot be read, will be tried again", { [FIELD.error]: event.error });
       return;
+    case "upstream-failed": {
+      const what = UPSTREAM_TASKS[event.what];
+      log.error(`the upstream authority ${what}, will be tried again`, { [FIELD.error]: event.error });
+      return;
+    }
+    case "upstream-recovered":
+      log.info("the upstream authority works again", { [FIELD.detail]: event.what });
+      return;
+    case "upstream-root-added":
+    case "upstream-root-removed":
+    case "upstream-root-tainted":
+    case "upstream-root-revoked": {
+      const fields = { [FIELD.authorityId]: event.subjectKeyId, [FIELD.expiresAt]: event.notAfter };
+      const became = event.event.slice("upstream-root-".length);
+      if (became === "added" || became === "removed") log.info(`root upstream ${became}`, fields);
+      else log.warn(`root upstream ${became}`, fields);
+      return;
+    }
     case "continued":
     case "prepared":
     case "activated":
@@ -43,3 +61,9 @@ export function logSigningEvent(
     }
   }
 }
+
+const UPSTREAM_TASKS = {
+  mint: "signed no authority of ours",
+  publish: "published no JWT authority of ours",
+  watch: "told what cannot be trusted",
+} as const;

@@ -107,6 +107,8 @@ export async function webBench(options: Partial<WebAppOptions> = {}): Promise<We
     activateAuthority: () => Promise.reject(new Error("no authority is moved over HTTP")),
     taintAuthority: () => Promise.reject(new Error("no authority is moved over HTTP")),
     revokeAuthority: () => Promise.reject(new Error("no authority is moved over HTTP")),
+    taintUpstreamAuthority: () => Promise.reject(new Error("no authority is moved over HTTP")),
+    revokeUpstreamAuthority: () => Promise.reject(new Error("no authority is moved over HTTP")),
   };
   const app = await buildWebApp({
     face: "web",

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { makeCsr } from "../../../test/fakes/issuance-csr.ts";
 import { TestAgent } from "../../../test/fakes/server-agent.ts";
 import { ServerBench } from "../../../test/fakes/server-bench.ts";
+import { UpstreamFiles } from "../../../test/fakes/upstream-files.ts";
 import { wireEntry } from "../../../test/fakes/server-wire.ts";
 import { readCertificate } from "../../crypto/certificate-reader.ts";
 import { jwkSet } from "../../crypto/jose/jwk.ts";
@@ -118,6 +119,62 @@ it("answers that there is no upstream authority", async () => {
   ]) {
     await expect(call()).rejects.toMatchObject({ status: "FAILED_PRECONDITION" });
   }
+});
+
+describe("with an upstream authority", () => {
+  let server: ServerBench;
+  let place: UpstreamFiles;
+  beforeAll(async () => {
+    place = await UpstreamFiles.make();
+    server = await ServerBench.start({ upstreamAuthority: { type: "disk", config: place.config } });
+  });
+  afterAll(async () => {
+    await server[Symbol.asyncDispose]();
+    await place[Symbol.asyncDispose]();
+  });
+
+  it("an operator changes the root, and taints and revokes the old one; who attests meanwhile is not cut off", async () => {
+    const authorities = server.admin.service(LocalAuthority);
+    const before = await authorities.getX509AuthorityState({});
+    const oldRoot = before.active?.upstreamAuthoritySubjectKeyId ?? "";
+    expect(oldRoot).toBe(place.rootId);
+    await place.renew();
+    const { preparedAuthority: prepared } = await authorities.prepareX509Authority({});
+    expect(prepared?.upstreamAuthoritySubjectKeyId).toBe(place.rootId);
+    await authorities.activateX509Authority({ authorityId: prepared?.authorityId ?? "" });
+    await expect(
+      authorities.taintX509Authority({ authorityId: before.active?.authorityId ?? "" }),
+    ).rejects.toMatchObject({ status: "FAILED_PRECONDITION" });
+    await expect(
+      authorities.taintX509UpstreamAuthority({ subjectKeyId: place.rootId }),
+    ).rejects.toMatchObject({
+      status: "FAILED_PRECONDITION",
+    });
+    await expect(authorities.taintX509UpstreamAuthority({ subjectKeyId: "" })).rejects.toMatchObject({
+      status: "INVALID_ARGUMENT",
+    });
+    await expect(authorities.revokeX509UpstreamAuthority({ subjectKeyId: oldRoot })).rejects.toMatchObject({
+      status: "FAILED_PRECONDITION",
+    });
+    expect(
+      await authorities.taintX509UpstreamAuthority({ subjectKeyId: oldRoot.toUpperCase() }),
+    ).toMatchObject({
+      upstreamAuthoritySubjectKeyId: oldRoot,
+    });
+    const marks = (await server.bundles.getBundle({})).x509Authorities.map(({ tainted }) => tainted);
+    expect(marks).toEqual([true, false]);
+    // The server shows an SVID that chains to the new root by now, and gives one that does.
+    const agent = await TestAgent.attest(server);
+    await authorities.revokeX509UpstreamAuthority({ subjectKeyId: oldRoot });
+    expect(await server.authorities()).toHaveLength(1);
+    await agent.entries.getAuthorizedEntries({});
+    expect(server.audit()).toEqual(
+      expect.arrayContaining([
+        expect.objectContaining({ event: "authority.tainted", authority_id: oldRoot }),
+        expect.objectContaining({ event: "authority.revoked", authority_id: oldRoot }),
+      ]),
+    );
+  });
 });
 
 describe("a rotation by hand", () => {

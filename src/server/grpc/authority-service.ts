@@ -9,7 +9,7 @@ import { operatorCall } from "./operator-call.ts";
 
 /** What `spire.api.server.localauthority.v1.LocalAuthority` is served with. */
 export interface AuthorityServiceOptions {
-  readonly signing: Pick<Signing, "authorityStates">;
+  readonly signing: Pick<Signing, "authorityStates" | "upstream" | "upstreamIdOf">;
   readonly operations: AuthorityOperations;
   /** Whether WIT-SVIDs are issued; the methods for WIT authorities are Unimplemented otherwise. */
   readonly wit: boolean;
@@ -48,14 +48,36 @@ export function authorityService({
     ),
   });
 
+  const stateToWire = (authority: AuthorityRecord) => {
+    const root = signing.upstreamIdOf(authority);
+    return {
+      authorityId: authority.id,
+      expiresAt: BigInt(authority.notAfter),
+      ...(root !== undefined && { upstreamAuthoritySubjectKeyId: root }),
+    };
+  };
+  const upstreamId = ({ subjectKeyId }: { readonly subjectKeyId: string }): string => {
+    if (!signing.upstream().isConfigured) {
+      throw new AssayError("PRECONDITION_FAILED", "upstream authority is not configured");
+    }
+    if (subjectKeyId === "") throw new AssayError("INVALID_REQUEST", "missing subject key ID");
+    return subjectKeyId.toLowerCase();
+  };
+
   return {
     getX509AuthorityState: () => states("x509"),
     prepareX509Authority: prepare("x509"),
     activateX509Authority: activate("x509"),
     taintX509Authority: taint("x509"),
     revokeX509Authority: revoke("x509"),
-    taintX509UpstreamAuthority: () => noUpstream(),
-    revokeX509UpstreamAuthority: () => noUpstream(),
+    async taintX509UpstreamAuthority(request, context) {
+      const root = await operations.taintUpstreamAuthority(operatorCall(context), upstreamId(request));
+      return { upstreamAuthoritySubjectKeyId: root.id };
+    },
+    async revokeX509UpstreamAuthority(request, context) {
+      const root = await operations.revokeUpstreamAuthority(operatorCall(context), upstreamId(request));
+      return { upstreamAuthoritySubjectKeyId: root.id };
+    },
     getJWTAuthorityState: () => states("jwt"),
     prepareJWTAuthority: prepare("jwt"),
     activateJWTAuthority: activate("jwt"),
@@ -78,12 +100,4 @@ interface NamesAuthority {
 function idOf({ authorityId }: NamesAuthority): string {
   if (authorityId === "") throw new AssayError("INVALID_REQUEST", "missing authority ID");
   return authorityId;
-}
-
-function stateToWire({ id, notAfter }: AuthorityRecord) {
-  return { authorityId: id, expiresAt: BigInt(notAfter) };
-}
-
-function noUpstream(): never {
-  throw new AssayError("PRECONDITION_FAILED", "upstream authority is not configured");
 }

@@ -206,6 +206,8 @@ function makeOperations(options: Partial<OperationsOptions>): Operations {
       activateAuthority: (kind, id) => Promise.resolve(authority(kind, id ?? "next")),
       taintAuthority: (kind, id) => Promise.resolve(authority(kind, id)),
       revokeAuthority: (kind, id) => Promise.resolve(authority(kind, id)),
+      taintUpstreamAuthority: (id) => Promise.resolve({ id, notAfter: 1 }),
+      revokeUpstreamAuthority: (id) => Promise.resolve({ id, notAfter: 1 }),
     },
     ownAuthorities: () => Promise.resolve(new Set()),
     crls: {
@@ -263,5 +265,6 @@ function entry(id: string): EntryRecord {
     idTemplate: "",
     maxTaskDuration: 0,
     exchangeAudiences: [],
+    svidKeyType: "",
   };
 }
