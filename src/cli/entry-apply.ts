@@ -123,6 +123,8 @@ export function withAttributesOf(
           flags.exchangeAudience === undefined
             ? (assay?.exchangeAudiences ?? [])
             : [...(message.assay.exchangeAudiences ?? [])],
+        svidKeyType:
+          flags.svidKeyType === undefined ? (assay?.svidKeyType ?? "") : (message.assay.svidKeyType ?? ""),
       },
     }),
   };

@@ -84,6 +84,7 @@ describe("assay entry create", () => {
       id_template: "",
       max_task_duration: 0,
       exchange_audiences: [],
+      svid_key_type: "",
       revision: 0,
       created_at: "2027-01-15T08:00:00Z",
     });
@@ -207,6 +208,10 @@ describe("assay entry update", () => {
     });
     await server.run(["entry", "update", "--id", "e1", "--hint", "h"]);
     expect(entries[0]?.assay).toMatchObject({ idTemplate: TEMPLATE });
+    await server.run(["entry", "update", "--id", "e1", "--svid-key-type", "rsa-4096"]);
+    expect(entries[0]?.assay).toMatchObject({ idTemplate: TEMPLATE, svidKeyType: "rsa-4096" });
+    await server.run(["entry", "update", "--id", "e1", "--svid-key-type", "any"]);
+    expect(entries[0]?.assay).toMatchObject({ idTemplate: TEMPLATE, svidKeyType: "" });
   });
 
   it("with nothing to change exits 2", async () => {

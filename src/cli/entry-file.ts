@@ -23,6 +23,7 @@ export const FILE_NAMES: EntryFieldNames = {
   federatesWith: "federates_with",
   expiresAt: "expires_at",
   maxTaskDuration: "max_task_duration",
+  svidKeyType: "svid_key_type",
 };
 
 /**
@@ -76,6 +77,7 @@ function entryOfFile(entry: z.infer<typeof entrySchema>): EntryOfFile {
         maxTaskDuration: lifetimeText(entry.max_task_duration),
       }),
       ...(entry.exchange_audiences !== undefined && { exchangeAudience: entry.exchange_audiences }),
+      ...(entry.svid_key_type !== undefined && { svidKeyType: entry.svid_key_type }),
     },
   };
 }
@@ -127,6 +129,7 @@ const entryFields = z.strictObject({
   id_template: z.string().optional(),
   max_task_duration: lifetime.optional(),
   exchange_audiences: strings.optional(),
+  svid_key_type: z.string().optional(),
   revision: z.int().optional(),
   created_at: z.string().optional(),
 });

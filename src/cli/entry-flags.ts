@@ -1,3 +1,4 @@
+import { SVID_KEY_TYPES, svidKeyTypeOf } from "../spiffe/svid-key-type.ts";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { Command } from "commander";
 import { AssayError } from "../errors/assay-error.ts";
@@ -26,6 +27,7 @@ export interface EntryFlags {
   readonly idTemplate?: string;
   readonly maxTaskDuration?: string;
   readonly exchangeAudience?: readonly string[];
+  readonly svidKeyType?: string;
 }
 
 /** An entry to be sent. */
@@ -41,7 +43,8 @@ export type EntryFieldNames = Readonly<
     | "jwtSvidTtl"
     | "federatesWith"
     | "expiresAt"
-    | "maxTaskDuration",
+    | "maxTaskDuration"
+    | "svidKeyType",
     string
   >
 >;
@@ -75,6 +78,10 @@ export function withEntryFlags(command: Command): Command {
       "--exchange-audience <audience>",
       "what it may be exchanged for access tokens for, or '' for none; may be given again",
       collect,
+    )
+    .option(
+      "--svid-key-type <type>",
+      `the one type of key of its SVIDs: ${SVID_KEY_TYPES.join(", ")}, or any`,
     );
   for (const [name, description] of SWITCHES) {
     command.option(`--${name}`, description).option(`--no-${name}`, `not --${name}`);
@@ -110,6 +117,7 @@ export function entryFromFlags(flags: EntryFlags, names: EntryFieldNames = FLAG_
         idTemplate: flags.idTemplate ?? "",
         maxTaskDuration: ttl(flags.maxTaskDuration, names.maxTaskDuration),
         exchangeAudiences: given(flags.exchangeAudience),
+        svidKeyType: keyType(flags.svidKeyType, names.svidKeyType),
       },
     }),
   };
@@ -136,8 +144,14 @@ export function maskOfFlags(flags: EntryFlags): MessageInitShape<typeof EntryMas
   return Object.fromEntries(Object.entries(isGiven).filter(([, value]) => value));
 }
 
-function namesExtension({ idTemplate, maxTaskDuration, exchangeAudience }: EntryFlags): boolean {
-  return idTemplate !== undefined || maxTaskDuration !== undefined || exchangeAudience !== undefined;
+function namesExtension({ idTemplate, maxTaskDuration, exchangeAudience, svidKeyType }: EntryFlags): boolean {
+  return [idTemplate, maxTaskDuration, exchangeAudience, svidKeyType].some((given) => given !== undefined);
+}
+
+function keyType(text: string | undefined, name: string): string {
+  if (text === undefined || text === "" || text === "any") return "";
+  if (svidKeyTypeOf(text) !== undefined) return text;
+  throw new AssayError("USAGE", `${name}: expected one of ${SVID_KEY_TYPES.join(", ")}, or any`);
 }
 
 function parentOf(flags: EntryFlags, names: EntryFieldNames) {
@@ -187,5 +201,6 @@ const FLAG_NAMES: EntryFieldNames = {
   federatesWith: "--federates-with",
   expiresAt: "--expires-at",
   maxTaskDuration: "--max-task-duration",
+  svidKeyType: "--svid-key-type",
 };
 const RFC_3339 = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})$/;

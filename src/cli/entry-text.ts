@@ -22,6 +22,7 @@ export function entryText(entry: Entry): string {
     ...optional("DNS names", entry.dnsNames),
     ...optional("Hint", entry.hint === "" ? [] : [entry.hint]),
     ...optional("Exchangeable for", assay?.exchangeAudiences ?? []),
+    ...optional("Key type", (assay?.svidKeyType ?? "") === "" ? [] : [assay?.svidKeyType ?? ""]),
     ...optional("Expires", entry.expiresAt === 0n ? [] : [timeText(entry.expiresAt)]),
     ...optional("Flags", [
       ...(entry.admin ? ["admin"] : []),

@@ -25,6 +25,7 @@ export interface EntryView {
   readonly id_template: string;
   readonly max_task_duration: number;
   readonly exchange_audiences: readonly string[];
+  readonly svid_key_type: string;
   readonly revision: number;
   readonly created_at: string;
 }
@@ -51,6 +52,7 @@ export function entryView(entry: Entry): EntryView {
     id_template: entry.assay?.idTemplate ?? "",
     max_task_duration: entry.assay?.maxTaskDuration ?? 0,
     exchange_audiences: (entry.assay?.exchangeAudiences ?? []).toSorted(),
+    svid_key_type: entry.assay?.svidKeyType ?? "",
     revision: Number(entry.revisionNumber),
     created_at: timeText(entry.createdAt),
   };

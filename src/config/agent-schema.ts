@@ -1,3 +1,4 @@
+import { SVID_KEY_TYPES } from "../spiffe/svid-key-type.ts";
 import { z } from "zod";
 import { REFERENCE_TYPES } from "../agent/broker/broker-settings.ts";
 import * as kind from "./kinds.ts";
@@ -107,9 +108,9 @@ export const agentSchema = z.strictObject({
     .default([{ type: "unix" }])
     .meta({ description: "Workload attestors that are asked about every caller, each type once" }),
   workload_key_type: z
-    .enum(["ec-p256", "ec-p384", "rsa-2048"])
+    .enum(SVID_KEY_TYPES)
     .default("ec-p256")
-    .meta({ description: "Key type of workloads' X509-SVIDs" }),
+    .meta({ description: "Key type of workloads' SVIDs, where their entries demand no other" }),
   sync_interval: kind
     .duration("500ms", "1h")
     .prefault("5s")

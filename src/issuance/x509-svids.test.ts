@@ -1,3 +1,4 @@
+import { generateRsaKeyPair } from "../crypto/keys.ts";
 import { generateKeyPairSync, sign } from "node:crypto";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { agentCaller, AGENT, IssuanceBench, LOCAL, OTHER_AGENT } from "../../test/fakes/issuance-bench.ts";
@@ -149,6 +150,26 @@ describe("an X509-SVID for an entry", () => {
       detail: expect.stringContaining("rule key-type") as string,
     });
     expect(decided[1]?.value?.spiffeId).toBe("spiffe://example.org/web");
+  });
+});
+
+describe("an entry that demands a type of key", () => {
+  it("gives X509-SVIDs to keys of that type and no other, RSA by its size", async () => {
+    bench.entry("p384", { svidKeyType: "ec-p384" });
+    bench.entry("rsa", { svidKeyType: "rsa-4096" });
+    const key = makeKey("ec-p384");
+    const p384 = createCertificationRequest({ spki: key.spki }, "ecdsa-sha384", key.sign);
+    const pair = await generateRsaKeyPair(2048);
+    const rsa2048 = createCertificationRequest({ spki: pair.spki }, "rsa-sha256", (bytes) =>
+      sign("sha256", bytes, { key: Buffer.from(pair.pkcs8), format: "der", type: "pkcs8" }),
+    );
+    const decided = await issueX509Svids(bench.options(), agentCaller(), [
+      { entryId: "p384", csr: makeCsr() },
+      { entryId: "p384", csr: p384 },
+      { entryId: "rsa", csr: rsa2048 },
+    ]);
+    expect(decided.map(({ error }) => error?.code)).toEqual(["POLICY_DENIED", undefined, "POLICY_DENIED"]);
+    expect(decided[2]?.error?.detail).toMatch(/demands keys of type rsa-4096, the key is rsa-2048/);
   });
 });
 

@@ -157,6 +157,22 @@ describe("the contents of an X509-SVID", () => {
     expect(x509({ keyType: "rsa" }).allowed).toBe(true);
   });
 
+  it.each([
+    ["ec-p256", { keyType: "ec-p256" }, true],
+    ["ec-p256", { keyType: "ec-p384" }, false],
+    ["ec-p384", { keyType: "ec-p384" }, true],
+    ["ec-p384", { keyType: "rsa", keyBits: 2048 }, false],
+    ["rsa-2048", { keyType: "rsa", keyBits: 2048 }, true],
+    ["rsa-2048", { keyType: "rsa", keyBits: 4096 }, false],
+    ["rsa-4096", { keyType: "rsa", keyBits: 4096 }, true],
+    ["rsa-4096", { keyType: "rsa", keyBits: 2048 }, false],
+    ["rsa-4096", { keyType: "rsa" }, false],
+  ] as const)("may only have a key of type %s where its entry says so: %o", (svidKeyType, key, allowed) => {
+    const decided = x509({ ...key, svidKeyType });
+    expect(decided.allowed).toBe(allowed);
+    if (!allowed) expect(denied(decided)).toEqual(["key-type"]);
+  });
+
   it.each(["web", "web.example.org", "*.example.org", "_sip.a-b.c9", "x".repeat(63)])(
     "may have the DNS name %s",
     (name) => {

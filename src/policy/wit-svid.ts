@@ -1,17 +1,14 @@
-import type { KeyType } from "../crypto/spki.ts";
 import type { SpiffeId } from "../spiffe/id.ts";
 import type { TrustDomain } from "../spiffe/trust-domain.ts";
 import type { PolicyDecision, PolicyReason } from "./decision.ts";
 import { decideLifetime, type LifetimeFacts } from "./lifetime.ts";
 import type { PolicyOptions } from "./policy-options.ts";
-import { keyTypeReasons, workloadIdReasons } from "./workload-id.ts";
+import { type KeyFacts, keyTypeReasons, workloadIdReasons } from "./workload-id.ts";
 
 /** What a decision about a WIT-SVID follows from. The entry's lifetime is that of X509-SVIDs: entries have no other. */
-export interface WitSvidQuestion extends LifetimeFacts {
+export interface WitSvidQuestion extends LifetimeFacts, KeyFacts {
   readonly trustDomain: TrustDomain;
   readonly spiffeId: SpiffeId;
-  /** Kind of the public key that it would be bound to. */
-  readonly keyType: KeyType;
   /** Whether possession of the private key was proved. */
   readonly proved: boolean;
 }
@@ -20,7 +17,7 @@ export interface WitSvidQuestion extends LifetimeFacts {
 export function decideWitSvid(question: WitSvidQuestion, options: PolicyOptions): PolicyDecision {
   const reasons = [
     ...workloadIdReasons(question.spiffeId, question.trustDomain),
-    ...keyTypeReasons(question.keyType, options),
+    ...keyTypeReasons(question, options),
     ...proofReasons(question.proved, options),
   ];
   return decideLifetime(

@@ -1,3 +1,4 @@
+import type { SvidKeyType } from "../spiffe/svid-key-type.ts";
 import type { KeyType } from "../crypto/spki.ts";
 import { isMemberOf, pathOf, type SpiffeId } from "../spiffe/id.ts";
 import { isReservedPath } from "../spiffe/reserved.ts";
@@ -16,11 +17,27 @@ export function workloadIdReasons(id: SpiffeId, trustDomain: TrustDomain): reado
   return [];
 }
 
-/** What speaks against a kind of key in an SVID. */
-export function keyTypeReasons(keyType: KeyType, options: PolicyOptions): readonly PolicyReason[] {
-  if (options.keyTypes.includes(keyType)) return [];
-  const detail = `keys of type ${keyType} are not allowed, expected ${options.keyTypes.join(" or ")}`;
-  return [denies("key-type", detail)];
+/** What is known of a public key. */
+export interface KeyFacts {
+  readonly keyType: KeyType;
+  /** Bits of an RSA modulus; only needed where the entry demands a type. */
+  readonly keyBits?: number;
+  /** The one type that the entry demands; empty or absent where any will do. */
+  readonly svidKeyType?: SvidKeyType | "";
+}
+
+/** What speaks against a key in an SVID. */
+export function keyTypeReasons(
+  { keyType, keyBits, svidKeyType = "" }: KeyFacts,
+  options: PolicyOptions,
+): readonly PolicyReason[] {
+  if (!options.keyTypes.includes(keyType)) {
+    const detail = `keys of type ${keyType} are not allowed, expected ${options.keyTypes.join(" or ")}`;
+    return [denies("key-type", detail)];
+  }
+  const exact = keyType === "rsa" ? `rsa-${keyBits ?? "of unknown size"}` : keyType;
+  if (svidKeyType === "" || svidKeyType === exact) return [];
+  return [denies("key-type", `the entry demands keys of type ${svidKeyType}, the key is ${exact}`)];
 }
 
 function denies(rule: PolicyReason["rule"], detail: string): PolicyReason {

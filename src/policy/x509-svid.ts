@@ -4,23 +4,21 @@ import type { TrustDomain } from "../spiffe/trust-domain.ts";
 import type { PolicyDecision, PolicyReason } from "./decision.ts";
 import { decideLifetime, type LifetimeFacts } from "./lifetime.ts";
 import type { PolicyOptions } from "./policy-options.ts";
-import { keyTypeReasons, workloadIdReasons } from "./workload-id.ts";
+import { type KeyFacts, keyTypeReasons, workloadIdReasons } from "./workload-id.ts";
 
 /** What a decision about a workload's X509-SVID follows from. */
-export interface X509SvidQuestion extends LifetimeFacts {
+export interface X509SvidQuestion extends LifetimeFacts, KeyFacts {
   readonly trustDomain: TrustDomain;
   readonly spiffeId: SpiffeId;
   /** DNS SANs: the entry's, or an administrator's own. */
   readonly dnsNames: readonly string[];
-  /** Kind of the public key whose possession was proved. */
-  readonly keyType: KeyType;
 }
 
 /** Whether a workload may have this X509-SVID now, and for how long. */
 export function decideX509Svid(question: X509SvidQuestion, options: PolicyOptions): PolicyDecision {
   const reasons = [
     ...workloadIdReasons(question.spiffeId, question.trustDomain),
-    ...keyTypeReasons(question.keyType, options),
+    ...keyTypeReasons(question, options),
     ...dnsNameReasons(question.dnsNames),
   ];
   return decideLifetime(
@@ -44,7 +42,7 @@ export function decideAgentSvid(question: AgentSvidQuestion, options: PolicyOpti
   return decideLifetime(
     { now: question.now, authorityNotAfter: question.authorityNotAfter },
     { defaultTtl: options.agentTtl, maxTtl: options.maxX509SvidTtl },
-    keyTypeReasons(question.keyType, options),
+    keyTypeReasons(question, options),
   );
 }
 

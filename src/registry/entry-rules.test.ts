@@ -32,6 +32,7 @@ describe("validateEntry", () => {
       idTemplate: "",
       maxTaskDuration: 0,
       exchangeAudiences: [],
+      svidKeyType: "",
     });
   });
 

@@ -1,3 +1,4 @@
+import { SVID_KEY_TYPES, type SvidKeyType, svidKeyTypeOf } from "../spiffe/svid-key-type.ts";
 import { AssayError, type Violation } from "../errors/assay-error.ts";
 import type { ErrorCode } from "../errors/codes.ts";
 import { isMemberOf, parseSpiffeId, pathOf, type SpiffeId, spiffeIdFault } from "../spiffe/id.ts";
@@ -32,6 +33,7 @@ export interface EntryDraft {
   readonly idTemplate?: string | undefined;
   readonly maxTaskDuration?: number | undefined;
   readonly exchangeAudiences?: readonly string[] | undefined;
+  readonly svidKeyType?: string | undefined;
 }
 
 /**
@@ -90,6 +92,7 @@ export function validateEntry(draft: EntryDraft, trustDomain: TrustDomain): Entr
         check<readonly string[]>(`/exchangeAudiences/${n}`, () => [exchangeAudience(text)], []),
       ),
     ),
+    svidKeyType: check("/svidKeyType", () => checkedKeyType(draft.svidKeyType ?? ""), ""),
   };
   check("/selectors", () => requireSelectors(draft, content), undefined);
   check("/disableX509SvidPrefetch", () => requirePrefetch(content), undefined);
@@ -199,6 +202,12 @@ function dnsName(name: string): string {
   const fault = dnsNameFault(name);
   if (fault !== undefined) throw refused(fault);
   return name;
+}
+
+function checkedKeyType(text: string): SvidKeyType | "" {
+  const type = text === "" ? "" : svidKeyTypeOf(text);
+  if (type === undefined) throw refused(`expected one of ${SVID_KEY_TYPES.join(", ")}, or nothing`);
+  return type;
 }
 
 function checkedHint(hint: string): string {

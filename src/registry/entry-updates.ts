@@ -109,6 +109,7 @@ const BLANK: Readonly<Record<EntryField, unknown>> = {
   idTemplate: "",
   maxTaskDuration: 0,
   exchangeAudiences: [],
+  svidKeyType: "",
 };
 const FIELDS = Object.keys(BLANK) as readonly EntryField[];
 const ATTEMPTS = 10;

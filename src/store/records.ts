@@ -1,3 +1,4 @@
+import type { SvidKeyType } from "../spiffe/svid-key-type.ts";
 import type { SpiffeId } from "../spiffe/id.ts";
 import type { Selector } from "../spiffe/selector.ts";
 import type { TrustDomain } from "../spiffe/trust-domain.ts";
@@ -29,6 +30,8 @@ export interface EntryContent {
   readonly idTemplate: string;
   /** Of an entry of tasks: the longest life of a task in seconds, 0 for the server's default. */
   readonly maxTaskDuration: number;
+  /** The one type of key that its SVIDs have; empty where any will do. */
+  readonly svidKeyType: SvidKeyType | "";
   /** Audiences for which the identity may be exchanged for access tokens. Sorted, each once. */
   readonly exchangeAudiences: readonly string[];
 }

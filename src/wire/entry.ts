@@ -11,11 +11,15 @@ export type WireEntry = Exclude<MessageInitShape<typeof EntrySchema>, Entry>;
  * names.
  */
 export function entryToWire(entry: Omit<EntryRecord, "ordinal">, mask?: EntryMask): WireEntry {
-  const { idTemplate, maxTaskDuration, exchangeAudiences } = entry;
-  const isExtended = idTemplate !== "" || maxTaskDuration !== 0 || exchangeAudiences.length > 0;
+  const { idTemplate, maxTaskDuration, exchangeAudiences, svidKeyType } = entry;
+  const isExtended =
+    idTemplate !== "" || maxTaskDuration !== 0 || exchangeAudiences.length > 0 || svidKeyType !== "";
   const wire = agentEntryToWire(entry, mask);
   if (!isExtended || mask?.assay === false) return wire;
-  return { ...wire, assay: { idTemplate, maxTaskDuration, exchangeAudiences: [...exchangeAudiences] } };
+  return {
+    ...wire,
+    assay: { idTemplate, maxTaskDuration, exchangeAudiences: [...exchangeAudiences], svidKeyType },
+  };
 }
 
 /** An entry without what only a server acts on. */
@@ -50,6 +54,8 @@ export function agentEntryToWire(entry: AgentEntry, mask?: EntryMask): WireEntry
           jwtSvidIncludeJti: entry.jwtSvidIncludeJti,
         },
       }),
+    // Whatever the mask names: an agent that makes keys of another type gets nothing.
+    ...(entry.svidKeyType !== "" && { assay: { svidKeyType: entry.svidKeyType } }),
   };
 }
 

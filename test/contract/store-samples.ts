@@ -47,6 +47,7 @@ export function fullContent(path: string): EntryContent {
     idTemplate: "/ci/{repository_id}",
     maxTaskDuration: 3600,
     exchangeAudiences: ["https://a.example", "https://b.example"],
+    svidKeyType: "rsa-4096",
   };
 }
 

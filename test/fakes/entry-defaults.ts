@@ -16,4 +16,5 @@ export const ENTRY_DEFAULTS = {
   idTemplate: "",
   maxTaskDuration: 0,
   exchangeAudiences: [],
+  svidKeyType: "",
 } as const satisfies Omit<EntryContent, "spiffeId" | "parentId" | "selectors">;

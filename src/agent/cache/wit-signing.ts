@@ -1,3 +1,4 @@
+import type { WorkloadEntry } from "../../issuance/workload/workload-entry.ts";
 import { createPrivateKey, type KeyObject } from "node:crypto";
 import type { Clock } from "../../clock.ts";
 import { unixSeconds } from "../../clock.ts";
@@ -33,11 +34,12 @@ export function witSvidKind({ signer, keyType, agentId, clock }: WitSigningOptio
     async sign(entries, signal) {
       const caller = agentId();
       if (caller === undefined) throw new AssayError("SERVER_UNAVAILABLE", "the agent has not attested yet");
-      const algorithm = ALGORITHMS[keyType];
-      const keys = await inSlices(entries, () => newKey(keyType));
+      const typeOf = ({ svidKeyType }: WorkloadEntry) => svidKeyType || keyType;
+      const keys = await inSlices(entries, (entry) => newKey(typeOf(entry)));
       const now = unixSeconds(clock);
       const requests = entries.map((entry, i) => {
         const { publicKey, privateKey } = keys[i] as WitKey;
+        const algorithm = ALGORITHMS[typeOf(entry)];
         const context = {
           trustDomain: trustDomainOf(caller),
           caller,
@@ -48,7 +50,9 @@ export function witSvidKind({ signer, keyType, agentId, clock }: WitSigningOptio
         return { entryId: entry.id, publicKey, algorithm, proof: makeWitProof(context, privateKey, now) };
       });
       const outcomes = await signer.signWit(requests, signal);
-      return entries.map((entry, i) => outcomeOf(entry.spiffeId, outcomes[i], keys[i] as WitKey, algorithm));
+      return entries.map((entry, i) =>
+        outcomeOf(entry.spiffeId, outcomes[i], keys[i] as WitKey, ALGORITHMS[typeOf(entry)]),
+      );
     },
     authoritiesOf: (svid) => [svid.keyId],
     authoritiesIn: (bundle) => new Map(bundle.witAuthorities.map(({ keyId, tainted }) => [keyId, tainted])),
@@ -63,7 +67,9 @@ interface WitKey {
 
 async function newKey(type: WorkloadKeyType): Promise<WitKey> {
   const { pkcs8, spki }: KeyPair =
-    type === "rsa-2048" ? await generateRsaKeyPair(2048) : generateEcKeyPair(type);
+    type === "rsa-2048" || type === "rsa-4096"
+      ? await generateRsaKeyPair(type === "rsa-4096" ? 4096 : 2048)
+      : generateEcKeyPair(type);
   return {
     publicKey: spki,
     privateKey: createPrivateKey({ key: Buffer.from(pkcs8), format: "der", type: "pkcs8" }),
@@ -108,4 +114,5 @@ const ALGORITHMS: Readonly<Record<WorkloadKeyType, SvidAlgorithm>> = {
   "ec-p256": "ES256",
   "ec-p384": "ES384",
   "rsa-2048": "RS256",
+  "rsa-4096": "RS256",
 };

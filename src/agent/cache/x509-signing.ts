@@ -1,3 +1,4 @@
+import type { SvidKeyType } from "../../spiffe/svid-key-type.ts";
 import { createPrivateKey, sign } from "node:crypto";
 import { readCertificate } from "../../crypto/certificate-reader.ts";
 import { generateEcKeyPair, generateRsaKeyPair, type KeyPair } from "../../crypto/keys.ts";
@@ -26,7 +27,7 @@ export interface SignedX509Svid extends X509Svid {
 }
 
 /** The types that the key of an X509-SVID can have. */
-export type WorkloadKeyType = "ec-p256" | "ec-p384" | "rsa-2048";
+export type WorkloadKeyType = SvidKeyType;
 
 /** Makes a key and a CSR signed by it; EC keys at once, an RSA key on another thread. */
 export function newKeyAndCsr(type: WorkloadKeyType = "ec-p256"): KeyAndCsr | Promise<KeyAndCsr> {
@@ -36,7 +37,10 @@ export function newKeyAndCsr(type: WorkloadKeyType = "ec-p256"): KeyAndCsr | Pro
     case "ec-p384":
       return withCsr(generateEcKeyPair("ec-p384"), "ecdsa-sha384", "sha384");
     case "rsa-2048":
-      return generateRsaKeyPair(2048).then((key) => withCsr(key, "rsa-sha256", "sha256"));
+    case "rsa-4096":
+      return generateRsaKeyPair(type === "rsa-4096" ? 4096 : 2048).then((key) =>
+        withCsr(key, "rsa-sha256", "sha256"),
+      );
   }
 }
 
@@ -85,7 +89,7 @@ export function x509SvidKind(
     onDemand: (entry) => entry.disableX509SvidPrefetch,
     endOf: (svid) => svid.notAfter,
     async sign(entries, signal) {
-      const keys = await inSlices(entries, () => newKeyAndCsr(keyType));
+      const keys = await inSlices(entries, ({ svidKeyType }) => newKeyAndCsr(svidKeyType || keyType));
       const requests = entries.map((entry, i) => ({ entryId: entry.id, csr: (keys[i] as KeyAndCsr).csr }));
       const outcomes = await signer.signX509(requests, signal);
       return entries.map((entry, i) => outcomeOf(entry.spiffeId, outcomes[i], (keys[i] as KeyAndCsr).key));

@@ -1,3 +1,4 @@
+import { SVID_KEY_TYPES } from "../../spiffe/svid-key-type.ts";
 import { z } from "zod";
 import type { WorkloadEntry } from "../../issuance/workload/workload-entry.ts";
 import type { Audience } from "../../spiffe/audience.ts";
@@ -65,6 +66,8 @@ export const entry: z.ZodType<WorkloadEntry, unknown> = z.strictObject({
   hint: z.string(),
   disableX509SvidPrefetch: z.boolean(),
   jwtSvidIncludeJti: z.boolean(),
+  // Absent in files of versions that let any key do.
+  svidKeyType: z.enum(["", ...SVID_KEY_TYPES]).default(""),
 });
 
 /** The workloads' half of the agent's memory. */

@@ -1,3 +1,4 @@
+import { svidKeyTypeOf } from "../../spiffe/svid-key-type.ts";
 import type { WorkloadEntry } from "../../issuance/workload/workload-entry.ts";
 import type { RevokedTokens } from "../../proto/gen/assay/api/server/v1/agent_sync_pb.ts";
 import type { RevocationLists } from "../../proto/gen/assay/api/types/v1/revocation_list_pb.ts";
@@ -37,6 +38,8 @@ export function entryFromWire(entry: Entry): WorkloadEntry {
     hint: entry.hint,
     disableX509SvidPrefetch: entry.additionalAttributes?.disableX509SvidPrefetch ?? false,
     jwtSvidIncludeJti: entry.additionalAttributes?.jwtSvidIncludeJti ?? false,
+    // One that is not known here is left to the server to refuse.
+    svidKeyType: svidKeyTypeOf(entry.assay?.svidKeyType ?? "") ?? "",
   };
 }
 

@@ -39,8 +39,8 @@ describe("the client of one task", () => {
       lease: 120,
       hardEnd: clock.now() / 1000 + 3600,
       identities: [
-        { spiffeId: ID, hint: "" },
-        { spiffeId: "spiffe://example.org/stable", hint: "stable" },
+        { spiffeId: ID, hint: "", svidKeyType: "" },
+        { spiffeId: "spiffe://example.org/stable", hint: "stable", svidKeyType: "" },
       ],
     });
     expect(api.tokens).toEqual(["a.b.c"]);

@@ -310,7 +310,12 @@ describe("SVIDs as files", () => {
       }),
     );
     const bundles = { bundles: new Map([[trustDomain, authority.bundle()]]), crls: new Map() };
-    cache.apply(new TaskState(trustDomain).update({ identities: [{ spiffeId: id, hint: "" }] }, bundles));
+    cache.apply(
+      new TaskState(trustDomain).update(
+        { identities: [{ spiffeId: id, hint: "", svidKeyType: "" }] },
+        bundles,
+      ),
+    );
     const [entry] = cache.table.entries.values();
     const [audience] = parseAudiences(["vault"]);
     if (entry === undefined || audience === undefined) throw new Error("nothing to keep");
@@ -371,7 +376,12 @@ describe("SVIDs as files", () => {
       }),
     );
     const bundles = { bundles: new Map([[trustDomain, authority.bundle()]]), crls: new Map() };
-    cache.apply(new TaskState(trustDomain).update({ identities: [{ spiffeId: id, hint: "" }] }, bundles));
+    cache.apply(
+      new TaskState(trustDomain).update(
+        { identities: [{ spiffeId: id, hint: "", svidKeyType: "" }] },
+        bundles,
+      ),
+    );
     const [entry] = cache.table.entries.values();
     const [audience] = parseAudiences(["vault"]);
     if (entry === undefined || audience === undefined) throw new Error("nothing to keep");

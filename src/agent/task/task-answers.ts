@@ -1,3 +1,4 @@
+import { type SvidKeyType, svidKeyTypeOf } from "../../spiffe/svid-key-type.ts";
 import { z } from "zod";
 import { AssayError } from "../../errors/assay-error.ts";
 import { CODES, type ErrorCode } from "../../errors/codes.ts";
@@ -8,6 +9,8 @@ import type { WebAnswer } from "./web-client.ts";
 export interface TaskIdentityFacts {
   readonly spiffeId: SpiffeId;
   readonly hint: string;
+  /** The one type of key that its SVIDs have; empty where any will do. */
+  readonly svidKeyType: SvidKeyType | "";
 }
 
 /** How long a task lives. */
@@ -45,11 +48,24 @@ export const lifeAnswer = z
 
 /** Answer of `GET /v1/task`, and member of the answer that opens a task. */
 export const taskAnswer = z
-  .object({ ...life, identities: z.array(z.object({ spiffe_id: spiffeId, hint: z.string() })) })
+  .object({
+    ...life,
+    identities: z.array(
+      z.object({
+        spiffe_id: spiffeId,
+        hint: z.string(),
+        // Absent from servers that let any key do; one that is not known here is left to the server to refuse.
+        svid_key_type: z
+          .string()
+          .default("")
+          .transform((text): SvidKeyType | "" => svidKeyTypeOf(text) ?? ""),
+      }),
+    ),
+  })
   .transform(({ id, lease, hard_end: hardEnd, identities }): TaskFacts => {
     const seen = new Set<SpiffeId>();
-    const each = identities.flatMap(({ spiffe_id: name, hint }) =>
-      seen.has(name) ? [] : [seen.add(name) && { spiffeId: name, hint }],
+    const each = identities.flatMap(({ spiffe_id: name, hint, svid_key_type: svidKeyType }) =>
+      seen.has(name) ? [] : [seen.add(name) && { spiffeId: name, hint, svidKeyType }],
     );
     return { id, lease, hardEnd, identities: each };
   });

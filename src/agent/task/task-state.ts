@@ -51,11 +51,11 @@ export class TaskState {
   }
 
   #entry(
-    { spiffeId, hint }: TaskIdentityFacts,
+    { spiffeId, hint, svidKeyType }: TaskIdentityFacts,
     position: number,
     federatesWith: readonly TrustDomain[],
   ): WorkloadEntry {
-    const content = JSON.stringify([position, hint, federatesWith]);
+    const content = JSON.stringify([position, hint, svidKeyType, federatesWith]);
     const known = this.#known.get(spiffeId);
     const revision = known === undefined ? 0 : known.revision + (known.content === content ? 0 : 1);
     this.#known.set(spiffeId, { content, revision });
@@ -70,6 +70,7 @@ export class TaskState {
       selectors: [IN_TREE],
       federatesWith,
       hint,
+      svidKeyType,
       ...PLAIN,
     };
   }

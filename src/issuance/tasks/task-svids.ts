@@ -42,6 +42,7 @@ export async function taskX509Svid(
       ...wanted,
       dnsNames: entry.dnsNames,
       entryTtl: entry.x509SvidTtl,
+      svidKeyType: entry.svidKeyType,
     });
     const { serial, authorityId, notAfter } = svid;
     return { svid, credential: { kind: "x509", id: serial, authorityId, expiresAt: notAfter } };
@@ -93,7 +94,7 @@ export async function taskWitSvid(
     const svid = await witSvidFor(
       options,
       { ...key, proved: key.proved || isOwn },
-      { ...wanted, entryTtl: entry.x509SvidTtl },
+      { ...wanted, entryTtl: entry.x509SvidTtl, svidKeyType: entry.svidKeyType },
     );
     const { jti: id, keyId: authorityId, expiresAt } = svid;
     return { svid, credential: { kind: "wit", id, authorityId, expiresAt } };

@@ -1,3 +1,4 @@
+import { SVID_KEY_TYPES } from "../../spiffe/svid-key-type.ts";
 import { z } from "zod";
 import type { TaskIdentity } from "../../registry/task-identities.ts";
 import { formatSelector } from "../../spiffe/selector.ts";
@@ -9,6 +10,9 @@ export const taskIdentitySchema = z
   .object({
     spiffe_id: z.string().describe("SPIFFE ID"),
     hint: z.string().describe("The entry's hint, by which identities are told apart; may be empty"),
+    svid_key_type: z
+      .enum(["", ...SVID_KEY_TYPES])
+      .describe("The one type of key that its SVIDs have; empty where any will do"),
   })
   .meta({ id: "TaskIdentity", description: "An identity that a task has earned" });
 
@@ -144,5 +148,5 @@ export function credentialToJson(credential: CredentialRecord): z.output<typeof 
 }
 
 function identityToJson({ entry, spiffeId }: TaskIdentity): z.output<typeof taskIdentitySchema> {
-  return { spiffe_id: spiffeId, hint: entry.hint };
+  return { spiffe_id: spiffeId, hint: entry.hint, svid_key_type: entry.svidKeyType };
 }

@@ -1,3 +1,4 @@
+import { SVID_KEY_TYPES } from "../../spiffe/svid-key-type.ts";
 import { z } from "zod";
 import { AssayError } from "../../errors/assay-error.ts";
 import type { EntryDraft } from "../../registry/entry-rules.ts";
@@ -55,6 +56,9 @@ const writable = {
     .array(z.string().min(1).max(1024))
     .max(100)
     .describe("Audiences for which the identity may be exchanged for access tokens"),
+  svid_key_type: z
+    .enum(["", ...SVID_KEY_TYPES])
+    .describe("The one type of key that its SVIDs have; empty where any will do"),
 };
 const { spiffe_id, parent_id, selectors, ...optional } = writable;
 
@@ -112,6 +116,7 @@ export const entrySchema = z
     id_template: z.string().describe("Path of the SPIFFE ID over a task's claims; empty for none"),
     max_task_duration: z.int().describe("Seconds; 0 for the server's default"),
     exchange_audiences: z.array(z.string()).describe("Sorted, each once"),
+    svid_key_type: z.enum(["", ...SVID_KEY_TYPES]).describe("Empty where any will do"),
   })
   .meta({ id: "RegistrationEntry", description: "A registration entry" });
 
@@ -138,6 +143,7 @@ export function entryToJson(entry: EntryRecord): z.output<typeof entrySchema> {
     id_template: entry.idTemplate,
     max_task_duration: entry.maxTaskDuration,
     exchange_audiences: [...entry.exchangeAudiences],
+    svid_key_type: entry.svidKeyType,
   };
 }
 

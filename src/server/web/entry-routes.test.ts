@@ -43,6 +43,7 @@ describe("POST /v1/entries", () => {
       disable_x509_svid_prefetch: true,
       jwt_svid_include_jti: true,
       exchange_audiences: ["https://b.example", "https://a.example"],
+      svid_key_type: "ec-p384",
     });
     expect(answer).toMatchObject({ status: 201, headers: { location: "/v1/entries/db-1", etag: '"0"' } });
     expect(answer.body).toEqual({
@@ -66,6 +67,7 @@ describe("POST /v1/entries", () => {
       id_template: "",
       max_task_duration: 0,
       exchange_audiences: ["https://a.example", "https://b.example"],
+      svid_key_type: "ec-p384",
     });
     expect(bench.registry.entries.get("db-1")?.x509SvidTtl).toBe(5400);
   });

@@ -73,6 +73,7 @@ function extension({ assay }: Entry) {
     idTemplate: assay?.idTemplate ?? "",
     maxTaskDuration: assay?.maxTaskDuration ?? 0,
     exchangeAudiences: assay?.exchangeAudiences ?? [],
+    svidKeyType: assay?.svidKeyType ?? "",
   };
 }
 

@@ -1,3 +1,4 @@
+import type { SvidKeyType } from "../../spiffe/svid-key-type.ts";
 import { createHash } from "node:crypto";
 import type { Insertable, Selectable } from "kysely";
 import type { SpiffeId } from "../../spiffe/id.ts";
@@ -55,6 +56,7 @@ export function contentColumns(content: EntryContent) {
     id_template: content.idTemplate,
     max_task_duration: content.maxTaskDuration,
     exchange_audiences: JSON.stringify(content.exchangeAudiences),
+    svid_key_type: content.svidKeyType as string,
   };
 }
 
@@ -79,6 +81,7 @@ export function entryOfRow(row: EntryRow): EntryRecord {
     idTemplate: row.id_template,
     maxTaskDuration: row.max_task_duration,
     exchangeAudiences: JSON.parse(row.exchange_audiences) as string[],
+    svidKeyType: row.svid_key_type as SvidKeyType | "",
     revision: row.revision,
     createdAt: row.created_at,
     ordinal: row.ordinal,
@@ -106,6 +109,7 @@ export function entryOfCreation({ id, createdAt, content }: NewEntry, ordinal: n
     idTemplate: content.idTemplate,
     maxTaskDuration: content.maxTaskDuration,
     exchangeAudiences: content.exchangeAudiences,
+    svidKeyType: content.svidKeyType,
     revision: 0,
     createdAt,
     ordinal,

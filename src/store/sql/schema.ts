@@ -56,6 +56,7 @@ export interface EntryTable {
   readonly id_template: string;
   readonly max_task_duration: number;
   readonly exchange_audiences: string;
+  readonly svid_key_type: string;
 }
 
 /** Which entries name which bundle: an index over `entries.federates_with`, and the proof that the bundle exists. */

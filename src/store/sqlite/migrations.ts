@@ -3,10 +3,11 @@ import { AssayError } from "../../errors/assay-error.ts";
 import { FIRST_SCHEMA } from "./schema-1.ts";
 import { SECOND_SCHEMA } from "./schema-2.ts";
 import { THIRD_SCHEMA } from "./schema-3.ts";
+import { FOURTH_SCHEMA } from "./schema-4.ts";
 import { unavailable } from "./failures.ts";
 
 /** Each step takes the schema from the version before it to the version of its position, counted from 1. */
-export const MIGRATIONS: readonly string[] = [FIRST_SCHEMA, SECOND_SCHEMA, THIRD_SCHEMA];
+export const MIGRATIONS: readonly string[] = [FIRST_SCHEMA, SECOND_SCHEMA, THIRD_SCHEMA, FOURTH_SCHEMA];
 
 /**
  * Checks, without writing, that the file is an empty database or a store this program can work with.

@@ -277,8 +277,8 @@ describe("a store that version 2 wrote", () => {
     await using store = await open();
     const entries = await store.entries.list(0, 10);
     expect(entries.map(({ id, revision }) => `${id} ${revision}`)).toEqual(["plain 1", "full 0", "alias 0"]);
-    const { idTemplate, maxTaskDuration, exchangeAudiences } = ENTRY_DEFAULTS;
-    const extension = { idTemplate, maxTaskDuration, exchangeAudiences };
+    const { idTemplate, maxTaskDuration, exchangeAudiences, svidKeyType } = ENTRY_DEFAULTS;
+    const extension = { idTemplate, maxTaskDuration, exchangeAudiences, svidKeyType };
     expect(entries[1]).toEqual({
       ...fullContent("/full"),
       ...extension,

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file assay/api/types/v1/entry_extension.proto.
  */
 export const file_assay_api_types_v1_entry_extension: GenFile = /*@__PURE__*/
-  fileDesc("Cihhc3NheS9hcGkvdHlwZXMvdjEvZW50cnlfZXh0ZW5zaW9uLnByb3RvEhJhc3NheS5hcGkudHlwZXMudjEiXAoORW50cnlFeHRlbnNpb24SEwoLaWRfdGVtcGxhdGUYASABKAkSGQoRbWF4X3Rhc2tfZHVyYXRpb24YAiABKAUSGgoSZXhjaGFuZ2VfYXVkaWVuY2VzGAMgAygJYgZwcm90bzM");
+  fileDesc("Cihhc3NheS9hcGkvdHlwZXMvdjEvZW50cnlfZXh0ZW5zaW9uLnByb3RvEhJhc3NheS5hcGkudHlwZXMudjEicwoORW50cnlFeHRlbnNpb24SEwoLaWRfdGVtcGxhdGUYASABKAkSGQoRbWF4X3Rhc2tfZHVyYXRpb24YAiABKAUSGgoSZXhjaGFuZ2VfYXVkaWVuY2VzGAMgAygJEhUKDXN2aWRfa2V5X3R5cGUYBCABKAliBnByb3RvMw");
 
 /**
  * @generated from message assay.api.types.v1.EntryExtension
@@ -38,6 +38,13 @@ export type EntryExtension = Message<"assay.api.types.v1.EntryExtension"> & {
    * @generated from field: repeated string exchange_audiences = 3;
    */
   exchangeAudiences: string[];
+
+  /**
+   * The one type of key that its SVIDs have: `ec-p256`, `ec-p384`, `rsa-2048` or `rsa-4096`. Empty where any will do.
+   *
+   * @generated from field: string svid_key_type = 4;
+   */
+  svidKeyType: string;
 };
 
 /**
