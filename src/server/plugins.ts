@@ -14,6 +14,7 @@ import { diskKeyManager } from "../keys/disk/disk.ts";
 import { guardKeyManager } from "../keys/guarded.ts";
 import type { KeyManagerState } from "../keys/key-manager-state.ts";
 import { gcpKmsKeyManager } from "../keys/gcp-kms/gcp-kms.ts";
+import { hashicorpVaultKeyManager } from "../keys/hashicorp-vault/hashicorp-vault.ts";
 import { memoryKeyManager } from "../keys/memory/memory.ts";
 import { pkcs11KeyManager } from "../keys/pkcs11/pkcs11.ts";
 import { FIELD } from "../observe/fields.ts";
@@ -36,6 +37,7 @@ export const keyManagers: PluginKind<PluginHost, KeyManager> = {
     [awsKmsKeyManager.name, awsKmsKeyManager],
     [diskKeyManager.name, diskKeyManager],
     [gcpKmsKeyManager.name, gcpKmsKeyManager],
+    [hashicorpVaultKeyManager.name, hashicorpVaultKeyManager],
     [memoryKeyManager.name, memoryKeyManager],
     [pkcs11KeyManager.name, pkcs11KeyManager],
   ]),
