@@ -1,0 +1,136 @@
+import type { Clock } from "../../clock.ts";
+import { AssayError } from "../../errors/assay-error.ts";
+import { loadOptionalPackage } from "../../files/optional-package.ts";
+import { pause, withDeadline } from "../deadline.ts";
+import { JsonConnections } from "../json-exchange.ts";
+import { failureIn, GoogleError, reasonOf } from "./google-error.ts";
+
+/** As much of `google-auth-library` 11 as we use. */
+export interface GoogleAuthModule {
+  readonly GoogleAuth: new (options: {
+    readonly scopes: readonly string[];
+    readonly keyFile?: string;
+  }) => GoogleAuth;
+}
+
+/** Where access tokens come from. It keeps one until it is about to expire. */
+export interface GoogleAuth {
+  getAccessToken(): Promise<string | null | undefined>;
+  getCredentials(): Promise<{ readonly client_email?: string | undefined }>;
+}
+
+/** One call of a REST service of Google. */
+export interface GoogleCall {
+  readonly method: "GET" | "POST" | "PATCH";
+  /** After `/v1/`: a resource name, or one with a verb behind a colon. */
+  readonly path: string;
+  readonly query?: Readonly<Record<string, string>>;
+  readonly body?: unknown;
+  /** Whether it may be sent again where it is not known to have been done. Not so unless told, but for GET. */
+  readonly repeatable?: boolean;
+  /** Milliseconds with all repetitions. */
+  readonly timeout: number;
+  readonly signal: AbortSignal;
+}
+
+/** A REST service of Google under somebody's credentials. */
+export interface GoogleClient extends Disposable {
+  /** Makes a call and gives the JSON object in the answer. @throws {GoogleError} */
+  ask(call: GoogleCall): Promise<Readonly<Record<string, unknown>>>;
+  /** The service account that calls are made as, where the credentials tell. */
+  email(): Promise<string | undefined>;
+}
+
+/**
+ * Loads the library of Google's credentials.
+ * @param keyFile The key of a service account; application default credentials without.
+ * @throws AssayError `CONFIG_INVALID` where the package is missing.
+ */
+export async function loadGoogleAuth(
+  keyFile: string | undefined,
+  folder: string | undefined,
+): Promise<GoogleAuth> {
+  const { GoogleAuth } = await loadOptionalPackage<GoogleAuthModule>("google-auth-library", { folder });
+  return new GoogleAuth({ scopes: SCOPES, ...(keyFile === undefined ? {} : { keyFile }) });
+}
+
+/**
+ * Opens a service. Its URL is https, or http on loopback, since every call carries a token.
+ * @throws AssayError `CONFIG_INVALID`.
+ */
+export function openGoogleService(endpoint: string, auth: GoogleAuth, clock: Clock): GoogleClient {
+  const base = baseOf(endpoint);
+  const connections = new JsonConnections();
+
+  async function once({ method, path, query = {}, body }: GoogleCall, signal: AbortSignal) {
+    const url = new URL(`/v1/${path}`, base);
+    for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value);
+    let bearer: string | null | undefined;
+    try {
+      bearer = await auth.getAccessToken();
+    } catch (error) {
+      throw new GoogleError(0, `no access token: ${reasonOf(error)}`);
+    }
+    if (!bearer) throw new GoogleError(0, "no access token");
+    const answer = await connections.ask(
+      { url, method, headers: { authorization: `Bearer ${bearer}` }, body, maxBytes: MAX_ANSWER, signal },
+      {},
+    );
+    if (answer.status !== 200) throw failureIn(answer.status, answer.body);
+    if (typeof answer.body !== "object" || answer.body === null || Array.isArray(answer.body)) {
+      throw new GoogleError(0, "the answer is no JSON object");
+    }
+    return answer.body as Readonly<Record<string, unknown>>;
+  }
+
+  async function asked(call: GoogleCall, signal: AbortSignal): Promise<Readonly<Record<string, unknown>>> {
+    const repeatable = call.repeatable ?? call.method === "GET";
+    for (let attempt = 0; ; attempt++) {
+      try {
+        return await once(call, signal);
+      } catch (error) {
+        const failure = error instanceof GoogleError ? error : new GoogleError(0, reasonOf(error));
+        const delay = DELAYS[attempt];
+        if (!repeatable || !failure.isPassing || delay === undefined || signal.aborted) throw failure;
+        await pause(clock, delay, signal);
+      }
+    }
+  }
+
+  return {
+    async ask(call) {
+      try {
+        return await withDeadline({ clock, timeout: call.timeout, signal: call.signal }, (signal) =>
+          asked(call, signal),
+        );
+      } catch (error) {
+        throw error instanceof GoogleError ? error : new GoogleError(0, reasonOf(error));
+      }
+    },
+    async email() {
+      try {
+        return (await auth.getCredentials()).client_email;
+      } catch {
+        return undefined;
+      }
+    },
+    [Symbol.dispose]: () => connections[Symbol.dispose](),
+  };
+}
+
+function baseOf(endpoint: string): URL {
+  const url = URL.canParse(endpoint) ? new URL(endpoint) : undefined;
+  const isOpen = url?.protocol === "https:" || (url?.protocol === "http:" && LOOPBACK.has(url.hostname));
+  if (url === undefined || !isOpen || url.pathname !== "/" || url.search !== "" || url.username !== "") {
+    throw new AssayError(
+      "CONFIG_INVALID",
+      "endpoint must be an https URL without a path, or an http one on loopback",
+    );
+  }
+  return url;
+}
+
+const SCOPES = ["https://www.googleapis.com/auth/cloud-platform"];
+const MAX_ANSWER = 4_194_304;
+const DELAYS = [100, 400];
+const LOOPBACK: ReadonlySet<string> = new Set(["127.0.0.1", "[::1]", "localhost"]);
