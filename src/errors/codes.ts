@@ -121,6 +121,7 @@ const table = {
   PEER_REFUSED: caller("PERMISSION_DENIED", 403, "The peer is not authorized"),
   POLICY_DENIED: caller("PERMISSION_DENIED", 403, "Policy does not allow this"),
   RATE_LIMITED: { ...caller("RESOURCE_EXHAUSTED", 429, "Too many requests"), retry: true },
+  SIGNING_BUSY: { ...caller("RESOURCE_EXHAUSTED", 503, "Too many SVIDs are under way"), retry: true },
 
   // What Assay itself could not do.
   UNIMPLEMENTED: caller("UNIMPLEMENTED", 501, "The method is not implemented"),

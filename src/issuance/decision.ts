@@ -9,6 +9,7 @@ import { CODES } from "../errors/codes.ts";
 import type { AuditEvent } from "../observe/audit-events.ts";
 import type { AuditRecord } from "../observe/audit-record.ts";
 import type { Caller } from "./caller.ts";
+import type { SvidsUnderWay } from "./svids-under-way.ts";
 
 /** What every decision needs. */
 export interface DecisionOptions {
@@ -16,6 +17,8 @@ export interface DecisionOptions {
   readonly audit: { append(records: readonly AuditRecord[]): void };
   /** A fresh, unguessable id. */
   readonly newDecisionId: () => string;
+  /** What bounds the SVIDs under way; none are counted where it is absent. */
+  readonly underWay?: SvidsUnderWay;
 }
 
 /** The facts of a decision beside its caller and outcome, as they become known. */
@@ -45,11 +48,11 @@ export async function decision<Value>(
   decide: (draft: DecisionDraft) => Value | Promise<Value>,
 ): Promise<Decided<Value>> {
   const id = options.newDecisionId();
-  let noted: DecisionFacts = { ...callerFacts(caller), ...facts };
+  const noted: DecisionFacts = Object.assign(callerFacts(caller), facts);
   const draft: DecisionDraft = {
     id,
     note(more) {
-      noted = { ...noted, ...more };
+      Object.assign(noted, more);
     },
   };
   try {
@@ -57,12 +60,11 @@ export async function decision<Value>(
     return { value, record: { event: events.issued, outcome: "issued", decision_id: id, ...noted } };
   } catch (thrown) {
     const error = withDecisionId(toAssayError(thrown), id);
-    const trouble = CODES[error.code].http >= 500;
     return {
       error,
       record: {
         event: events.refused,
-        outcome: trouble ? "failed" : "denied",
+        outcome: refusalOf(error),
         decision_id: id,
         code: error.code,
         ...noted,
@@ -79,7 +81,11 @@ export function withdrawn<Value>(
   error: AssayError,
 ): Decided<Value> {
   const reasons = [...(record.reasons ?? []), error.detail];
-  return { error, record: { ...record, event, outcome: "denied", code: error.code, reasons } };
+  return { error, record: { ...record, event, outcome: refusalOf(error), code: error.code, reasons } };
+}
+
+function refusalOf({ code }: AssayError): "failed" | "denied" {
+  return CODES[code].http >= 500 ? "failed" : "denied";
 }
 
 /**

@@ -1,7 +1,8 @@
-import { AssayError } from "../errors/assay-error.ts";
+import { AssayError, toAssayError } from "../errors/assay-error.ts";
 import type { AuditEvent } from "../observe/audit-events.ts";
 import type { LifetimeFacts } from "../policy/lifetime.ts";
 import type { SpiffeId } from "../spiffe/id.ts";
+import type { SignatureWaiter } from "../signing/bounded-sign.ts";
 import { formatSelector } from "../spiffe/selector.ts";
 import type { EntryRecord } from "../store/records.ts";
 import type { AgentCaller, Caller } from "./caller.ts";
@@ -33,11 +34,16 @@ export interface SvidKind<Svid> {
 /** Whom an SVID is for and how long its life was asked to be: an entry's words, or an administrator's. */
 export type SvidWanted = Omit<LifetimeFacts, "now" | "authorityNotAfter"> & { readonly spiffeId: SpiffeId };
 
+/** The call that an SVID is for, as far as it matters whether anybody still waits for it. */
+export type IssuanceCall = SignatureWaiter;
+
 /**
  * Issues SVIDs for entries of an agent, each with its own outcome, in order. All records are written, by one call, before
- * any of them leaves.
+ * any of them leaves. As many as 32 are under way at once, so that the signatures of a slow key are not waited for one by
+ * one. Where the call ends before its time nothing more is signed, and what was signed is taken back.
  * @param make Asks policy and signs; called for entries that the agent is authorised for.
- * @throws AssayError `AUDIT_UNAVAILABLE`, and then for the whole batch.
+ * @param call Its signal is looked at whenever the others had their turn.
+ * @throws AssayError `SIGNING_BUSY`, `AUDIT_UNAVAILABLE`, the reason of the call's signal; and then for the whole batch.
  */
 export async function issueForEntries<Order extends { readonly entryId: string }, Svid>(
   options: EntryIssuanceOptions,
@@ -45,18 +51,35 @@ export async function issueForEntries<Order extends { readonly entryId: string }
   caller: AgentCaller,
   orders: readonly Order[],
   make: (entry: EntryRecord, order: Order) => Promise<Svid>,
+  call?: IssuanceCall,
 ): Promise<readonly Decided<Svid>[]> {
+  using _ = options.underWay?.enter(orders.length);
+  const begun: Promise<Decided<Svid>>[] = [];
   const decided: Decided<Svid>[] = [];
-  for (const [index, order] of orders.entries()) {
+  for (const order of orders) {
     // A large batch takes a tenth of a second of signatures; nobody else is to wait for all of it.
-    if (index > 0 && index % ORDERS_A_TURN === 0) await new Promise(setImmediate);
-    decided.push(
-      await decision(options, events, caller, orderFacts(caller, order), async (draft) => {
+    if (begun.length > 0 && begun.length % ORDERS_A_TURN === 0) {
+      await new Promise(setImmediate);
+      if (call?.signal.aborted === true) break;
+    }
+    const oldest = begun.length < ORDERS_AT_ONCE ? undefined : begun[decided.length];
+    if (oldest !== undefined) decided.push(await oldest);
+    begun.push(
+      decision(options, events, caller, orderFacts(caller, order), async (draft) => {
         const svid = await make(entryOf(options, caller, order, draft), order);
         draft.note(facts(svid));
         return svid;
       }),
     );
+  }
+  while (decided.length < begun.length) decided.push(await (begun[decided.length] as (typeof begun)[number]));
+  if (decided.length > 1 && call?.signal.aborted === true) {
+    const reason = toAssayError(call.signal.reason);
+    recorded(
+      options,
+      decided.map((one) => (one.error === undefined ? withdrawn(one, events.refused, reason) : one)),
+    );
+    throw reason;
   }
   // An agent may be banned in those turns, and who revokes what came through it looks for it in the records.
   const { spiffeId } = caller.svid;
@@ -71,7 +94,7 @@ export async function issueForEntries<Order extends { readonly entryId: string }
 /**
  * Issues one SVID: makes the decision, writes its record, and gives the SVID or throws why there is none.
  * @param known What is known before anything is decided.
- * @throws AssayError what `make` throws, `AUDIT_UNAVAILABLE`.
+ * @throws AssayError what `make` throws, `SIGNING_BUSY`, `AUDIT_UNAVAILABLE`.
  */
 export async function issueOne<Svid>(
   options: DecisionOptions,
@@ -80,6 +103,7 @@ export async function issueOne<Svid>(
   known: DecisionFacts,
   make: (draft: DecisionDraft) => Promise<Svid>,
 ): Promise<Svid> {
+  using _ = options.underWay?.enter(1);
   const decided = await decision(options, events, caller, known, async (draft) => {
     const svid = await make(draft);
     draft.note(facts(svid));
@@ -115,3 +139,5 @@ function notAuthorized(): AssayError {
 }
 
 const ORDERS_A_TURN = 50;
+/** As many as the signatures of one remote key that are under way at once. */
+const ORDERS_AT_ONCE = 32;

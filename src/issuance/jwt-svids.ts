@@ -5,28 +5,31 @@ import { type Audience, parseAudiences } from "../spiffe/audience.ts";
 import type { SpiffeId } from "../spiffe/id.ts";
 import type { AgentCaller, Caller } from "./caller.ts";
 import type { DecisionFacts } from "./decision.ts";
-import { entryOf, issueOne, orderFacts, type SvidWanted } from "./entry-svids.ts";
+import { entryOf, type IssuanceCall, issueOne, orderFacts, type SvidWanted } from "./entry-svids.ts";
 import { allowedTtl, type SvidOptions, type WorkloadIssuanceOptions } from "./x509-svids.ts";
 
 /**
  * Issues a JWT-SVID for an entry of an agent.
- * @throws AssayError `ENTRY_NOT_FOUND`, `INVALID_AUDIENCE`, `POLICY_DENIED`, `AUDIT_UNAVAILABLE` and signing's.
+ * @throws AssayError `ENTRY_NOT_FOUND`, `INVALID_AUDIENCE`, `POLICY_DENIED`, `SIGNING_BUSY`, `AUDIT_UNAVAILABLE` and
+ * signing's.
  */
 export async function issueJwtSvid(
   options: WorkloadIssuanceOptions,
   caller: AgentCaller,
   order: { readonly entryId: string; readonly audience: readonly string[] },
+  call?: IssuanceCall,
 ): Promise<IssuedJwtSvid> {
   const known = { ...orderFacts(caller, order), audience: order.audience };
   return issueOne(options, JWT, caller, known, async (draft) => {
     const audiences = parseAudiences(order.audience);
     const entry = entryOf(options, caller, order, draft);
-    const svid = await jwtSvidFor(options, audiences, {
+    const wanted = {
       spiffeId: entry.spiffeId,
       entryTtl: entry.jwtSvidTtl,
       entryExpiresAt: entry.expiresAt,
       includeJti: entry.jwtSvidIncludeJti,
-    });
+    };
+    const svid = await jwtSvidFor(options, audiences, wanted, call);
     // The agent may have been banned while it was signed; see issueForEntries.
     entryOf(options, caller, order, draft);
     return svid;
@@ -63,6 +66,7 @@ export async function jwtSvidFor(
   options: SvidOptions,
   audiences: readonly Audience[],
   wanted: JwtSvidWanted,
+  call?: IssuanceCall,
 ): Promise<IssuedJwtSvid> {
   const { signing, policy, trustDomain, clock } = options;
   const { includeJti, claims, ...facts } = wanted;
@@ -89,6 +93,7 @@ export async function jwtSvidFor(
       ...(algorithm === undefined ? {} : { algorithm }),
       ...(more === undefined ? {} : { claims: more }),
     }),
+    call,
   );
 }
 

@@ -7,9 +7,10 @@ import { AssayError } from "../errors/assay-error.ts";
 import { decideWitSvid } from "../policy/wit-svid.ts";
 import type { IssuedWitSvid } from "../signing/signing.ts";
 import type { SpiffeId } from "../spiffe/id.ts";
+import type { EntryRecord } from "../store/records.ts";
 import type { AgentCaller, Caller } from "./caller.ts";
 import type { Decided, DecisionFacts } from "./decision.ts";
-import { issueForEntries, issueOne, type SvidWanted } from "./entry-svids.ts";
+import { type IssuanceCall, issueForEntries, issueOne, type SvidWanted } from "./entry-svids.ts";
 import { allowedTtl, type SvidOptions, type WorkloadIssuanceOptions } from "./x509-svids.ts";
 
 /** The key that a WIT-SVID is to be bound to, as the caller names it. */
@@ -30,20 +31,20 @@ export interface WitSvidOrder extends WitKeyOrder {
 /**
  * Issues WIT-SVIDs for entries of an agent, each with its own outcome, in order. All records are written, by one call,
  * before any of them leaves.
- * @throws AssayError `AUDIT_UNAVAILABLE`, and then for the whole batch.
+ * @throws AssayError `SIGNING_BUSY`, `AUDIT_UNAVAILABLE`, the reason of the call's signal; and then for the whole batch.
  */
 export async function issueWitSvids(
   options: WorkloadIssuanceOptions,
   caller: AgentCaller,
   orders: readonly WitSvidOrder[],
+  call?: IssuanceCall,
 ): Promise<readonly Decided<IssuedWitSvid>[]> {
-  return issueForEntries(options, WIT, caller, orders, async (entry, order) =>
-    witSvidFor(options, readWitKey(options, callerId(caller), order.entryId, order), {
-      spiffeId: entry.spiffeId,
-      entryTtl: entry.x509SvidTtl,
-      entryExpiresAt: entry.expiresAt,
-    }),
-  );
+  const make = (entry: EntryRecord, order: WitSvidOrder) => {
+    const key = readWitKey(options, callerId(caller), order.entryId, order);
+    const { spiffeId, x509SvidTtl: entryTtl, expiresAt: entryExpiresAt } = entry;
+    return witSvidFor(options, key, { spiffeId, entryTtl, entryExpiresAt }, call);
+  };
+  return issueForEntries(options, WIT, caller, orders, make, call);
 }
 
 /**
@@ -115,6 +116,7 @@ export async function witSvidFor(
   options: SvidOptions,
   { publicKey, algorithm, keyType, proved }: WitKey,
   wanted: SvidWanted,
+  call?: IssuanceCall,
 ): Promise<IssuedWitSvid> {
   const { signing, policy, trustDomain, clock } = options;
   const ttl = allowedTtl(
@@ -132,6 +134,7 @@ export async function witSvidFor(
   );
   return signing.signWitSvid(
     signing.prepareWitSvid({ spiffeId: wanted.spiffeId, publicKey, keyAlgorithm: algorithm, ttl }),
+    call,
   );
 }
 

@@ -7,9 +7,16 @@ import { decideX509Svid } from "../policy/x509-svid.ts";
 import type { IssuedX509Svid, Signing } from "../signing/signing.ts";
 import { parseSpiffeId } from "../spiffe/id.ts";
 import type { TrustDomain } from "../spiffe/trust-domain.ts";
+import type { EntryRecord } from "../store/records.ts";
 import type { AgentCaller, Caller } from "./caller.ts";
 import type { Decided } from "./decision.ts";
-import { type EntryIssuanceOptions, issueForEntries, issueOne, type SvidWanted } from "./entry-svids.ts";
+import {
+  type EntryIssuanceOptions,
+  type IssuanceCall,
+  issueForEntries,
+  issueOne,
+  type SvidWanted,
+} from "./entry-svids.ts";
 
 /** What making one SVID stands on. */
 export interface SvidOptions {
@@ -32,21 +39,27 @@ export interface X509SvidOrder {
 /**
  * Issues X509-SVIDs for entries of an agent, each with its own outcome, in order. All records are written, by one
  * call, before any of them leaves.
- * @throws AssayError `AUDIT_UNAVAILABLE`, and then for the whole batch.
+ * @throws AssayError `SIGNING_BUSY`, `AUDIT_UNAVAILABLE`, the reason of the call's signal; and then for the whole batch.
  */
 export async function issueX509Svids(
   options: WorkloadIssuanceOptions,
   caller: AgentCaller,
   orders: readonly X509SvidOrder[],
+  call?: IssuanceCall,
 ): Promise<readonly Decided<IssuedX509Svid>[]> {
-  return issueForEntries(options, X509, caller, orders, async (entry, { csr }) =>
-    x509SvidFor(options, readCertificationRequest(csr), {
-      spiffeId: entry.spiffeId,
-      dnsNames: entry.dnsNames,
-      entryTtl: entry.x509SvidTtl,
-      entryExpiresAt: entry.expiresAt,
-    }),
-  );
+  const make = (entry: EntryRecord, { csr }: X509SvidOrder) =>
+    x509SvidFor(
+      options,
+      readCertificationRequest(csr),
+      {
+        spiffeId: entry.spiffeId,
+        dnsNames: entry.dnsNames,
+        entryTtl: entry.x509SvidTtl,
+        entryExpiresAt: entry.expiresAt,
+      },
+      call,
+    );
+  return issueForEntries(options, X509, caller, orders, make, call);
 }
 
 /**
@@ -94,6 +107,7 @@ export async function x509SvidFor(
   options: SvidOptions,
   csr: CertificationRequest,
   wanted: SvidWanted & { readonly dnsNames: readonly string[] },
+  call?: IssuanceCall,
 ): Promise<IssuedX509Svid> {
   const { signing, policy, trustDomain, clock } = options;
   const ttl = allowedTtl(
@@ -115,6 +129,7 @@ export async function x509SvidFor(
       dnsNames: wanted.dnsNames,
       ttl,
     }),
+    call,
   );
 }
 

@@ -3,6 +3,7 @@ import { lintAccessTokenInput } from "../crypto/jose/access-token-lint.ts";
 import { type AccessTokenClaims, accessTokenSigningInput } from "../crypto/jose/access-token.ts";
 import { assembleJwtSvid } from "../crypto/jose/jwt-svid.ts";
 import { AssayError } from "../errors/assay-error.ts";
+import { signBounded } from "./bounded-sign.ts";
 import type { Signing } from "./signing.ts";
 import type { TokenAuthority } from "./token-authority.ts";
 
@@ -57,7 +58,7 @@ export function createAccessTokenMinter({
     const ordered = { ...claims, keyId, algorithm: by.algorithm, authorityNotAfter };
     const [finding] = lintAccessTokenInput(input, ordered);
     if (finding !== undefined) throw refused(`${finding.rule}: ${finding.detail}`);
-    const token = assembleJwtSvid(input, await by.key.sign(input, "p1363"));
+    const token = assembleJwtSvid(input, await signBounded(by.key, input, "p1363"));
     return { token, jti, keyId, issuedAt, expiresAt: claims.exp };
   };
 }

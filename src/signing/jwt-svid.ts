@@ -5,6 +5,7 @@ import { assembleJwtSvid, jwtSvidSigningInput } from "../crypto/jose/jwt-svid.ts
 import type { Random } from "../crypto/random.ts";
 import { AssayError } from "../errors/assay-error.ts";
 import type { TrustDomain } from "../spiffe/trust-domain.ts";
+import { signBounded } from "./bounded-sign.ts";
 import { Pending } from "./pending.ts";
 import { randomUuid } from "./random-uuid.ts";
 import type { PreparedJwtSvid, Signing } from "./signing.ts";
@@ -72,9 +73,12 @@ export function createJwtSvidSigner(dependencies: JwtSvidSignerDependencies): Jw
       return pending.add({ spiffeId, keyId, tokenId, issuedAt, expiresAt, ...named }, { input, by });
     },
 
-    async signJwtSvid(prepared) {
+    async signJwtSvid(prepared, waiter) {
       const { input, by } = pending.take(prepared);
-      return { ...prepared, token: assembleJwtSvid(input, await by.key.sign(input, "p1363")) };
+      return {
+        ...prepared,
+        token: assembleJwtSvid(input, await signBounded(by.key, input, "p1363", waiter)),
+      };
     },
   };
 }

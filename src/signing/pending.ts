@@ -31,7 +31,6 @@ export class Pending<Prepared extends object, Work extends object> {
 
 class Itself {
   constructor(object: object) {
-    // oxlint-disable-next-line no-constructor-return -- a subclass adds its private fields to what is returned
     return object;
   }
 }
@@ -51,7 +50,6 @@ class Attached extends Itself {
   }
 
   static to(object: object, owner: object, work: object): void {
-    // oxlint-disable-next-line no-new -- the object gets its fields
     new Attached(object, owner, work);
   }
 

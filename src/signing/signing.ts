@@ -13,6 +13,7 @@ import type { Audience } from "../spiffe/audience.ts";
 import type { SpiffeBundle } from "../spiffe/bundle.ts";
 import type { SpiffeId } from "../spiffe/id.ts";
 import type { AuthorityKind, AuthorityRecord } from "../store/records.ts";
+import type { SignatureWaiter } from "./bounded-sign.ts";
 import type { BundleAdditions } from "./bundle-edit.ts";
 
 /** Signing at work for one trust domain and one server. */
@@ -38,9 +39,10 @@ export interface Signing extends AsyncDisposable {
   prepareX509Svid(order: X509SvidOrder): PreparedX509Svid;
   /**
    * Signs what `prepareX509Svid` returned, once, whether or not the signing succeeds.
-   * @throws AssayError `INTERNAL` for anything else or a second time, `KEY_UNAVAILABLE`.
+   * @param waiter Whoever wants it: what waits for a remote key is not signed any more once it has gone.
+   * @throws AssayError `INTERNAL` for anything else or a second time, `KEY_UNAVAILABLE`, the reason of the waiter's signal.
    */
-  signX509Svid(prepared: PreparedX509Svid): Promise<IssuedX509Svid>;
+  signX509Svid(prepared: PreparedX509Svid, waiter?: SignatureWaiter): Promise<IssuedX509Svid>;
   /**
    * Builds the signing input of a JWT-SVID and reads the bytes back with the independent reader against the profile
    * (JWT-SVID §2, §3) and the order.
@@ -50,9 +52,9 @@ export interface Signing extends AsyncDisposable {
   prepareJwtSvid(order: JwtSvidOrder): PreparedJwtSvid;
   /**
    * Signs what `prepareJwtSvid` returned, once, whether or not the signing succeeds.
-   * @throws AssayError `INTERNAL` for anything else or a second time, `KEY_UNAVAILABLE`.
+   * @throws AssayError `INTERNAL` for anything else or a second time, `KEY_UNAVAILABLE`, the reason of the waiter's signal.
    */
-  signJwtSvid(prepared: PreparedJwtSvid): Promise<IssuedJwtSvid>;
+  signJwtSvid(prepared: PreparedJwtSvid, waiter?: SignatureWaiter): Promise<IssuedJwtSvid>;
   /**
    * Builds the signing input of a WIT-SVID and reads the bytes back with the independent reader against the profile
    * (WIT-SVID §2 to §4) and the order.
@@ -62,9 +64,9 @@ export interface Signing extends AsyncDisposable {
   prepareWitSvid(order: WitSvidOrder): PreparedWitSvid;
   /**
    * Signs what `prepareWitSvid` returned, once, whether or not the signing succeeds.
-   * @throws AssayError `INTERNAL` for anything else or a second time, `KEY_UNAVAILABLE`.
+   * @throws AssayError `INTERNAL` for anything else or a second time, `KEY_UNAVAILABLE`, the reason of the waiter's signal.
    */
-  signWitSvid(prepared: PreparedWitSvid): Promise<IssuedWitSvid>;
+  signWitSvid(prepared: PreparedWitSvid, waiter?: SignatureWaiter): Promise<IssuedWitSvid>;
   /**
    * Builds the signing input of an access token (RFC 9068), reads the bytes back as the others do, and signs them by the
    * JWT authority.

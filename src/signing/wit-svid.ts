@@ -5,6 +5,7 @@ import type { Random } from "../crypto/random.ts";
 import { AssayError } from "../errors/assay-error.ts";
 import { isMemberOf, pathOf } from "../spiffe/id.ts";
 import type { TrustDomain } from "../spiffe/trust-domain.ts";
+import { signBounded } from "./bounded-sign.ts";
 import { Pending } from "./pending.ts";
 import { randomUuid } from "./random-uuid.ts";
 import type { PreparedWitSvid, Signing } from "./signing.ts";
@@ -59,9 +60,12 @@ export function createWitSvidSigner(dependencies: WitSvidSignerDependencies): Wi
       return pending.add({ spiffeId, keyId, jti, issuedAt, expiresAt }, { input, by });
     },
 
-    async signWitSvid(prepared) {
+    async signWitSvid(prepared, waiter) {
       const { input, by } = pending.take(prepared);
-      return { ...prepared, token: assembleWitSvid(input, await by.key.sign(input, "p1363")) };
+      return {
+        ...prepared,
+        token: assembleWitSvid(input, await signBounded(by.key, input, "p1363", waiter)),
+      };
     },
   };
 }

@@ -6,6 +6,7 @@ import { lintX509SvidTbs } from "../crypto/x509-svid-lint.ts";
 import { AssayError } from "../errors/assay-error.ts";
 import { isMemberOf } from "../spiffe/id.ts";
 import type { TrustDomain } from "../spiffe/trust-domain.ts";
+import { signBounded } from "./bounded-sign.ts";
 import { Pending } from "./pending.ts";
 import type { PreparedX509Svid, Signing } from "./signing.ts";
 import type { X509Authority } from "./x509-authority.ts";
@@ -68,9 +69,9 @@ export function createX509SvidSigner(dependencies: X509SvidSignerDependencies): 
       );
     },
 
-    async signX509Svid(prepared) {
+    async signX509Svid(prepared, waiter) {
       const { tbs, by } = pending.take(prepared);
-      const certificate = by.template.assemble(tbs, await by.key.sign(tbs, "der"));
+      const certificate = by.template.assemble(tbs, await signBounded(by.key, tbs, "der", waiter));
       return { ...prepared, certificate, chain: [certificate, ...by.intermediates] };
     },
   };

@@ -8,6 +8,7 @@ import type { AgentCaller, Caller } from "../../src/issuance/caller.ts";
 import type { WorkloadIssuanceOptions } from "../../src/issuance/x509-svids.ts";
 import { openMemoryKeyManager } from "../../src/keys/memory/memory.ts";
 import type { AuditRecord } from "../../src/observe/audit-record.ts";
+import type { KeyManager } from "../../src/plugin/key-manager.ts";
 import { DEFAULT_POLICY, type PolicyOptions } from "../../src/policy/policy-options.ts";
 import { openSigning, type SigningOptions } from "../../src/signing/open-signing.ts";
 import type { Signing } from "../../src/signing/signing.ts";
@@ -53,10 +54,13 @@ export class IssuanceBench implements AsyncDisposable {
     this.#cleanup = cleanup;
   }
 
-  static async open(options: Partial<SigningOptions> = {}): Promise<IssuanceBench> {
+  static async open(
+    options: Partial<SigningOptions> = {},
+    keys: KeyManager = openMemoryKeyManager(),
+  ): Promise<IssuanceBench> {
     const clock = new FakeClock();
     await using stack = new AsyncDisposableStack();
-    const keyManager = stack.use(openMemoryKeyManager());
+    const keyManager = stack.use(keys);
     const signing = stack.use(
       await openSigning({
         trustDomain,

@@ -39,11 +39,11 @@ export function svidService(options: SvidServiceOptions): ServiceHandlers<typeof
       return { svid: jwtSvidToWire(svid) };
     },
 
-    async batchNewX509SVID({ params }, { caller }) {
+    async batchNewX509SVID({ params }, call) {
       if (params.length === 0) throw new AssayError("INVALID_REQUEST", "missing parameters");
-      const agent = agentOf(caller);
+      const agent = agentOf(call.caller);
       takeFrom(limits.x509Signing, agent, params.length);
-      const decided = await issueX509Svids(issuance, agent, params);
+      const decided = await issueX509Svids(issuance, agent, params, call);
       return {
         results: decided.map(({ value, error }, index) =>
           error === undefined
@@ -53,11 +53,11 @@ export function svidService(options: SvidServiceOptions): ServiceHandlers<typeof
       };
     },
 
-    async newJWTSVID({ entryId, audience }, { caller }) {
+    async newJWTSVID({ entryId, audience }, call) {
       if (entryId === "") throw new AssayError("INVALID_REQUEST", "missing entry ID");
-      const agent = agentOf(caller);
+      const agent = agentOf(call.caller);
       takeFrom(limits.jwtSigning, agent);
-      const svid = await issueJwtSvid(issuance, agent, { entryId, audience });
+      const svid = await issueJwtSvid(issuance, agent, { entryId, audience }, call);
       return { svid: jwtSvidToWire(svid, hintOf(agent, entryId)) };
     },
 
@@ -87,7 +87,7 @@ function witHandlers(
       takeFrom(limits.witSigning, agent, params.length);
       const proofs = proofsOf(context, params.length);
       const orders = params.map((order, index) => ({ ...order, ...proofs[index] }));
-      const decided = await issueWitSvids(issuance, agent, orders);
+      const decided = await issueWitSvids(issuance, agent, orders, context);
       return {
         results: decided.map(({ value, error }, index) =>
           error === undefined
