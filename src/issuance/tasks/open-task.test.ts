@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { KEY, STRANGER, TaskBench } from "../../../test/fakes/task-bench.ts";
+import { taskIssuance } from "./task-issuance.ts";
 import { AssayError } from "../../errors/assay-error.ts";
 
 let world: TaskBench;
@@ -14,6 +15,29 @@ const last = () => world.bench.audit.records.at(-1);
 function open(token: string, key = KEY) {
   return world.issuance.open(STRANGER, world.request(token, key));
 }
+
+describe("opening a task after the store was restored", () => {
+  it("takes no evidence of before, or that does not say of when until a day is over", async () => {
+    await world.entry();
+    const restoredAt = world.now - 100;
+    const issuance = taskIssuance({ ...world.options, restoredAt });
+    const opening = async (token: string, issuedAt?: number) => {
+      const attestation = world.tokens.get(token);
+      if (attestation === undefined) throw new Error("no such token");
+      world.tokens.set(token, { ...attestation, ...(issuedAt === undefined ? {} : { issuedAt }) });
+      return issuance.open(STRANGER, world.request(token, KEY));
+    };
+    // Of before, or of an issuer whose clock was ahead by what is tolerated.
+    for (const issuedAt of [restoredAt - 1, restoredAt, restoredAt + 30, undefined]) {
+      await expect(opening(world.token(), issuedAt)).rejects.toThrowCode("NO_IDENTITY_ISSUED");
+      expect(last()).toMatchObject({ event: "task.denied", code: "ATTESTATION_FAILED" });
+      expect(last()?.reasons?.join()).toMatch(/before the store was restored/);
+    }
+    expect((await opening(world.token(), restoredAt + 31)).task.state).toBe("active");
+    const later = taskIssuance({ ...world.options, restoredAt: world.now - 86_401 });
+    expect((await later.open(STRANGER, world.request(world.token(), KEY))).isResumed).toBe(true);
+  });
+});
 
 describe("opening a task", () => {
   it("gives the identities of all entries that match, the oldest first, and says where each fact comes from", async () => {

@@ -6,6 +6,7 @@ import { TestAgent } from "../../../test/fakes/server-agent.ts";
 import { ServerBench } from "../../../test/fakes/server-bench.ts";
 import { wireEntry } from "../../../test/fakes/server-wire.ts";
 import { AgentSync } from "../../proto/gen/assay/api/server/v1/agent_sync_pb.ts";
+import { Backup } from "../../proto/gen/assay/api/server/v1/backup_pb.ts";
 import { Explain } from "../../proto/gen/assay/api/server/v1/explain_pb.ts";
 import { Health } from "../../proto/gen/grpc/health/v1/health_pb.ts";
 import { Agent } from "../../proto/gen/spire/api/server/agent/v1/agent_pb.ts";
@@ -23,6 +24,7 @@ import { methodPath } from "../../rpc/service-definition.ts";
 const SERVICES = [
   Agent,
   AgentSync,
+  Backup,
   Bundle,
   Debug,
   Entry,
@@ -62,10 +64,15 @@ const ALLOWED: Readonly<Record<string, readonly CallerKind[]>> = {
       "AgentSync/WatchAuthorizedEntries",
     ],
   ),
+  ...all(
+    ["downstream"],
+    ["SVID/NewDownstreamX509CA", "Bundle/PublishJWTAuthority", "Bundle/PublishWITAuthority"],
+  ),
   "Bundle/GetFederatedBundle": [...OPERATORS, "agent"],
   ...all(
     ["local"],
     [
+      "Backup/CreateBackup",
       "Debug/GetInfo",
       "Logger/GetLogger",
       "Logger/SetLogLevel",
