@@ -45,6 +45,14 @@ export const serverSchema = z.strictObject({
   ca_ttl: kind.lifetime("1m", "3650d").prefault("24h").meta({ description: "Lifetime of an authority" }),
   ca_key_type: keyType.default("ec-p256").meta({ description: "Key type of X.509 authorities" }),
   jwt_key_type: keyType.default("ec-p256").meta({ description: "Key type of JWT authorities" }),
+  ca_path_length: z.int().min(0).max(7).optional().meta({
+    description:
+      "How many levels of servers may follow below a server whose X.509 authority this one signs (pathLenConstraint); any number where absent",
+  }),
+  ca_name_constraints: z.boolean().default(false).meta({
+    description:
+      "Whether X.509 authorities of servers below carry name constraints that permit this trust domain alone; some TLS libraries cannot read them",
+  }),
   ca_subject: z
     .strictObject({
       country: z.string().length(2).optional().meta({ description: "Country (C) of an authority's subject" }),

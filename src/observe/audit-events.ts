@@ -25,6 +25,8 @@ export const AUDIT_EVENTS = {
   "authority.activated": "An authority began to sign",
   "authority.tainted": "An authority was marked as not to be trusted any longer",
   "authority.revoked": "An authority was removed from the bundle",
+  "authority.downstream.issued": "The server signed the X.509 authority of a server below it",
+  "authority.downstream.denied": "The X.509 authority of a server below was to be signed, and was not",
   "federation.created": "A relationship with a foreign trust domain was made",
   "federation.updated": "A relationship with a foreign trust domain was changed",
   "federation.deleted": "A relationship with a foreign trust domain was ended",

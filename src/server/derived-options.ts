@@ -14,6 +14,8 @@ export function signingOptions(options: ServerOptions, id: string): SigningOptio
     ...(options.jwtIssuer !== undefined && { jwtIssuer: options.jwtIssuer }),
     rs256: options.rs256Audiences.length > 0,
     wit: options.features.includes("wit-svid"),
+    ...(options.caPathLength !== undefined && { caPathLength: options.caPathLength }),
+    ...(options.caNameConstraints !== undefined && { caNameConstraints: options.caNameConstraints }),
   };
 }
 

@@ -22,7 +22,10 @@ import { openWebFace, type WebFaceParts } from "./web-face.ts";
 /** Everything the faces of a server are made of. */
 export interface FaceParts
   extends WebFaceParts,
-    Pick<ServiceParts, "agentIssuance" | "workloadIssuance" | "startedAt" | "revoked" | "backup"> {
+    Pick<
+      ServiceParts,
+      "agentIssuance" | "workloadIssuance" | "downstreamIssuance" | "startedAt" | "revoked" | "backup"
+    > {
   readonly version: string;
   readonly metrics: ReturnType<typeof createServerMetrics>;
   readonly svid: ServerSvid;

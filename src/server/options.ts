@@ -40,6 +40,10 @@ export interface ServerOptions {
   readonly caKeyType: KeyType;
   readonly jwtKeyType: KeyType;
   readonly caSubject: { readonly country?: string | undefined; readonly organization: string };
+  /** How many levels of CAs may follow below the authority of a server below this one; any number where absent. */
+  readonly caPathLength?: number | undefined;
+  /** Whether authorities of servers below are bound to the trust domain by name constraints; not where absent. */
+  readonly caNameConstraints?: boolean | undefined;
   readonly defaultX509SvidTtl: number;
   readonly maxX509SvidTtl: number;
   readonly defaultJwtSvidTtl: number;

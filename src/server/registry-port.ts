@@ -1,9 +1,11 @@
+import { type Clock, unixSeconds } from "../clock.ts";
 import { AssayError } from "../errors/assay-error.ts";
 import type { AgentNodes } from "../issuance/agents.ts";
 import type { EntryCreationResult } from "../registry/entries.ts";
 import type { EntryField, EntryUpdateResult } from "../registry/entry-updates.ts";
 import type { Registry } from "../registry/registry.ts";
 import { pathOf, type SpiffeId } from "../spiffe/id.ts";
+import type { EntryRecord } from "../store/records.ts";
 import type { OperatedNodes } from "./operations/agent-operations.ts";
 import type { EntryOutcome, OperatedEntries } from "./operations/entry-operations.ts";
 
@@ -25,6 +27,12 @@ export function operatedEntries(registry: Registry): OperatedEntries {
       return ids.map((id, n) => (deleted[n] === true ? { id } : { id, error: absent(id) }));
     },
   };
+}
+
+/** The unexpired entries that make whoever has this ID a server below. */
+export function downstreamEntries(registry: Registry, id: SpiffeId, clock: Clock): readonly EntryRecord[] {
+  const { items } = registry.entries.list({ spiffeId: id, downstream: true }, {});
+  return items.filter(({ expiresAt }) => expiresAt === 0 || expiresAt > unixSeconds(clock));
 }
 
 /** The registry's nodes and join tokens as operations change them. */

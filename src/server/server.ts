@@ -45,7 +45,7 @@ import {
   loadUpstreamAuthority,
 } from "./plugins.ts";
 import { pooledRandom, randomFraction } from "./random.ts";
-import { attestedNodes, operatedEntries, operatedNodes } from "./registry-port.ts";
+import { attestedNodes, downstreamEntries, operatedEntries, operatedNodes } from "./registry-port.ts";
 import { createServerMetrics } from "./server-metrics.ts";
 import { openServerRevocation, x509AuthorityIds } from "./server-revocation.ts";
 import { ServerSvid } from "./server-svid.ts";
@@ -271,6 +271,11 @@ export async function startServer(
         clock,
         audit,
       }),
+      downstreamIssuance: {
+        ...svidOptions,
+        caTtl: options.caTtl,
+        downstreamEntries: (id) => downstreamEntries(registry, id, clock),
+      },
       workloadIssuance: {
         ...svidOptions,
         authorizedEntry: (agent, entryId) => registry.entries.authorizedEntry(agent, entryId),

@@ -1,6 +1,7 @@
 import type { Clock } from "../clock.ts";
 import type { Random } from "../crypto/random.ts";
 import type { DistinguishedName } from "../crypto/x501-name.ts";
+import { AssayError } from "../errors/assay-error.ts";
 import type { KeyManager, KeyType } from "../plugin/key-manager.ts";
 import type { SpiffeBundle } from "../spiffe/bundle.ts";
 import type { UpstreamAuthority } from "../plugin/upstream-authority.ts";
@@ -12,6 +13,7 @@ import { AuthorityLines } from "./authority-lines.ts";
 import { checkAdditions, withAuthorities } from "./bundle-edit.ts";
 import { createAccessTokenMinter } from "./access-token.ts";
 import { createCrlSigner } from "./crl.ts";
+import { createDownstreamCaSigner } from "./downstream-ca.ts";
 import { createJwtSvidSigner } from "./jwt-svid.ts";
 import { OwnBundle } from "./own-bundle.ts";
 import { upkeepSeconds } from "./rotation-schedule.ts";
@@ -43,6 +45,10 @@ export interface SigningOptions {
   readonly rs256?: boolean;
   /** Whether WIT-SVIDs are issued; they are not unless asked for. */
   readonly wit?: boolean;
+  /** How many levels of CAs may follow below the X.509 authority of a server below this one; any number unless given. */
+  readonly caPathLength?: number;
+  /** Whether X.509 authorities of servers below are bound to the trust domain by name constraints; not unless asked for. */
+  readonly caNameConstraints?: boolean;
 }
 
 /** What signing is built on. */
@@ -163,6 +169,27 @@ export async function openSigning(dependencies: SigningDependencies): Promise<Si
     jwtAuthorityNotAfter: (algorithm) => lines.jwt(algorithm).active().record.notAfter,
     witAuthorityNotAfter: () => lines.wit.active().record.notAfter,
     ...createX509SvidSigner({ ...makes, authority: () => lines.x509.active() }),
+    ...createDownstreamCaSigner({
+      ...makes,
+      authority: () => lines.x509.active(),
+      ...(options.caPathLength !== undefined && { pathLength: options.caPathLength }),
+      nameConstraints: options.caNameConstraints ?? false,
+    }),
+    async publishJwtAuthority(key) {
+      const additions = { x509Authorities: [], jwtAuthorities: [key] };
+      checkAdditions(own.current, additions);
+      if (own.current.jwtAuthorities.length >= MAX_JWT_AUTHORITIES) {
+        throw new AssayError(
+          "PRECONDITION_FAILED",
+          `there are ${MAX_JWT_AUTHORITIES} JWT authorities, so no more are taken`,
+        );
+      }
+      const upstream = await trust.publishJwtKey(key, false);
+      if (upstream !== undefined) return upstream;
+      const bundle = await store.authorities.commit({}, (stored) => withAuthorities(stored, additions));
+      own.adopt(bundle);
+      return bundle.jwtAuthorities;
+    },
     ...createWitSvidSigner({ ...makes, authority: () => lines.wit.active() }),
     ...createJwtSvidSigner(tokens),
     mintAccessToken: createAccessTokenMinter(tokens),
@@ -232,3 +259,5 @@ function every(
 }
 
 const DAY = 86_400;
+// A server has two at a time, a nested one of many levels some dozens below it.
+const MAX_JWT_AUTHORITIES = 1000;

@@ -10,7 +10,7 @@ import type { ExtraClaims } from "../crypto/jose/extra-claims.ts";
 import type { SvidAlgorithm } from "../crypto/jose/svid-algorithms.ts";
 import type { DistinguishedName } from "../crypto/x501-name.ts";
 import type { Audience } from "../spiffe/audience.ts";
-import type { SpiffeBundle } from "../spiffe/bundle.ts";
+import type { JwtAuthorityKey, SpiffeBundle } from "../spiffe/bundle.ts";
 import type { SpiffeId } from "../spiffe/id.ts";
 import type { AuthorityKind, AuthorityRecord } from "../store/records.ts";
 import type { SignatureWaiter } from "./bounded-sign.ts";
@@ -86,6 +86,25 @@ export interface Signing extends AsyncDisposable {
    * `CERTIFICATE_LINT_FAILED` naming the first rule broken, `KEY_UNAVAILABLE`.
    */
   signCrl(order: CrlOrder): Promise<Uint8Array>;
+  /**
+   * Builds the TBSCertificate of the X.509 authority of a server below this one and reads it back against X509-SVID §3.2 to
+   * §4.4, RFC 5280 and the order.
+   * @throws AssayError `CERTIFICATE_LINT_FAILED` naming the first rule broken, `AUTHORITY_EXPIRED`, `INVALID_CSR` for a key
+   * that no authority may have, `PRECONDITION_FAILED` where who signed our own authority allows none below it.
+   */
+  prepareDownstreamCa(order: DownstreamCaOrder): PreparedDownstreamCa;
+  /**
+   * Signs what `prepareDownstreamCa` returned, once, whether or not the signing succeeds.
+   * @throws AssayError `INTERNAL` for anything else or a second time, `KEY_UNAVAILABLE`.
+   */
+  signDownstreamCa(prepared: PreparedDownstreamCa): Promise<IssuedDownstreamCa>;
+  /**
+   * Publishes a JWT authority of a server below this one: upstream where there is an upstream that publishes, else in the own
+   * bundle. Gives all JWT authorities of the trust domain.
+   * @throws AssayError `INVALID_BUNDLE`, `PRECONDITION_FAILED` where there are too many, `UPSTREAM_UNAVAILABLE`,
+   * `UPSTREAM_REFUSED`, `STORE_UNAVAILABLE`.
+   */
+  publishJwtAuthority(key: JwtAuthorityKey): Promise<readonly JwtAuthorityKey[]>;
   /** The own bundle now. */
   bundle(): SpiffeBundle;
   /** Calls the listener with every newer own bundle, whoever wrote it. A listener must not throw. */
@@ -144,6 +163,23 @@ export interface Signing extends AsyncDisposable {
 
 /** The authority that signs, the one that will, and the newest one that did: old or tainted, and not revoked. */
 export type AuthorityStates = Readonly<Partial<Record<"active" | "prepared" | "old", AuthorityRecord>>>;
+
+/** The X.509 authority of a server below, as it was decided elsewhere. */
+export interface DownstreamCaOrder {
+  /** SubjectPublicKeyInfo of a key whose possession was proved. */
+  readonly publicKey: Uint8Array;
+  /** Lifetime from now on in seconds, at least 1; the authority's own end caps it. */
+  readonly ttl: number;
+}
+
+/** One that has passed the lint and may be signed once. Only `prepareDownstreamCa` makes one that can be. */
+export type PreparedDownstreamCa = Omit<PreparedX509Svid, "spiffeId">;
+
+/** The certificate of a CA below, signed. */
+export interface IssuedDownstreamCa extends PreparedDownstreamCa {
+  /** DER: the CA's own certificate and what is between it and a root of the bundle, without the root. */
+  readonly chain: readonly Uint8Array[];
+}
 
 /** How it stands with the upstream authority. */
 export interface UpstreamState {

@@ -19,6 +19,7 @@ const NOBODY: readonly Role[] = [];
 const OPERATORS: readonly Role[] = ["local", "admin"];
 const LOCAL: readonly Role[] = ["local"];
 const AGENT: readonly Role[] = ["agent"];
+const DOWNSTREAM: readonly Role[] = ["downstream"];
 const ANY: readonly Role[] = ["any"];
 
 const TABLE: ReadonlyMap<string, readonly Role[]> = new Map([
@@ -43,6 +44,8 @@ const TABLE: ReadonlyMap<string, readonly Role[]> = new Map([
   ...methods("spire.api.server.entry.v1.Entry", AGENT, ["GetAuthorizedEntries", "SyncAuthorizedEntries"]),
   ...methods("spire.api.server.svid.v1.SVID", OPERATORS, ["MintX509SVID", "MintJWTSVID", "MintWITSVID"]),
   ...methods("spire.api.server.svid.v1.SVID", AGENT, ["BatchNewX509SVID", "NewJWTSVID", "BatchNewWITSVID"]),
+  ...methods("spire.api.server.svid.v1.SVID", DOWNSTREAM, ["NewDownstreamX509CA"]),
+  ...methods("spire.api.server.bundle.v1.Bundle", DOWNSTREAM, ["PublishJWTAuthority", "PublishWITAuthority"]),
   ...methods("spire.api.server.bundle.v1.Bundle", ANY, ["GetBundle"]),
   ...methods("spire.api.server.bundle.v1.Bundle", ["local", "admin", "agent"], ["GetFederatedBundle"]),
   ...methods("spire.api.server.bundle.v1.Bundle", OPERATORS, [

@@ -1,5 +1,6 @@
 import type { Clock } from "../../clock.ts";
 import type { AgentIssuanceOptions } from "../../issuance/agents.ts";
+import type { DownstreamIssuanceOptions } from "../../issuance/downstream-ca.ts";
 import type { WorkloadIssuanceOptions } from "../../issuance/x509-svids.ts";
 import type { StoredAuditRecord } from "../../observe/audit-record.ts";
 import type { RootLog } from "../../observe/log.ts";
@@ -37,6 +38,7 @@ import { authorityService } from "./authority-service.ts";
 import { type BackupServiceOptions, backupService } from "./backup-service.ts";
 import { bundleService } from "./bundle-service.ts";
 import { debugService } from "./debug-service.ts";
+import { downstreamBundleHandlers, downstreamSvidHandlers } from "./downstream-handlers.ts";
 import { entryService } from "./entry-service.ts";
 import { explainService } from "./explain-service.ts";
 import { loggerService } from "./logger-service.ts";
@@ -62,6 +64,7 @@ export interface ServiceParts {
   readonly health: Health;
   readonly agentIssuance: AgentIssuanceOptions;
   readonly workloadIssuance: WorkloadIssuanceOptions;
+  readonly downstreamIssuance: DownstreamIssuanceOptions;
   readonly features: readonly Feature[];
   /** The tokens that agents refuse; none where absent. */
   readonly revoked?: RevokedTokenFeed | undefined;
@@ -87,10 +90,13 @@ export function registerServices(
   );
   rpc.register(Entry, entryService({ operations, entries: registry.entries }));
   const wit = parts.features.includes("wit-svid");
-  rpc.register(SVID, svidService({ issuance: parts.workloadIssuance, limits, wit }));
-  rpc.register(
-    Bundle,
-    bundleService({
+  const downstream = { issuance: parts.downstreamIssuance, signing, operations, limits, clock, wit };
+  rpc.register(SVID, {
+    ...svidService({ issuance: parts.workloadIssuance, limits, wit }),
+    ...downstreamSvidHandlers(downstream),
+  });
+  rpc.register(Bundle, {
+    ...bundleService({
       ownBundle: () => signing.bundle(),
       bundles: store.bundles,
       operations,
@@ -98,7 +104,8 @@ export function registerServices(
       log: parts.log,
       wit,
     }),
-  );
+    ...downstreamBundleHandlers(downstream),
+  });
   rpc.register(LocalAuthority, authorityService({ signing, operations, wit }));
   rpc.register(
     TrustDomainService,

@@ -1,7 +1,7 @@
 import { AssayError } from "../../errors/assay-error.ts";
 import type { AuditRecord } from "../../observe/audit-record.ts";
 import type { Signing } from "../../signing/signing.ts";
-import type { SpiffeBundle } from "../../spiffe/bundle.ts";
+import type { JwtAuthorityKey, SpiffeBundle } from "../../spiffe/bundle.ts";
 import type { TrustDomain } from "../../spiffe/trust-domain.ts";
 import type { BundleStore } from "../../store/store.ts";
 import { changeRecord, type OperatorCall } from "./operator-call.ts";
@@ -10,7 +10,7 @@ import { changeRecord, type OperatorCall } from "./operator-call.ts";
 export type OperatedBundles = Pick<BundleStore, "put" | "delete">;
 
 /** Signing, as far as the own bundle is changed through it. */
-export type OperatedSigning = Pick<Signing, "appendToBundle">;
+export type OperatedSigning = Pick<Signing, "appendToBundle" | "publishJwtAuthority">;
 
 /** Which existing bundle a write expects: none, one, or either. */
 export type BundleWriteMode = Parameters<BundleStore["put"]>[1];
@@ -35,6 +35,11 @@ export interface BundleOperations {
   deleteFederatedBundle(call: OperatorCall, trustDomain: TrustDomain, mode: BundleDeleteMode): Promise<void>;
   /** Adds authorities to the own bundle. @throws AssayError `INVALID_BUNDLE`. */
   appendBundle(call: OperatorCall, additions: BundleAdditions): Promise<SpiffeBundle>;
+  /**
+   * Publishes a JWT authority of a server below this one, upstream too if there is an upstream; gives all there are.
+   * @throws AssayError `INVALID_BUNDLE`, `PRECONDITION_FAILED`, `UPSTREAM_UNAVAILABLE`, `UPSTREAM_REFUSED`.
+   */
+  publishJwtAuthority(call: OperatorCall, key: JwtAuthorityKey): Promise<readonly JwtAuthorityKey[]>;
 }
 
 /** Makes the operations on bundles. */
@@ -66,6 +71,18 @@ export function bundleOperations(options: {
       const bundle = await signing.appendToBundle(additions);
       audit.append([changeRecord("bundle.changed", call, { trust_domain: own })]);
       return bundle;
+    },
+    async publishJwtAuthority(call, key) {
+      const keys = await signing.publishJwtAuthority(key);
+      audit.append([
+        changeRecord("bundle.changed", call, {
+          trust_domain: own,
+          authority_id: key.keyId,
+          expires_at: key.expiresAt,
+          reasons: ["JWT authority of a server below"],
+        }),
+      ]);
+      return keys;
     },
   };
 }

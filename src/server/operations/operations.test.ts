@@ -202,6 +202,7 @@ function makeOperations(options: Partial<OperationsOptions>): Operations {
     bundles: { put: (bundle) => Promise.resolve(bundle), delete: () => Promise.resolve() },
     signing: {
       appendToBundle: () => Promise.resolve(sampleBundle(own)),
+      publishJwtAuthority: (key) => Promise.resolve([key]),
       prepareAuthority: (kind) => Promise.resolve(authority(kind, "next")),
       activateAuthority: (kind, id) => Promise.resolve(authority(kind, id ?? "next")),
       taintAuthority: (kind, id) => Promise.resolve(authority(kind, id)),

@@ -92,6 +92,7 @@ const KINDS: ReadonlyMap<StoredAuditRecord["event"], CredentialKind> = new Map([
   ["svid.x509.issued", "x509"],
   ["node.attested", "x509"],
   ["node.renewed", "x509"],
+  ["authority.downstream.issued", "x509"],
   ["svid.jwt.issued", "jwt"],
   ["svid.wit.issued", "wit"],
   ["token.issued", "access_token"],

@@ -37,14 +37,19 @@ export function bundleToWire(bundle: SpiffeBundle, mask?: BundleMask): WireBundl
       })),
     }),
     ...(keeps("jwtAuthorities") && {
-      jwtAuthorities: bundle.jwtAuthorities.map((key) => ({ ...key, expiresAt: BigInt(key.expiresAt) })),
+      jwtAuthorities: keysToWire(bundle.jwtAuthorities),
     }),
     ...(keeps("witAuthorities") && {
-      witAuthorities: bundle.witAuthorities.map((key) => ({ ...key, expiresAt: BigInt(key.expiresAt) })),
+      witAuthorities: keysToWire(bundle.witAuthorities),
     }),
     ...(keeps("refreshHint") && { refreshHint: BigInt(bundle.refreshHint) }),
     ...(keeps("sequenceNumber") && { sequenceNumber: bundle.sequence }),
   };
+}
+
+/** Writes JWT or WIT authorities for the wire. */
+export function keysToWire(keys: readonly JwtAuthorityKey[]) {
+  return keys.map((key) => ({ ...key, expiresAt: BigInt(key.expiresAt) }));
 }
 
 /**
