@@ -8,6 +8,7 @@ import {
   RevokedTokensSchema,
   WatchAuthorizedEntriesResponseSchema,
 } from "./gen/assay/api/server/v1/agent_sync_pb.ts";
+import { Backup, CreateBackupResponseSchema } from "./gen/assay/api/server/v1/backup_pb.ts";
 import { Explain as ServerExplain } from "./gen/assay/api/server/v1/explain_pb.ts";
 import { StatusSchema as RpcStatusSchema } from "./gen/google/rpc/status_pb.ts";
 import { Health, HealthCheckResponse_ServingStatus } from "./gen/grpc/health/v1/health_pb.ts";
@@ -100,6 +101,7 @@ describe("services", () => {
       ],
     ],
     [AgentSync, ["/assay.api.server.v1.AgentSync/WatchAuthorizedEntries server_streaming"]],
+    [Backup, ["/assay.api.server.v1.Backup/CreateBackup server_streaming"]],
   ])("$typeName has the paths and kinds that clients call", (service, paths) => {
     expect(pathsOf(service)).toEqual(paths);
   });
@@ -194,6 +196,7 @@ describe("messages", () => {
       "sequence=1 complete=2 more=3 upserted=4 deleted=5 bundle=6 federated_bundles=7 deleted_federated_bundles=8 revocation_lists=9 revoked_tokens=10",
     ],
     [RevokedTokensSchema, "tokens=1 complete=2"],
+    [CreateBackupResponseSchema, "manifest=1 data=2"],
   ])("$typeName has the field numbers of the wire", (message, fields) => {
     expect(message.fields.map((field) => `${field.name}=${field.number}`).join(" ")).toBe(fields);
   });

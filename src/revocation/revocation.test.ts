@@ -35,8 +35,8 @@ afterEach(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-async function another(onFault?: (error: unknown) => void): Promise<Revocation> {
-  const opened = await openRevocation({ store, clock, onFault });
+async function another(onFault?: (error: unknown) => void, revokedLists?: number): Promise<Revocation> {
+  const opened = await openRevocation({ store, clock, onFault, revokedLists });
   open.push(opened);
   return opened;
 }
@@ -58,6 +58,18 @@ function facts(change: Partial<Facts> = {}): Facts {
 
 const revoke = (kind: CredentialKind, id: string, change: Partial<Facts> = {}, by = revocation) =>
   by.revoke({ kind, id }, "keyCompromise", facts(change));
+
+describe("status lists of before a restore", () => {
+  it("say of every place that it is revoked, and later ones only of what is", async () => {
+    const restored = await another(undefined, 3);
+    for (const list of [0, 2]) {
+      expect(restored.statusBits(list)).toHaveLength(2 ** 14);
+      expect(restored.statusBits(list).every((octet) => octet === 0xff)).toBe(true);
+      expect(restored.statusBits(list)).toBe(restored.statusBits(list));
+    }
+    expect(restored.statusBits(3).every((octet) => octet === 0)).toBe(true);
+  });
+});
 
 describe("revocation", () => {
   it("shows what was revoked before the call returns, each kind where it belongs", async () => {

@@ -1,0 +1,174 @@
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { FakeClock } from "../../../test/fakes/clock.ts";
+import { AssayError } from "../../errors/assay-error.ts";
+import type { AuditRecord } from "../../observe/audit-record.ts";
+import { createLog } from "../../observe/log.ts";
+import type { AuthorityKind, AuthorityRecord, AuthorityState, RestoreRecord } from "../../store/records.ts";
+import { replaceAuthorities, type ReplaceAuthoritiesParts } from "./replace-authorities.ts";
+
+/** A signing of words: records that move as the real ones do. */
+class Authorities {
+  readonly records: AuthorityRecord[] = [];
+  readonly steps: string[] = [];
+  readonly #clock: FakeClock;
+  fault: AssayError | undefined;
+
+  constructor(clock: FakeClock) {
+    this.#clock = clock;
+  }
+
+  add(id: string, kind: AuthorityKind, state: AuthorityState): AuthorityRecord {
+    const now = Math.floor(this.#clock.now() / 1000);
+    const record = { ...BLANK, id, kind, state, notBefore: now, notAfter: now + 86_400, changedAt: now };
+    this.records.push(record);
+    return record;
+  }
+
+  #move(id: string, state: AuthorityState): AuthorityRecord {
+    if (this.fault !== undefined) throw this.fault;
+    const at = this.records.findIndex((record) => record.id === id);
+    const moved = { ...(this.records[at] ?? BLANK), state };
+    this.records[at] = moved;
+    this.steps.push(`${id} ${state}`);
+    return moved;
+  }
+
+  readonly port: ReplaceAuthoritiesParts["signing"] = {
+    authorities: () => this.records,
+    authorityStates: (kind) => {
+      const of = (state: AuthorityState) =>
+        this.records.findLast((record) => record.kind === kind && record.state === state);
+      const [active, prepared] = [of("active"), of("prepared")];
+      return { ...(active && { active }), ...(prepared && { prepared }) };
+    },
+    prepareAuthority: async (kind) => {
+      if (this.fault !== undefined) throw this.fault;
+      const prepared = this.port.authorityStates(kind).prepared;
+      if (prepared !== undefined) this.#move(prepared.id, "old");
+      const made = this.add(`${kind}-new`, kind, "prepared");
+      this.steps.push(`${made.id} prepared`);
+      return made;
+    },
+    activateAuthority: async (kind, id = "") => {
+      const { active } = this.port.authorityStates(kind);
+      if (active !== undefined) this.#move(active.id, "old");
+      return this.#move(id, "active");
+    },
+    taintAuthority: async (_, id) => this.#move(id, "tainted"),
+  };
+}
+
+const BLANK: AuthorityRecord = {
+  id: "",
+  kind: "x509",
+  state: "old",
+  serverId: "one",
+  keyId: "A",
+  publicKey: new Uint8Array(),
+  chain: [],
+  notBefore: 0,
+  notAfter: 0,
+  changedAt: 0,
+};
+
+let clock: FakeClock;
+let authorities: Authorities;
+let settled: Partial<RestoreRecord>[];
+let records: AuditRecord[];
+let lines: string[];
+const running: AsyncDisposable[] = [];
+
+beforeEach(() => {
+  clock = new FakeClock();
+  authorities = new Authorities(clock);
+  [settled, records, lines] = [[], [], []];
+});
+afterEach(async () => {
+  for (const one of running.splice(0)) await one[Symbol.asyncDispose]();
+});
+
+function start(ids: readonly string[]): void {
+  const restored = { at: 1, backupAt: 0, authorities: ids, statusLists: 0, told: true };
+  running.push(
+    replaceAuthorities({
+      restored,
+      backups: { settle: async (change) => void settled.push(change) },
+      signing: authorities.port,
+      clock,
+      log: createLog({ level: "trace", clock, destination: { write: (line) => void lines.push(line) } }),
+      audit: { append: (added) => void records.push(...added) },
+    }),
+  );
+}
+
+async function pass(seconds: number): Promise<void> {
+  for (let n = 0; n < seconds; n++) await clock.advance(1000);
+}
+
+describe("authorities of before a restore", () => {
+  it("are replaced when their successors have been published for a minute, tainted, and then left alone", async () => {
+    authorities.add("x-older", "x509", "old");
+    authorities.add("x", "x509", "active");
+    authorities.add("x-next", "x509", "prepared");
+    authorities.add("j", "jwt", "active");
+    start(["x-older", "x", "x-next", "j"]);
+    await pass(30);
+    expect(authorities.steps).toEqual(["x-next old", "x509-new prepared", "jwt-new prepared"]);
+    expect(settled).toEqual([]);
+    await pass(40);
+    expect(authorities.steps.slice(3).toSorted()).toEqual(
+      [
+        "x old",
+        "x509-new active",
+        "x tainted",
+        "x-older tainted",
+        "x-next tainted",
+        "j old",
+        "jwt-new active",
+        "j tainted",
+      ].toSorted(),
+    );
+    expect(settled).toEqual([{ authorities: [] }]);
+    expect(records.map(({ event }) => event)).toEqual(
+      expect.arrayContaining(["authority.prepared", "authority.activated", "authority.tainted"]),
+    );
+    expect(lines.at(-1)).toMatch(/"x509 x","x509 x-next","jwt j"|replaced and tainted/);
+    const before = authorities.steps.length;
+    await pass(100);
+    expect(authorities.steps).toHaveLength(before);
+  });
+
+  it("are replaced no second time where a server had to make new ones at its start", async () => {
+    authorities.add("x", "x509", "old");
+    authorities.add("x-fresh", "x509", "active");
+    start(["x"]);
+    await pass(2);
+    expect(authorities.steps).toEqual(["x tainted"]);
+    expect(settled).toEqual([{ authorities: [] }]);
+  });
+
+  it("wait while a key manager is in trouble, and go on where they were after a restart", async () => {
+    authorities.add("x", "x509", "active");
+    authorities.fault = new AssayError("KEY_UNAVAILABLE", "the HSM is away");
+    start(["x"]);
+    await pass(20);
+    expect(lines.filter((line) => line.includes("will be tried again"))).toHaveLength(1);
+    authorities.fault = undefined;
+    await pass(20);
+    expect(authorities.steps).toEqual(["x509-new prepared"]);
+    await running.pop()?.[Symbol.asyncDispose]();
+    await pass(100);
+    expect(authorities.steps).toHaveLength(1);
+    start(["x"]);
+    await pass(2);
+    expect(authorities.steps).toEqual(["x509-new prepared", "x old", "x509-new active", "x tainted"]);
+  });
+
+  it("are left alone where the operator keeps them", async () => {
+    authorities.add("x", "x509", "active");
+    start([]);
+    await pass(100);
+    expect(authorities.steps).toEqual([]);
+    expect(settled).toEqual([]);
+  });
+});
