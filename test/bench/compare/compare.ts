@@ -1,4 +1,4 @@
-import { type Ceiling, between, measureCeiling } from "./ceiling.ts";
+import { type Ceiling, between } from "./ceiling.ts";
 import type { Finding, Order } from "./load-generator.ts";
 import { type Latency, type Make, type Plan, type Throughput, turns } from "./plan.ts";
 
@@ -35,10 +35,14 @@ export interface Measured {
 /** A figure at which others used more than this many cores is taken again, and said to be rough where that stays so. */
 export const OTHERS_LIMIT = 0.1;
 
-/** Warms the servers up and takes every measure of the plan, round after round; `say` hears how it goes. */
+/**
+ * Warms the servers up and takes every measure of the plan, round after round; `ceiling` measures what the signatures
+ * alone allow at that moment, and `say` hears how it goes.
+ */
 export async function compare(
   plan: Plan,
   servers: Readonly<Partial<Record<Make, Measured>>>,
+  ceiling: () => Promise<Ceiling>,
   say: (line: string) => void,
 ): Promise<Findings> {
   const at = (make: Make): Measured => {
@@ -54,15 +58,21 @@ export async function compare(
   const throughput: Taken[] = [];
   const latency: TakenAtRate[] = [];
   for (let round = 0; round < plan.rounds; round++) {
-    let before = await measureCeiling(plan.ceilingSeconds);
+    let before = await ceiling();
     for (const work of plan.throughput) {
       for (const make of turns(plan.makes, round)) {
         const order = { ...orderOf(work), warmup: plan.warmup, seconds: plan.seconds };
         const { finding, others } = await quietly(plan, at(make), order, say);
-        const after = await measureCeiling(plan.ceilingSeconds);
-        const ceiling = between(before, after);
+        const after = await ceiling();
+        throughput.push({
+          name: work.name,
+          make,
+          round,
+          finding,
+          others,
+          ceiling: between(before, after),
+        });
         before = after;
-        throughput.push({ name: work.name, make, round, finding, others, ceiling });
         const rate = (finding.svids / finding.serverCpu).toFixed(0);
         say(
           `${round + 1}/${plan.rounds} ${work.name} ${make}: ${rate} SVIDs per CPU-second${remarks(finding, others)}`,

@@ -7,7 +7,7 @@ import { figure, range, spread, type Spread } from "./statistics.ts";
 export interface Verdict {
   readonly aim: string;
   readonly found: string;
-  /** `unclear`: it was not measured. */
+  /** `unclear`: it was not measured, or others used the machine meanwhile. */
   readonly outcome: "holds" | "missed" | "unclear";
 }
 
@@ -46,19 +46,46 @@ export function rough(findings: Findings): number {
 
 /** Holds the findings against what we want of ourselves. Medians are judged. */
 export function judge(findings: Findings): readonly Verdict[] {
+  const verdict = (
+    name: string,
+    aim: string,
+    found: Spread | undefined,
+    holds: (median: number) => boolean,
+  ) => {
+    if (found === undefined)
+      return { aim: `${name}: ${aim}`, found: figure(Number.NaN), outcome: "unclear" } as const;
+    const outcome = holds(found.median) ? "holds" : "missed";
+    return {
+      aim: `${name}: ${aim}`,
+      found: range(found),
+      outcome: isRough(findings, name) ? "unclear" : outcome,
+    } as const;
+  };
+  const times = (name: string, bound: number) =>
+    verdict(
+      name,
+      `at least ${bound} times SPIRE's SVIDs per CPU-second`,
+      ratios(findings, name),
+      (median) => median >= bound,
+    );
+  const ofCeiling = (name: string, bound: number) =>
+    verdict(
+      name,
+      `at least ${bound} % of the ceiling`,
+      percents(findings, name, "assay", "openssl"),
+      (median) => median >= bound,
+    );
+  const noLonger = (name: string) =>
+    verdict(
+      name,
+      "p99 at the same load no longer than SPIRE's",
+      p99Ratios(findings, name),
+      (median) => median <= 1,
+    );
   return [
-    ...["x509-50", "x509-100"].flatMap((name) => [
-      atLeast(`${name}: at least 2.5 times SPIRE's SVIDs per CPU-second`, ratios(findings, name), 2.5),
-      atLeast(
-        `${name}: at least 55 % of the ceiling by OpenSSL`,
-        percents(findings, name, "assay", "openssl"),
-        55,
-      ),
-    ]),
-    atLeast("jwt: at least 3 times SPIRE's SVIDs per CPU-second", ratios(findings, "jwt"), 3),
-    ...["x509-1/latency", "x509-50/latency", "jwt/latency"].map((name) =>
-      atMost(`${name}: p99 at the same load no longer than SPIRE's`, p99Ratios(findings, name), 1),
-    ),
+    ...["x509-50", "x509-100"].flatMap((name) => [times(name, 2.5), ofCeiling(name, 55)]),
+    times("jwt", 3),
+    ...["x509-1/latency", "x509-50/latency", "jwt/latency"].map(noLonger),
   ];
 }
 
@@ -72,17 +99,8 @@ export function over<T>(all: readonly T[], value: (one: T) => number): Spread | 
   return all.length === 0 ? undefined : spread(all.map(value));
 }
 
-function atLeast(aim: string, found: Spread | undefined, bound: number): Verdict {
-  return verdict(aim, found, (median) => median >= bound);
-}
-
-function atMost(aim: string, found: Spread | undefined, bound: number): Verdict {
-  return verdict(aim, found, (median) => median <= bound);
-}
-
-function verdict(aim: string, found: Spread | undefined, holds: (median: number) => boolean): Verdict {
-  if (found === undefined) return { aim, found: figure(Number.NaN), outcome: "unclear" };
-  return { aim, found: range(found), outcome: holds(found.median) ? "holds" : "missed" };
+function isRough({ throughput, latency }: Findings, name: string): boolean {
+  return [...throughput, ...latency].some((taken) => taken.name === name && taken.others > OTHERS_LIMIT);
 }
 
 /** Ours through SPIRE's, each of the same round: the machine is then nearly the same for both. */

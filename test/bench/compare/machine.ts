@@ -32,7 +32,7 @@ async function assayVersion(): Promise<string> {
 /** What the module proxy served and the program carries in it: `--version` of one that Go alone built says less. */
 async function spireVersion(folder: string): Promise<string> {
   const facts = await output("go", ["version", "-m", join(folder, "spire-server")]);
-  const version = /^\s*mod\s+\S+\s+v(\S+)/m.exec(facts) ?? /github\.com\/spiffe\/spire\s+v(\S+)/.exec(facts);
+  const version = /^\s*mod\s+\S+\s+v(\S+)/m.exec(facts);
   const go = /go\d[\d.]*/.exec(firstLine(facts));
   return `${version?.[1] ?? "of an unknown version"}, built with ${go?.[0] ?? "an unknown Go"}`;
 }

@@ -4,6 +4,7 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { makeScratch } from "../../e2e/scratch.ts";
+import { measureCeiling } from "./ceiling.ts";
 import { compare, type Findings } from "./compare.ts";
 import { type Contestant, startAssay, startSpire } from "./contestants.ts";
 import { judge, rough } from "./judge.ts";
@@ -62,7 +63,7 @@ async function measureAll(plan: Plan, program: string, spire: string | undefined
     servers[make] = started.use(await LoadGenerator.start(program, contestant));
     say(`${make} runs as process ${contestant.pid}`);
   }
-  return await compare(plan, servers, say);
+  return await compare(plan, servers, () => measureCeiling(plan.ceilingSeconds), say);
 }
 
 function say(line: string): void {
