@@ -275,6 +275,22 @@ describe("the state", () => {
     expect(guard.state().status).toBe("ok");
   });
 
+  it("does not stay degraded for a key that nobody has asked for since", async () => {
+    const a = await guard.generateKey("a", "ec-p256");
+    const b = await guard.generateKey("b", "ec-p256");
+    service.failure = down;
+    await expect(a.sign(DATA, "der")).rejects.toThrowCode("KEY_UNAVAILABLE");
+    service.failure = undefined;
+    await clock.advance(299_000);
+    await b.sign(DATA, "der");
+    await clock.advance(900);
+    expect(guard.state().status).toBe("degraded");
+    await clock.advance(100);
+    await b.sign(DATA, "der");
+    await clock.advance(5000);
+    expect(guard.state().status).toBe("ok");
+  });
+
   it("does not suffer from what its caller does wrong", async () => {
     const replaced = await guard.generateKey("a", "ec-p256");
     const deleted = await guard.generateKey("a", "ec-p256");

@@ -11,13 +11,14 @@ export interface KeyManagerState {
 
 /**
  * What is known of a key manager from how its calls end. One failed call makes it degraded; it is well again when every
- * key that failed has worked since, was replaced or was deleted, and nothing failed for five seconds, so that a manager which
- * fails every other call does not change its state with each.
+ * key that failed has worked since, was replaced or deleted, or was not asked for five minutes, as a key that is no longer active, and
+ * nothing failed for five seconds, so that a manager which fails every other call does not change its state with each.
  */
 export class KeyManagerHealth implements Disposable {
   readonly #clock: Clock;
   readonly #report: (state: KeyManagerState) => void;
-  readonly #failing = new Set<string>();
+  /** When each last failed. */
+  readonly #failing = new Map<string, number>();
   #state: KeyManagerState;
   #calm: Disposable | undefined;
 
@@ -35,7 +36,7 @@ export class KeyManagerHealth implements Disposable {
 
   /** A call failed. @param subject The id of the key it was about, or "" for the manager as a whole. */
   failed(subject: string, cause: string): void {
-    this.#failing.add(subject);
+    this.#failing.set(subject, this.#clock.now());
     this.#calm?.[Symbol.dispose]();
     this.#calm = undefined;
     const before = this.#state;
@@ -50,6 +51,8 @@ export class KeyManagerHealth implements Disposable {
     this.#failing.delete(subject);
     // Whatever answered, the manager as a whole can be reached.
     this.#failing.delete("");
+    const old = this.#clock.now() - FORGOTTEN_MS;
+    for (const [other, at] of this.#failing) if (at <= old) this.#failing.delete(other);
     if (this.#failing.size > 0) return;
     this.#calm ??= this.#clock.schedule(CALM_MS, () => {
       this.#calm = undefined;
@@ -64,3 +67,4 @@ export class KeyManagerHealth implements Disposable {
 }
 
 const CALM_MS = 5000;
+const FORGOTTEN_MS = 300_000;
