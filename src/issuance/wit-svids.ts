@@ -1,3 +1,4 @@
+import { keyFactsOf, type KeyWanted } from "./key-facts.ts";
 import { unixSeconds } from "../clock.ts";
 import { fitsKeyType, type SvidAlgorithm, svidAlgorithmOf } from "../crypto/jose/svid-algorithms.ts";
 import { checkWitProof } from "../crypto/jose/wit-proof.ts";
@@ -41,8 +42,8 @@ export async function issueWitSvids(
 ): Promise<readonly Decided<IssuedWitSvid>[]> {
   const make = (entry: EntryRecord, order: WitSvidOrder) => {
     const key = readWitKey(options, callerId(caller), order.entryId, order);
-    const { spiffeId, x509SvidTtl: entryTtl, expiresAt: entryExpiresAt } = entry;
-    return witSvidFor(options, key, { spiffeId, entryTtl, entryExpiresAt }, call);
+    const { spiffeId, x509SvidTtl: entryTtl, expiresAt: entryExpiresAt, svidKeyType } = entry;
+    return witSvidFor(options, key, { spiffeId, entryTtl, entryExpiresAt, svidKeyType }, call);
   };
   return issueForEntries(options, WIT, caller, orders, make, call);
 }
@@ -115,7 +116,7 @@ export function readWitKey(
 export async function witSvidFor(
   options: SvidOptions,
   { publicKey, algorithm, keyType, proved }: WitKey,
-  wanted: SvidWanted,
+  wanted: SvidWanted & KeyWanted,
   call?: IssuanceCall,
 ): Promise<IssuedWitSvid> {
   const { signing, policy, trustDomain, clock } = options;
@@ -124,7 +125,7 @@ export async function witSvidFor(
       {
         ...wanted,
         trustDomain,
-        keyType,
+        ...keyFactsOf(publicKey, keyType, wanted),
         proved,
         now: unixSeconds(clock),
         authorityNotAfter: signing.witAuthorityNotAfter(),

@@ -1,3 +1,4 @@
+import { keyFactsOf, type KeyWanted } from "./key-facts.ts";
 import { type Clock, unixSeconds } from "../clock.ts";
 import { type CertificationRequest, readCertificationRequest } from "../crypto/pkcs10.ts";
 import { AssayError } from "../errors/assay-error.ts";
@@ -56,6 +57,7 @@ export async function issueX509Svids(
         dnsNames: entry.dnsNames,
         entryTtl: entry.x509SvidTtl,
         entryExpiresAt: entry.expiresAt,
+        svidKeyType: entry.svidKeyType,
       },
       call,
     );
@@ -106,7 +108,7 @@ export function allowedTtl(decided: PolicyDecision): number {
 export async function x509SvidFor(
   options: SvidOptions,
   csr: CertificationRequest,
-  wanted: SvidWanted & { readonly dnsNames: readonly string[] },
+  wanted: SvidWanted & KeyWanted & { readonly dnsNames: readonly string[] },
   call?: IssuanceCall,
 ): Promise<IssuedX509Svid> {
   const { signing, policy, trustDomain, clock } = options;
@@ -115,7 +117,7 @@ export async function x509SvidFor(
       {
         ...wanted,
         trustDomain,
-        keyType: csr.keyType,
+        ...keyFactsOf(csr.spki, csr.keyType, wanted),
         now: unixSeconds(clock),
         authorityNotAfter: signing.x509AuthorityNotAfter(),
       },
