@@ -8,6 +8,7 @@ import { wireEntry } from "../../test/fakes/server-wire.ts";
 import { systemClock } from "../clock.ts";
 import { Backup } from "../proto/gen/assay/api/server/v1/backup_pb.ts";
 
+const BACKUP = ["backup", "--admin-socket"] as const;
 const NODE = "spiffe://example.org/node";
 
 let bench: ServerBench;
@@ -21,16 +22,14 @@ afterEach(() => bench[Symbol.asyncDispose]());
 
 /** As a person's own machine runs it. */
 const run = (...args: readonly string[]) => runCommand(args, { clock: systemClock });
-const backup = (to = file) => run("backup", "--admin-socket", bench.path("admin.sock"), "--to", to);
+const backup = (to = file) => run(...BACKUP, bench.path("admin.sock"), "--to", to);
 const restore = (...flags: readonly string[]) =>
   run("restore", "--from", file, "--data-dir", bench.path("data"), ...flags);
 
 describe("assay backup", () => {
   it("writes one private file of a running server: two lines that say what it is, and the database", async () => {
     await bench.entries.batchCreateEntry({ entries: [wireEntry("kept", NODE)] });
-    const { code, stdout } = await run(
-      ...["backup", "--admin-socket", bench.path("admin.sock"), "--to", file, "--output", "json"],
-    );
+    const { code, stdout } = await run(...BACKUP, bench.path("admin.sock"), "--to", file, "--output", "json");
     expect(code).toBe(0);
     expect((await stat(file)).mode & 0o777).toBe(0o600);
     const bytes = await readFile(file);

@@ -64,8 +64,12 @@ export async function placeServer(scratch: Scratch, name = "server"): Promise<Se
 }
 
 /** Starts a server and waits until it says that it is ready. */
-export async function startServer(place: ServerPlace, flags: readonly string[] = []): Promise<AssayServer> {
-  const program = Program.start(place.name, process.execPath, [
+export async function startServer(
+  place: ServerPlace,
+  flags: readonly string[] = [],
+  options: RunOptions = {},
+): Promise<AssayServer> {
+  const args = [
     ...PROGRAM,
     "server",
     `--trust-domain=${TRUST_DOMAIN}`,
@@ -74,7 +78,8 @@ export async function startServer(place: ServerPlace, flags: readonly string[] =
     `--web-listen=${place.webAddress}`,
     `--admin-socket=${place.adminSocket}`,
     ...flags,
-  ]);
+  ];
+  const program = Program.start(place.name, process.execPath, args, options);
   await ready(program);
   let files = 0;
   const ask = <T>(...args: readonly string[]) =>

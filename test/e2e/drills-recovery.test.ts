@@ -1,0 +1,348 @@
+import { readdir, readFile, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { afterEach, describe, expect, it } from "vitest";
+import { SpiffeWorkloadAPI } from "../../src/proto/gen/spiffe/workload/workload_pb.ts";
+import { DrillWorld, idsAt, NODE, SELF, sequenceOf } from "./drills-world.ts";
+import { assay, type AssayServer, startServer } from "./harness.ts";
+import { commandsOf, headings } from "./recovery-page.ts";
+import { fetchX509, SECURITY_HEADER, workloadClient } from "./workload.ts";
+
+let world: DrillWorld | undefined;
+
+afterEach(async () => {
+  await world?.[Symbol.asyncDispose]();
+  world = undefined;
+});
+
+const UNKNOWN = /proves itself by no authority that the agent knows/;
+/** Longer than the longest pause between two attempts of an agent. */
+const BACK = { timeout: 90_000, interval: 500 };
+
+describe("docs/operations/recovery.md", () => {
+  it("has a drill here for each section with commands", async () => {
+    expect(await headings()).toEqual([
+      "Backups",
+      "Every authority has expired",
+      "The keys are lost",
+      "The store is lost",
+      "The machine is lost",
+      "The store is older than before",
+      "An agent was away for too long",
+    ]);
+  });
+});
+
+describe("every authority has expired", () => {
+  it("is over when the agents have the new bundle, and nobody in between is believed meanwhile", {
+    timeout: 400_000,
+  }, async () => {
+    world = await DrillWorld.start({ ca: "1m", agent: "30s", svid: "20s" });
+    const { steady, place, machine, scratch } = world;
+    const [start = "", install = "", token = "", restart = ""] = await commandsOf(
+      "Every authority has expired",
+    );
+    const endpoint = `unix://${steady.socket}`;
+    expect(await idsAt(endpoint)).toEqual([SELF]);
+    const known = await authorityOf(world);
+    await world.stopServer();
+    await ended(known.expires_at);
+    // Trouble, and no loss of entitlement.
+    const expired = await assay(["fetch", "x509", `--socket=${endpoint}`]);
+    expect(expired.code).toBe(1);
+    expect(expired.stderr).not.toMatch(/no identity issued/i);
+
+    // The worst moment: another server of the same name stands where ours was, and agents have nothing left to believe.
+    const rogue = await startServer({
+      ...place,
+      name: "rogue",
+      adminSocket: scratch.at("rogue.sock"),
+      dataDir: scratch.at("rogue"),
+    });
+    for (const agent of [world.steadyAgent, world.fleetingAgent]) {
+      const from = agent?.program.lines.length ?? 0;
+      await agent?.program.line((line) => UNKNOWN.test(line), { from, patience: 90_000 });
+      await agent?.program.line((line) => UNKNOWN.test(line), { from: from + 1, patience: 90_000 });
+    }
+    expect(await agentsOf(rogue)).toEqual([]);
+    await rogue.program.stop();
+
+    await world.configure({ ca: "1h", agent: "10m", svid: "5m" });
+
+    await machine.run(start);
+    expect(await authorityOf(world)).not.toEqual(known);
+    expect(
+      world.server?.program.lines.some((line) => /authority retired/.test(line) && /expired/.test(line)),
+    ).toBe(true);
+    const from = world.steadyAgent?.program.lines.length ?? 0;
+    await world.steadyAgent?.program.line((line) => UNKNOWN.test(line), { from, patience: 90_000 });
+    await machine.run(install);
+    await expect.poll(() => idsAt(endpoint), BACK).toEqual([SELF]);
+    // The other has nothing that it could show, and says what to do.
+    expect((await world.fleetingAgent?.program.ended)?.code).toBe(1);
+    expect(world.fleetingAgent?.program.lines.join("\n")).toMatch(/must attest again.*assay token generate/);
+    await machine.run(token);
+    await machine.run(restart);
+    expect(await idsAt(`unix://${world.fleeting.socket}`)).toEqual([SELF]);
+  });
+});
+
+describe("the keys are lost", () => {
+  it("is over when the agents have the new bundle; they need no new evidence, and the old authority can go", {
+    timeout: 300_000,
+  }, async () => {
+    world = await DrillWorld.start({ ca: "1h", agent: "10m", svid: "5m" });
+    const { place, machine, steady, fleeting } = world;
+    const known = await authorityOf(world);
+    await world.stopServer();
+    await rm(join(place.dataDir, "keys"), { recursive: true });
+    const [start = "", install = "", taint = "", revoke = ""] = await commandsOf("The keys are lost");
+    await machine.run(start);
+    expect(
+      world.server?.program.lines.some((line) => /authority retired/.test(line) && /key-missing/.test(line)),
+    ).toBe(true);
+    const agents = [world.steadyAgent, world.fleetingAgent];
+    for (const agent of agents) await agent?.program.line((line) => UNKNOWN.test(line), { patience: 90_000 });
+    // What they hold is served meanwhile.
+    expect(await authoritiesAt(steady.socket)).toEqual([known.id]);
+    await machine.run(install);
+    const { id } = await authorityOf(world);
+    await world.ask("entry", "create", `--parent-id=${NODE}`, `--spiffe-id=${SELF}/later`, ...SELECTORS());
+    await expect.poll(() => idsAt(`unix://${fleeting.socket}`), BACK).toEqual([SELF, `${SELF}/later`]);
+    await machine.run(taint);
+    for (const { socket } of [steady, fleeting]) {
+      await expect.poll(async () => new Set(await authoritiesAt(socket)), BACK).toEqual(new Set([id]));
+    }
+    await machine.run(revoke);
+    expect(await bundleIds(world)).not.toContain(known.id);
+    for (const agent of agents)
+      expect(agent?.program.lines.filter((line) => /must attest again/.test(line))).toEqual([]);
+  });
+});
+
+describe("a store restored from yesterday's backup", () => {
+  it("goes backwards in nothing that anybody has seen, and is followed by everybody again", {
+    timeout: 400_000,
+  }, async () => {
+    world = await DrillWorld.start({ ca: "10m", agent: "5m", svid: "2m" });
+    const { machine, steady, place } = world;
+    const [make = ""] = await commandsOf("Backups");
+    await world.ask(
+      "entry",
+      "create",
+      `--parent-id=${NODE}-steady`,
+      `--spiffe-id=${SELF}/deleted`,
+      ...SELECTORS(),
+    );
+    await expect.poll(() => idsAt(`unix://${steady.socket}`), BACK).toHaveLength(2);
+    await revokeOne(world);
+    const unused = (await world.ask<{ token: string }>("token", "generate", "--ttl=10m")).token;
+    await machine.run(make);
+    const [file = ""] = await readdir(machine.at("/var/backups/assay"));
+    const yesterday = await readFile(machine.at(`/var/backups/assay/${file}`));
+    expect(yesterday.includes("PRIVATE KEY")).toBe(false);
+
+    // What the backup does not know: an authority, a deletion, a ban, a revocation, a token that was used.
+    const known = await authorityOf(world);
+    for (const step of ["prepare", "activate"]) {
+      const prepared = await preparedOf(world);
+      await world.ask(
+        "authority",
+        "x509",
+        step,
+        ...(step === "activate" ? [`--authority-id=${prepared}`] : []),
+      );
+    }
+    const [gone] = await world.ask<readonly { id: string }[]>("entry", "list", `--spiffe-id=${SELF}/deleted`);
+    await world.ask("entry", "delete", `--id=${gone?.id ?? ""}`);
+    await expect.poll(() => idsAt(`unix://${steady.socket}`), BACK).toEqual([SELF]);
+    await revokeOne(world);
+    const seenLists = await listNumbers(world);
+    expect(seenLists.size).toBeGreaterThan(0);
+    const seen = await sequenceOf(world);
+    await world.fleetingAgent?.program.stop();
+
+    const [restore = "", lost = "", revoke = ""] = await commandsOf("The store is lost");
+    await machine.run(restore.replace("2026-11-21.assay", file));
+    expect(await sequenceOf(world)).toBeGreaterThan(seen);
+    const told = world.server?.program.lines.filter((line) =>
+      /the store was restored from a backup/.test(line),
+    );
+    expect(told).toHaveLength(1);
+    expect(await readFile(join(place.dataDir, "audit.jsonl"), "utf8")).toMatch(/"event":"store\.restored"/);
+    // The audit log was not turned back, and tells what was lost.
+    expect(await machine.run(lost)).toMatch(/entry\.deleted/);
+
+    // The agent that can attests by itself and hears everything; the deleted entry is back, as the page says.
+    await expect.poll(() => idsAt(`unix://${steady.socket}`), BACK).toEqual([SELF, `${SELF}/deleted`]);
+    // The other's SVID may be one that was taken away since.
+    for (const start of [() => world?.startFleeting(false), () => world?.startFleetingBy(unused)]) {
+      const agent = await start();
+      // With nothing to show, and with nothing that is good.
+      expect([2, 1]).toContain((await agent?.program.ended)?.code);
+      expect(agent?.program.lines.at(-1)).toMatch(/must attest again.*assay token generate/);
+    }
+    for (const [authority, number] of await listNumbers(world)) {
+      expect(number).toBeGreaterThan(seenLists.get(authority) ?? 0n);
+    }
+
+    await world.server?.program.line((line) => /of before the restore are replaced and tainted/.test(line), {
+      patience: 120_000,
+    });
+    const { id } = await authorityOf(world);
+    expect(id).not.toBe(known.id);
+    await expect.poll(async () => new Set(await authoritiesAt(steady.socket)), BACK).toEqual(new Set([id]));
+    await machine.run(revoke);
+    expect(await bundleIds(world)).not.toContain(known.id);
+    await world.ask(
+      "entry",
+      "create",
+      `--parent-id=${NODE}-steady`,
+      `--spiffe-id=${SELF}/new`,
+      ...SELECTORS(),
+    );
+    await expect.poll(() => idsAt(`unix://${steady.socket}`), BACK).toHaveLength(3);
+
+    // Once more started, it says nothing of it, and goes on.
+    await world.stopServer();
+    await world.startServer();
+    expect(world.server?.program.lines.filter((line) => /restored/.test(line))).toEqual([]);
+  });
+
+  it("goes to a new machine, where agents need the bundle", { timeout: 300_000 }, async () => {
+    world = await DrillWorld.start({ ca: "1h", agent: "10m", svid: "5m" });
+    const { machine, steady, place } = world;
+    const [make = ""] = await commandsOf("Backups");
+    await machine.run(make);
+    const [file = ""] = await readdir(machine.at("/var/backups/assay"));
+    await world.stopServer();
+    await rm(place.dataDir, { recursive: true });
+    const [restore = "", install = ""] = await commandsOf("The machine is lost");
+    await machine.run(restore.replace("2026-11-21.assay", file));
+    await world.steadyAgent?.program.line((line) => UNKNOWN.test(line), { patience: 90_000 });
+    await machine.run(install);
+    await world.steadyAgent?.program.line((line) => /node attested/.test(line), {
+      from: 5,
+      patience: 90_000,
+    });
+    const { id } = await authorityOf(world);
+    await expect.poll(async () => new Set(await authoritiesAt(steady.socket)), BACK).toEqual(new Set([id]));
+  });
+
+  it("is refused where somebody copied the old file by hand, until it is restored", {
+    timeout: 300_000,
+  }, async () => {
+    world = await DrillWorld.start({ ca: "1h", agent: "10m", svid: "5m" });
+    const { machine, place, steady } = world;
+    const store = join(place.dataDir, "store.sqlite");
+    await machine.run(`assay backup --to "/var/backups/assay/old.assay"`);
+    await world.stopServer();
+    await machine.run(`tail -n +3 /var/backups/assay/old.assay > ${store}`);
+    await expect(world.startServer()).rejects.toThrow(
+      /older than the one that was here before.*assay restore/,
+    );
+    for (const block of await commandsOf("The store is older than before")) await machine.run(block);
+    await expect.poll(() => idsAt(`unix://${steady.socket}`), BACK).toEqual([SELF]);
+    const [aside] = (await readdir(place.dataDir)).filter((name) => name.startsWith("store-before-"));
+    expect(await readdir(join(place.dataDir, aside ?? ""))).toContain("store.sqlite");
+  });
+});
+
+describe("an agent that was off through two rotations", () => {
+  it("believes nobody until it has the present bundle, and then goes on with what it has", {
+    timeout: 300_000,
+  }, async () => {
+    world = await DrillWorld.start({ ca: "1h", agent: "30m", svid: "5m" });
+    const { machine, fleeting } = world;
+    await world.fleetingAgent?.program.stop();
+    for (let n = 0; n < 2; n++) {
+      await world.ask("authority", "x509", "prepare");
+      await world.ask("authority", "x509", "activate", `--authority-id=${await preparedOf(world)}`);
+    }
+    // The server's own SVID is of its last authority after a restart at the latest.
+    await world.stopServer();
+    await world.startServer();
+    await world.ask("entry", "create", `--parent-id=${NODE}`, `--spiffe-id=${SELF}/later`, ...SELECTORS());
+    const agent = await world.startFleeting(false);
+    await agent.program.line((line) => UNKNOWN.test(line), { patience: 90_000 });
+    expect(await idsAt(agent.endpoint)).toEqual([SELF]);
+    const [show = "", install = ""] = await commandsOf("An agent was away for too long");
+    await machine.run(show);
+    await machine.run(install);
+    await expect.poll(() => idsAt(`unix://${fleeting.socket}`), BACK).toEqual([SELF, `${SELF}/later`]);
+    expect(agent.program.lines.filter((line) => /node attested/.test(line))).toEqual([]);
+  });
+});
+
+function SELECTORS(): readonly string[] {
+  return [`--selector=unix:uid:${process.getuid?.() ?? 0}`];
+}
+
+interface AuthorityRow {
+  readonly state: string;
+  readonly authority_id: string;
+  readonly expires_at: string;
+}
+
+async function authorityRow(of: DrillWorld, wanted: string): Promise<AuthorityRow | undefined> {
+  const rows = await of.ask<readonly AuthorityRow[]>("authority", "x509", "show");
+  return rows.find(({ state }) => state === wanted);
+}
+
+async function authorityOf(of: DrillWorld): Promise<{ readonly id: string; readonly expires_at: string }> {
+  const { authority_id: id = "", expires_at = "" } = (await authorityRow(of, "active")) ?? {};
+  return { id, expires_at };
+}
+
+async function preparedOf(of: DrillWorld): Promise<string> {
+  return (await authorityRow(of, "prepared"))?.authority_id ?? "";
+}
+
+async function agentsOf(server: AssayServer): Promise<readonly { id: string }[]> {
+  return server.ask<readonly { id: string }[]>("agents", "list");
+}
+
+/** Revokes an SVID of this process at the steady agent. */
+async function revokeOne(of: DrillWorld): Promise<void> {
+  const [svid] = await fetchX509(`unix://${of.steady.socket}`);
+  await of.ask("revoke", "svid", svid?.serial ?? "");
+}
+
+/** The numbers of the revocation lists, by the authority that signed them. */
+async function listNumbers(of: DrillWorld): Promise<ReadonlyMap<string, bigint>> {
+  const lists = await of.ask<readonly { authority_id: string; number: string }[]>("bundle", "crl", "list");
+  return new Map(lists.map(({ authority_id: id, number }) => [id, BigInt(number)]));
+}
+
+/** Subject key ids of the X.509 authorities that the server publishes. */
+async function bundleIds(of: DrillWorld): Promise<readonly string[]> {
+  const { readCertificate } = await import("../../src/crypto/certificate-reader.ts");
+  const { parsePemCertificates } = await import("../../src/crypto/pem.ts");
+  const { stdout } = await assay([
+    "bundle",
+    "show",
+    "--format=pem",
+    `--admin-socket=${of.place.adminSocket}`,
+  ]);
+  return parsePemCertificates(stdout).map(({ der }) =>
+    Buffer.from(readCertificate(der).subjectKeyId ?? []).toString("hex"),
+  );
+}
+
+/** The authorities of the SVIDs that this process has now. */
+async function authoritiesAt(socket: string): Promise<readonly string[]> {
+  const { readCertificate } = await import("../../src/crypto/certificate-reader.ts");
+  using client = workloadClient(socket);
+  const updates = client.service(SpiffeWorkloadAPI).fetchX509SVID({}, { headers: SECURITY_HEADER });
+  for await (const { svids } of updates) {
+    return svids.map(({ x509Svid }) =>
+      Buffer.from(readCertificate(x509Svid).authorityKeyId ?? []).toString("hex"),
+    );
+  }
+  return [];
+}
+
+/** Waits until a moment has passed. */
+async function ended(at: string): Promise<void> {
+  const left = Date.parse(at) - Date.now() + 1500;
+  await new Promise((resolve) => setTimeout(resolve, Math.max(left, 0)));
+}
