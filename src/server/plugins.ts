@@ -26,6 +26,7 @@ import type { TaskAttestor } from "../plugin/task-attestor.ts";
 import type { UpstreamAuthority } from "../plugin/upstream-authority.ts";
 import type { TrustDomain } from "../spiffe/trust-domain.ts";
 import { diskUpstream } from "../upstream/disk/disk.ts";
+import { spireUpstream } from "../upstream/spire/spire.ts";
 import { AssayError } from "../errors/assay-error.ts";
 import type { PluginChoice, TaskAttestorChoice } from "./options.ts";
 
@@ -51,6 +52,7 @@ export const upstreamAuthorities: PluginKind<PluginHost, UpstreamAuthority> = {
   label: "upstream authority",
   builtIns: new Map<string, LoadablePlugin<PluginHost, UpstreamAuthority>>([
     [diskUpstream.name, diskUpstream],
+    [spireUpstream.name, spireUpstream],
   ]),
   sealed: new Set(),
   methods: ["mintX509Ca"],
