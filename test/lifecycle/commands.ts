@@ -149,6 +149,7 @@ export async function live(
   world.setDown("store", false);
   world.setDown("keys", false);
   world.setAhead(0);
+  for (const { id } of world.sites) await world.stop(id, false);
   for (const { id } of world.sites) await world.start(id);
   await world.pass(1, true);
   for (const { id } of world.sites) for (const line of world.lines) await world.mint(id, line, options.ttl);

@@ -8,7 +8,8 @@
  *
  *   - by schedule, undisturbed: prepared when min(half of the life, 30 days) is left of its predecessor, active when min(a
  *     sixth, 7 days) is left: a third of the life, 23 days at most. Every party above is well within that for a life of a day.
- *   - by schedule after a disturbance (a late start, a failing store): min(1/24 of the life, 10 minutes).
+ *   - by schedule after a disturbance (a late start, a failing store, a successor that was prepared by hand and has grown old
+ *     meanwhile): min(1/24 of the life, 10 minutes).
  *   - forced: no promise can be kept but that it is published first. Only: (1) the first start, or no authority that can sign:
  *     expired, its key lost, or from a future that a clock set back has taken away; (2) the active one ends before anybody looks
  *     again; (3) an operator activates what was prepared a moment ago; (4) a clock that was set in between.
@@ -30,6 +31,8 @@ export interface SiteFacts {
   readonly disturbedAt: Map<LineName, number>;
   /** Seconds that the clock was ahead when it was started. */
   startedAhead: number;
+  /** Whether time went on without it, so that it forgets later than it would: by and by. */
+  lags: boolean;
   /** Of the newest bundle it has shown. */
   sequence: bigint;
   holdsKey(publicKey: Uint8Array): boolean;
@@ -69,6 +72,15 @@ export class Ledger {
   disturb(site: SiteFacts, lines: readonly LineName[]): void {
     this.#sites.set(site.id, site);
     for (const line of lines) site.disturbedAt.set(line, this.#now.server);
+  }
+
+  /** Remembers that an operator moves something of these lines. */
+  moveByHand(site: SiteFacts, lines: readonly LineName[]): void {
+    this.disturb(site, lines);
+    for (const line of lines) {
+      const active = this.#authorities.get(site.active.get(line) ?? "");
+      if (active !== undefined) active.wasMovedByHand = true;
+    }
   }
 
   /** Remembers that the clock was set. */
@@ -147,6 +159,12 @@ export class Ledger {
       assert.deepEqual(authoritiesOf(bundle), known.ids, "servers show what is stored");
   }
 
+  /** Whether the authority that signs begins later, by a minute at most, as the clock was set back by so little. */
+  beginsLater(site: SiteFacts, line: LineName): boolean {
+    const begin = this.#authorities.get(site.active.get(line) ?? "")?.record.notBefore ?? 0;
+    return begin > this.#now.server && begin <= this.#now.server + MINUTE;
+  }
+
   /** Looks at a revocation that has succeeded. */
   revoked(site: SiteFacts, id: string): void {
     const { record, line } = this.#of(id);
@@ -168,8 +186,7 @@ export class Ledger {
         assert(living.length <= 1, `one authority of a line is ${state}`);
       }
     }
-    const { truth } = this.#now;
-    if (truth - this.#clockSetAt < 2 * DAY + this.#options.ttl) return;
+    if (site.lags) return;
     const ended = records.filter(({ notAfter }) => notAfter < this.#now.server - 2 * DAY - 2 * this.stride);
     assert.equal(ended.length, 0, `the journal of ${site.id} forgets what has ended`);
   }
@@ -216,6 +233,8 @@ export class Ledger {
         preparedAt: this.#now,
         publishedAt: Number.POSITIVE_INFINITY,
         promise: 0,
+        activeSince: Number.POSITIVE_INFINITY,
+        wasMovedByHand: false,
         isExcused: false,
       });
       return;
@@ -264,6 +283,7 @@ export class Ledger {
     const { line, record, preparedAt, publishedAt } = facts;
     const prior = this.#authorities.get(site.active.get(line) ?? "");
     site.active.set(line, record.id);
+    facts.activeSince = server;
     const published = truth - publishedAt;
     assert(published >= 0, "an authority is published before it is active");
     const wasClockSet = this.#clockSetAt >= preparedAt.truth;
@@ -275,7 +295,10 @@ export class Ledger {
     }
     const life = prior.record.notAfter - prior.record.notBefore;
     const prepareAt = prior.record.notAfter - Math.min(life / 2, 30 * DAY);
-    const isUndisturbed = (site.disturbedAt.get(line) ?? server) < prepareAt - this.stride;
+    const isUndisturbed =
+      !prior.wasMovedByHand &&
+      prior.activeSince <= prepareAt &&
+      (site.disturbedAt.get(line) ?? server) < prepareAt - this.stride;
     const third = Math.min(life / 2, 30 * DAY) - Math.min(life / 6, 7 * DAY) - 2 * this.stride - 2;
     const lead = Math.min(life / 24, 600) - 1;
     facts.promise = isUndisturbed ? third : Math.min(lead, third);
@@ -321,6 +344,10 @@ interface AuthorityFacts {
   publishedAt: number;
   /** For how many seconds before its first SVID it was in the bundle at least. */
   promise: number;
+  /** By the servers' clock. */
+  activeSince: number;
+  /** Whether an operator moved something of its line while it was active. */
+  wasMovedByHand: boolean;
   /** Whether it had to leave the bundle too early, as its server could not know better. */
   isExcused: boolean;
 }

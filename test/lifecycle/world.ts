@@ -32,6 +32,8 @@ interface Site extends SiteFacts {
   signing: Signing | undefined;
   /** Whether it has looked after its authorities, without a failure, since time last moved. */
   isWell: boolean;
+  /** Whether something it was asked for has failed: what is written down as prepared may have lost its key since. */
+  hadTrouble: boolean;
 }
 
 /**
@@ -68,6 +70,8 @@ export class LifecycleWorld implements AsyncDisposable {
       active: new Map(),
       disturbedAt: new Map(),
       startedAhead: 0,
+      lags: false,
+      hadTrouble: false,
       sequence: 0n,
       holdsKey: (publicKey) => this.sites.find((site) => site.id === id)?.keys.holds(publicKey) ?? false,
     }));
@@ -96,6 +100,7 @@ export class LifecycleWorld implements AsyncDisposable {
     if (site.signing !== undefined) return;
     this.ledger.disturb(site, this.lines);
     site.startedAhead = this.ahead;
+    site.lags = false;
     await this.#attempt(site, async () => {
       site.signing = await openSigning({
         trustDomain,
@@ -112,6 +117,7 @@ export class LifecycleWorld implements AsyncDisposable {
         report: (event) => this.#heard(site, event),
       });
       site.isWell = true;
+      this.ledger.keptUp(site.signing.authorities(), site);
     });
   }
 
@@ -129,6 +135,7 @@ export class LifecycleWorld implements AsyncDisposable {
   async pass(seconds: number, upkeep: boolean): Promise<void> {
     const running = this.sites.filter(({ signing }) => signing !== undefined);
     const step = upkeep ? this.ledger.stride : seconds;
+    if (!upkeep) for (const site of running) site.lags = true;
     if (!upkeep) for (const site of running) this.ledger.disturb(site, this.lines);
     for (let left = seconds; left > 0; left -= step) {
       this.#move(Math.min(step, left));
@@ -144,6 +151,7 @@ export class LifecycleWorld implements AsyncDisposable {
     this.clock.step(this.#truth + seconds * 1000 - this.clock.now());
     for (const site of this.sites) {
       site.isWell = false;
+      site.lags = true;
       this.ledger.disturb(site, this.lines);
     }
     this.ledger.clockSet(this.ahead);
@@ -173,7 +181,7 @@ export class LifecycleWorld implements AsyncDisposable {
     const site = this.#site(id);
     const { signing } = site;
     if (signing === undefined || (kind === "wit" && !this.#options.wit)) return;
-    this.ledger.disturb(site, linesOf(kind));
+    this.ledger.moveByHand(site, linesOf(kind));
     await this.#attempt(site, async () => {
       const states = signing.authorityStates(kind);
       if (step === "prepare") await signing.prepareAuthority(kind);
@@ -195,8 +203,8 @@ export class LifecycleWorld implements AsyncDisposable {
     try {
       svid = await sign(site.signing, line, ttl);
     } catch (error) {
-      if (site.isWell && !site.keys.isDown) throw error;
-      if (error instanceof AssayError && EXCUSES.has(error.code)) return;
+      const isExcused = !site.isWell || site.keys.isDown || this.ledger.beginsLater(site, line);
+      if (isExcused && error instanceof AssayError && EXCUSES.has(error.code)) return;
       throw error;
     }
     this.ledger.minted(site, svid, this.ahead === 0 && site.isWell);
@@ -221,7 +229,8 @@ export class LifecycleWorld implements AsyncDisposable {
     await this.#attempt(site, async () => {
       await signing.keepUp();
       // In truth it looks every ten seconds at least, which matters for what it forgets: never much at once.
-      const looks = Math.ceil(seconds / 60);
+      const looks = Math.min(Math.ceil(seconds / 60), 30);
+      if (seconds > 60) site.lags = true;
       for (let look = 0; look < looks && this.ledger.hasEnded(signing.authorities()); look++) {
         await signing.keepUp();
       }
@@ -257,6 +266,8 @@ export class LifecycleWorld implements AsyncDisposable {
       site.isWell = false;
       const isExcused = this.#isStoreDown || site.keys.isDown;
       const code = error instanceof AssayError ? error.code : "";
+      if (code === "AUTHORITY_NOT_FOUND" && site.hadTrouble) return;
+      site.hadTrouble = true;
       if (!isExcused || (code !== "STORE_UNAVAILABLE" && code !== "KEY_UNAVAILABLE")) throw error;
     }
   }
