@@ -27,6 +27,7 @@ import type { UpstreamAuthority } from "../plugin/upstream-authority.ts";
 import type { TrustDomain } from "../spiffe/trust-domain.ts";
 import { diskUpstream } from "../upstream/disk/disk.ts";
 import { spireUpstream } from "../upstream/spire/spire.ts";
+import { vaultUpstream } from "../upstream/vault/vault.ts";
 import { AssayError } from "../errors/assay-error.ts";
 import type { PluginChoice, TaskAttestorChoice } from "./options.ts";
 
@@ -53,6 +54,7 @@ export const upstreamAuthorities: PluginKind<PluginHost, UpstreamAuthority> = {
   builtIns: new Map<string, LoadablePlugin<PluginHost, UpstreamAuthority>>([
     [diskUpstream.name, diskUpstream],
     [spireUpstream.name, spireUpstream],
+    [vaultUpstream.name, vaultUpstream],
   ]),
   sealed: new Set(),
   methods: ["mintX509Ca"],
