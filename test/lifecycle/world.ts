@@ -234,7 +234,8 @@ export class LifecycleWorld implements AsyncDisposable {
       for (let look = 0; look < looks && this.ledger.hasEnded(signing.authorities()); look++) {
         await signing.keepUp();
       }
-      site.isWell = true;
+      // While it pauses after a failure it does nothing and says nothing.
+      site.isWell = !this.#isStoreDown && !site.keys.isDown;
       this.ledger.keptUp(signing.authorities(), site);
     });
   }
