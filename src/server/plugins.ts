@@ -25,7 +25,9 @@ import type { NodeAttestor, NodeAttestorHost } from "../plugin/node-attestor.ts"
 import type { TaskAttestor } from "../plugin/task-attestor.ts";
 import type { UpstreamAuthority } from "../plugin/upstream-authority.ts";
 import type { TrustDomain } from "../spiffe/trust-domain.ts";
+import { awsPcaUpstream } from "../upstream/aws-pca/aws-pca.ts";
 import { diskUpstream } from "../upstream/disk/disk.ts";
+import { gcpCasUpstream } from "../upstream/gcp-cas/gcp-cas.ts";
 import { spireUpstream } from "../upstream/spire/spire.ts";
 import { vaultUpstream } from "../upstream/vault/vault.ts";
 import { AssayError } from "../errors/assay-error.ts";
@@ -52,7 +54,9 @@ export const upstreamAuthorities: PluginKind<PluginHost, UpstreamAuthority> = {
   kind: "upstreamAuthority",
   label: "upstream authority",
   builtIns: new Map<string, LoadablePlugin<PluginHost, UpstreamAuthority>>([
+    [awsPcaUpstream.name, awsPcaUpstream],
     [diskUpstream.name, diskUpstream],
+    [gcpCasUpstream.name, gcpCasUpstream],
     [spireUpstream.name, spireUpstream],
     [vaultUpstream.name, vaultUpstream],
   ]),
