@@ -458,6 +458,45 @@ describe("when things are renewed", () => {
     expect(replaceAt(1000, 500, () => 0.5)).toBe(1000);
   });
 
+  it("comes soon where it begins later than in a minute, as the server's clock was ahead", () => {
+    const [year, hour] = [31_536_000_000, 3_600_000];
+    expect(replaceAt(0, year + hour, () => 0.5, year)).toBe(300_000);
+    expect(replaceAt(0, hour, () => 0.5, 60_000)).toBe(hour / 2);
+    expect(replaceAt(0, 100_000, () => 0.5, 61_000)).toBe(50_000);
+  });
+
+  it("comes soon for SVIDs of a server whose clock was ahead", async () => {
+    const year = 31_536_000_000;
+    clock.step(year);
+    authority = await FakeAuthority.create(trustDomain, clock);
+    server.signBy(authority);
+    const signX509 = server.signX509.bind(server);
+    const signJwt = server.signJwt.bind(server);
+    const byClock =
+      <Call extends readonly unknown[], Answer>(ahead: number, sign: (...call: Call) => Promise<Answer>) =>
+      async (...call: Call) => {
+        clock.step(ahead);
+        const answer = await sign(...call);
+        clock.step(-ahead);
+        return answer;
+      };
+    clock.step(-year);
+    server.signX509 = byClock(year, signX509);
+    server.signJwt = byClock(year, signJwt);
+    await have(one);
+    await cache.jwt.fetch(one, parseAudiences(["a"]));
+    Object.assign(server, { signX509, signJwt });
+    await clock.advance(299_000);
+    await settle();
+    expect(server.batches).toHaveLength(1);
+    await clock.advance(1000);
+    await settle();
+    expect(server.batches).toHaveLength(2);
+    expect(cache.x509.get("1")?.notBefore).toBeLessThan(clock.now() / 1000);
+    const { issuedAt } = await cache.jwt.fetch(one, parseAudiences(["a"]));
+    expect(issuedAt).toBeLessThanOrEqual(clock.now() / 1000);
+  });
+
   it("grows by half with each failure, to a bound", () => {
     expect(retryDelay(1, 100, 1000, () => 1)).toBe(100);
     expect(retryDelay(2, 100, 1000, () => 1)).toBe(150);

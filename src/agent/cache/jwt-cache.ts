@@ -138,7 +138,7 @@ export class JwtCache implements Disposable {
           revision: entry.revision,
           audience,
           svid,
-          replaceAt: replaceAt(now, svid.expiresAt * 1000, this.#options.spread),
+          replaceAt: replaceAt(now, svid.expiresAt * 1000, this.#options.spread, svid.issuedAt * 1000),
         });
         this.#shrink();
         this.#options.onChange();

@@ -12,10 +12,19 @@ export const randomSpread: Spread = () => randomInt(SPREAD_STEPS) / SPREAD_STEPS
  *
  * What is left counts, not the written lifetime: certificates are dated back, and half of a back-dated short life can lie
  * in the past.
+ *
+ * What begins later than in a minute was signed by a clock that was ahead, and is good for nobody who has the time: it is asked for
+ * again in five minutes, however late it ends.
  */
-export function replaceAt(receivedAt: number, endsAt: number, spread: Spread): number {
+export function replaceAt(
+  receivedAt: number,
+  endsAt: number,
+  spread: Spread,
+  beginsAt: number = receivedAt,
+): number {
   const left = Math.max(0, endsAt - receivedAt);
-  return receivedAt + left - (left / 2) * (0.9 + spread() * 0.2);
+  const at = receivedAt + left - (left / 2) * (0.9 + spread() * 0.2);
+  return beginsAt > receivedAt + AHEAD ? Math.min(at, receivedAt + ASK_AGAIN) : at;
 }
 
 /**
@@ -28,3 +37,5 @@ export function retryDelay(failures: number, first: number, most: number, spread
 }
 
 const SPREAD_STEPS = 2 ** 32;
+const AHEAD = 60_000;
+const ASK_AGAIN = 300_000;

@@ -26,6 +26,8 @@ export interface SvidKind<Svid extends KeyedSvid> {
   onDemand(entry: WorkloadEntry): boolean;
   /** When an SVID ends, Unix seconds. */
   endOf(svid: Svid): number;
+  /** When it begins, Unix seconds; at once where it does not say so. */
+  beginOf?(svid: Svid): number;
   /**
    * Makes keys and has SVIDs signed over them; outcomes in the order of the entries.
    * @throws AssayError where the server, or the way to it, failed.
@@ -110,6 +112,13 @@ export class SvidCache<Svid extends KeyedSvid> implements Disposable {
   /** How many SVIDs are at hand. */
   get size(): number {
     return this.#held.size;
+  }
+
+  /** When the first of those at hand ends, Unix milliseconds; infinite where there is none. */
+  get firstEnd(): number {
+    let first = Number.POSITIVE_INFINITY;
+    for (const { svid } of this.#held.values()) first = Math.min(first, this.#endOf(svid));
+    return first;
   }
 
   /** Whether SVIDs of an entry are signed only while somebody wants them. */
@@ -312,7 +321,7 @@ export class SvidCache<Svid extends KeyedSvid> implements Disposable {
       this.#held.set(entry.id, {
         svid,
         revision: entry.revision,
-        replaceAt: replaceAt(clock.now(), this.#endOf(svid), spread),
+        replaceAt: replaceAt(clock.now(), this.#endOf(svid), spread, (kind.beginOf?.(svid) ?? 0) * 1000),
       });
     }
     this.#failures.delete(entry.id);

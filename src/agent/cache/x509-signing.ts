@@ -88,6 +88,7 @@ export function x509SvidKind(
     maxBatch: 500,
     onDemand: (entry) => entry.disableX509SvidPrefetch,
     endOf: (svid) => svid.notAfter,
+    beginOf: (svid) => svid.notBefore,
     async sign(entries, signal) {
       const keys = await inSlices(entries, ({ svidKeyType }) => newKeyAndCsr(svidKeyType || keyType));
       const requests = entries.map((entry, i) => ({ entryId: entry.id, csr: (keys[i] as KeyAndCsr).csr }));
