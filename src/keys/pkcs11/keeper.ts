@@ -73,7 +73,8 @@ class KeeperProcess implements Keeper {
       }),
     });
     this.#child.send(question, (error) => {
-      if (error !== null) this.#kill("the process of the PKCS#11 library cannot be reached");
+      // How it ended is told when it has ended, which a closed channel comes before.
+      if (error !== null) this.#child.kill("SIGKILL");
     });
     this.#keepAlive();
     return promise;
