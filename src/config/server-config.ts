@@ -58,12 +58,10 @@ function problemsOf(parsed: Parsed): readonly ConfigProblem[] {
       text: "expected another address than listen (choose another port)",
     });
   }
-  const repeated = repeatedType(parsed.node_attestors);
-  if (repeated !== undefined) {
-    problems.push({
-      path: ["node_attestors"],
-      text: `expected each type once, got ${repeated} twice (remove one)`,
-    });
+  for (const key of ["node_attestors", "credential_composers"] as const) {
+    const repeated = repeatedType(parsed[key]);
+    if (repeated === undefined) continue;
+    problems.push({ path: [key], text: `expected each type once, got ${repeated} twice (remove one)` });
   }
   return [...problems, ...federationProblems(parsed), ...taskProblems(parsed)];
 }

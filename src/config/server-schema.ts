@@ -130,6 +130,10 @@ export const serverSchema = z.strictObject({
     .max(32)
     .default([{ type: "join_token" }])
     .meta({ description: "Node attestors that agents may use, each type once" }),
+  credential_composers: z.array(pluginSchema).max(8).default([]).meta({
+    description:
+      "Credential composers, asked one after the other what SVIDs hold besides an identity, each type once",
+  }),
   task_attestors: taskAttestorsSchema,
   tasks: tasksSchema,
   admin_ids: z

@@ -141,6 +141,7 @@ const table = {
   AUDIT_UNAVAILABLE: { ...operator("UNAVAILABLE", 503, "The audit log cannot be written"), retry: true },
   FILE_UNAVAILABLE: { ...operator("UNAVAILABLE", 503, "A file cannot be read or written"), retry: true },
   KEY_UNAVAILABLE: { ...operator("UNAVAILABLE", 503, "The signing key cannot be used"), retry: true },
+  COMPOSER_FAILED: operator("UNAVAILABLE", 503, "The content of the SVID could not be composed"),
   UPSTREAM_UNAVAILABLE: {
     ...operator("UNAVAILABLE", 503, "The upstream authority cannot be reached"),
     retry: true,

@@ -1,3 +1,4 @@
+import type { Composing } from "./composing.ts";
 import { type Clock, unixSeconds } from "../clock.ts";
 import { attestNode, type NodeAttestationRequest } from "../attestation/attest-node.ts";
 import { readCertificationRequest } from "../crypto/pkcs10.ts";
@@ -19,6 +20,8 @@ export interface AgentIssuanceOptions extends DecisionOptions {
   readonly clock: Clock;
   readonly policy: PolicyOptions;
   readonly signing: Signing;
+  /** Absent where no credential composer is configured. */
+  readonly composing?: Composing | undefined;
   readonly attestors: NodeAttestationRequest["attestors"];
   readonly nodes: AgentNodes;
 }
@@ -131,7 +134,11 @@ async function signAgentSvid(
   agentId: SpiffeId,
   csr: { readonly keyType: Parameters<typeof decideAgentSvid>[0]["keyType"]; readonly spki: Uint8Array },
 ): Promise<IssuedX509Svid> {
-  const { signing, policy, clock } = options;
+  const { signing, policy, clock, composing } = options;
+  const publicKey = csr.spki;
+  // An agent has no DNS names, whatever a composer would like: nobody looks for one by a name.
+  const composed = await composing?.x509Svid([], { purpose: "agent", spiffeId: agentId, publicKey });
+  const subject = composed === undefined ? {} : { subject: composed.subject };
   const ttl = allowedTtl(
     decideAgentSvid(
       { now: unixSeconds(clock), authorityNotAfter: signing.x509AuthorityNotAfter(), keyType: csr.keyType },
@@ -139,7 +146,7 @@ async function signAgentSvid(
     ),
   );
   return signing.signX509Svid(
-    signing.prepareX509Svid({ spiffeId: agentId, publicKey: csr.spki, dnsNames: [], ttl }),
+    signing.prepareX509Svid({ spiffeId: agentId, publicKey, dnsNames: [], ttl, ...subject }),
   );
 }
 

@@ -60,7 +60,7 @@ export interface JwtSvidWanted extends SvidWanted {
 
 /**
  * A JWT-SVID for audiences, if policy allows it.
- * @throws AssayError `POLICY_DENIED`, what `claims` throws, and signing's.
+ * @throws AssayError `POLICY_DENIED`, `COMPOSER_FAILED`, what `claims` throws, and signing's.
  */
 export async function jwtSvidFor(
   options: SvidOptions,
@@ -68,7 +68,7 @@ export async function jwtSvidFor(
   wanted: JwtSvidWanted,
   call?: IssuanceCall,
 ): Promise<IssuedJwtSvid> {
-  const { signing, policy, trustDomain, clock } = options;
+  const { signing, policy, trustDomain, clock, composing } = options;
   const { includeJti, claims, ...facts } = wanted;
   const algorithm = jwtSvidAlgorithm(audiences, policy);
   const ttl = allowedTtl(
@@ -83,7 +83,11 @@ export async function jwtSvidFor(
       policy,
     ),
   );
-  const more = await claims?.(unixSeconds(clock) + ttl);
+  const own = await claims?.(unixSeconds(clock) + ttl);
+  const more =
+    composing === undefined
+      ? own
+      : await composing.jwtSvid(own ?? {}, { spiffeId: wanted.spiffeId, audiences });
   return signing.signJwtSvid(
     signing.prepareJwtSvid({
       spiffeId: wanted.spiffeId,

@@ -1,6 +1,8 @@
+import type { Composing } from "./composing.ts";
 import { keyFactsOf, type KeyWanted } from "./key-facts.ts";
 import { type Clock, unixSeconds } from "../clock.ts";
-import { type CertificationRequest, readCertificationRequest } from "../crypto/pkcs10.ts";
+import { readCertificationRequest } from "../crypto/pkcs10.ts";
+import type { RequestedKey, RequestPool } from "../crypto/request-pool.ts";
 import { AssayError } from "../errors/assay-error.ts";
 import { denials, type PolicyDecision } from "../policy/decision.ts";
 import type { PolicyOptions } from "../policy/policy-options.ts";
@@ -25,10 +27,15 @@ export interface SvidOptions {
   readonly clock: Clock;
   readonly policy: PolicyOptions;
   readonly signing: Signing;
+  /** Absent where no credential composer is configured. */
+  readonly composing?: Composing | undefined;
 }
 
 /** What the issuance of workloads' SVIDs stands on. */
-export interface WorkloadIssuanceOptions extends EntryIssuanceOptions, SvidOptions {}
+export interface WorkloadIssuanceOptions extends EntryIssuanceOptions, SvidOptions {
+  /** Reads the requests of large batches elsewhere when there is no time here; they are read here where it is absent. */
+  readonly requests?: Pick<RequestPool, "readAhead">;
+}
 
 /** One X509-SVID that an agent asks for. */
 export interface X509SvidOrder {
@@ -48,19 +55,23 @@ export async function issueX509Svids(
   orders: readonly X509SvidOrder[],
   call?: IssuanceCall,
 ): Promise<readonly Decided<IssuedX509Svid>[]> {
-  const make = (entry: EntryRecord, { csr }: X509SvidOrder) =>
-    x509SvidFor(
-      options,
-      readCertificationRequest(csr),
-      {
-        spiffeId: entry.spiffeId,
-        dnsNames: entry.dnsNames,
-        entryTtl: entry.x509SvidTtl,
-        entryExpiresAt: entry.expiresAt,
-        svidKeyType: entry.svidKeyType,
-      },
-      call,
-    );
+  let ahead: ReturnType<RequestPool["readAhead"]>;
+  let isFirst = true;
+  const make = (entry: EntryRecord, { csr }: X509SvidOrder) => {
+    // Not before there is one that the agent may have and the batch is taken on.
+    if (isFirst) ahead = options.requests?.readAhead(orders.map((order) => order.csr));
+    isFirst = false;
+    const wanted = {
+      spiffeId: entry.spiffeId,
+      dnsNames: entry.dnsNames,
+      entryTtl: entry.x509SvidTtl,
+      entryExpiresAt: entry.expiresAt,
+      svidKeyType: entry.svidKeyType,
+    };
+    return ahead === undefined
+      ? x509SvidFor(options, readCertificationRequest(csr), wanted, call)
+      : ahead.then((keyOf) => x509SvidFor(options, keyOf(csr), wanted, call));
+  };
   return issueForEntries(options, X509, caller, orders, make, call);
 }
 
@@ -103,19 +114,27 @@ export function allowedTtl(decided: PolicyDecision): number {
 
 /**
  * An X509-SVID for the key of a signing request, if policy allows it.
- * @throws AssayError `POLICY_DENIED` and signing's.
+ * @throws AssayError `COMPOSER_FAILED`, `POLICY_DENIED` and signing's.
  */
 export async function x509SvidFor(
   options: SvidOptions,
-  csr: CertificationRequest,
+  csr: RequestedKey,
   wanted: SvidWanted & KeyWanted & { readonly dnsNames: readonly string[] },
   call?: IssuanceCall,
 ): Promise<IssuedX509Svid> {
-  const { signing, policy, trustDomain, clock } = options;
+  const { signing, policy, trustDomain, clock, composing } = options;
+  const { spiffeId } = wanted;
+  const publicKey = csr.spki;
+  // Without composers nothing is waited for.
+  const content =
+    composing === undefined
+      ? { dnsNames: wanted.dnsNames }
+      : await composing.x509Svid(wanted.dnsNames, { purpose: "workload", spiffeId, publicKey });
   const ttl = allowedTtl(
     decideX509Svid(
       {
         ...wanted,
+        dnsNames: content.dnsNames,
         trustDomain,
         ...keyFactsOf(csr.spki, csr.keyType, wanted),
         now: unixSeconds(clock),
@@ -124,15 +143,7 @@ export async function x509SvidFor(
       policy,
     ),
   );
-  return signing.signX509Svid(
-    signing.prepareX509Svid({
-      spiffeId: wanted.spiffeId,
-      publicKey: csr.spki,
-      dnsNames: wanted.dnsNames,
-      ttl,
-    }),
-    call,
-  );
+  return signing.signX509Svid(signing.prepareX509Svid({ spiffeId, publicKey, ...content, ttl }), call);
 }
 
 const X509 = { events: { issued: "svid.x509.issued", refused: "svid.denied" }, facts: issuedFacts } as const;

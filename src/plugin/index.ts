@@ -29,6 +29,16 @@ export type {
 } from "./task-attestor.ts";
 export { defineTaskAttestor } from "./task-attestor.ts";
 export type {
+  CredentialComposer,
+  CredentialComposerPlugin,
+  JwtSvidClaims,
+  JwtSvidFacts,
+  SubjectAttribute,
+  X509SvidContent,
+  X509SvidFacts,
+} from "./credential-composer.ts";
+export { defineCredentialComposer } from "./credential-composer.ts";
+export type {
   UpstreamAuthority,
   UpstreamAuthorityPlugin,
   UpstreamTrust,

@@ -66,6 +66,8 @@ export interface ServerOptions {
   /** Who signs our X.509 authorities; they sign themselves where absent. */
   readonly upstreamAuthority?: PluginChoice | undefined;
   readonly nodeAttestors: readonly PluginChoice[];
+  /** In the order in which they are asked. None where absent. */
+  readonly credentialComposers?: readonly PluginChoice[] | undefined;
   /** Whose tokens open tasks; they need `jwtIssuer`. None where absent. */
   readonly taskAttestors?: readonly TaskAttestorChoice[] | undefined;
   /** The usual ones where absent. */

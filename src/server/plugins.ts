@@ -1,3 +1,5 @@
+import { uniqueId } from "../composers/unique-id/unique-id.ts";
+import type { CredentialComposer } from "../plugin/credential-composer.ts";
 import { join } from "node:path";
 import { nodeAttestors, taskAttestors } from "../attestation/catalog/kinds.ts";
 import {
@@ -64,6 +66,16 @@ export const upstreamAuthorities: PluginKind<PluginHost, UpstreamAuthority> = {
   methods: ["mintX509Ca"],
 };
 
+/** The credential composers a server can have. */
+export const credentialComposers: PluginKind<PluginHost, CredentialComposer> = {
+  kind: "credentialComposer",
+  label: "credential composer",
+  builtIns: new Map<string, LoadablePlugin<PluginHost, CredentialComposer>>([[uniqueId.name, uniqueId]]),
+  sealed: new Set(),
+  methods: [],
+  oneOf: ["composeX509Svid", "composeJwtSvid"],
+};
+
 /** What every plugin of the server is given. */
 export interface PluginSurroundings {
   readonly trustDomain: TrustDomain;
@@ -80,6 +92,7 @@ export async function checkServerPlugins(choices: {
   readonly keyManager: PluginChoice;
   readonly upstreamAuthority?: PluginChoice | undefined;
   readonly nodeAttestors: readonly PluginChoice[];
+  readonly credentialComposers?: readonly PluginChoice[] | undefined;
   readonly taskAttestors?: readonly TaskAttestorChoice[] | undefined;
   readonly jwtIssuer?: string | undefined;
   readonly dataDir: string;
@@ -87,6 +100,7 @@ export async function checkServerPlugins(choices: {
   await checkPlugins(keyManagers, [keyManagerEntry(choices.keyManager, choices.dataDir)]);
   await checkPlugins(upstreamAuthorities, chosen(choices.upstreamAuthority));
   await checkPlugins(nodeAttestors, choices.nodeAttestors.map(entryOf));
+  await checkPlugins(credentialComposers, (choices.credentialComposers ?? []).map(entryOf));
   const ofTasks = choices.taskAttestors ?? [];
   if (ofTasks.length > 0 && choices.jwtIssuer === undefined) {
     throw new AssayError("CONFIG_INVALID", "task attestors need jwtIssuer, the audience of their tokens");
@@ -149,6 +163,20 @@ export async function loadUpstreamAuthority(
 ): Promise<{ readonly upstream: UpstreamAuthority | undefined } & AsyncDisposable> {
   const loaded = await loadPlugins(upstreamAuthorities, chosen(choice), (name) => hostOf(surroundings, name));
   return { upstream: loaded.all[0]?.instance, [Symbol.asyncDispose]: () => loaded[Symbol.asyncDispose]() };
+}
+
+/**
+ * Loads the credential composers that the operator chose, by name, in their order.
+ * @throws AssayError `CONFIG_INVALID` and what a plugin throws.
+ */
+export async function loadCredentialComposers(
+  choices: readonly PluginChoice[],
+  surroundings: PluginSurroundings,
+): Promise<{ readonly composers: ReadonlyMap<string, CredentialComposer> } & AsyncDisposable> {
+  const loaded = await loadPlugins(credentialComposers, choices.map(entryOf), (name) =>
+    hostOf(surroundings, name),
+  );
+  return { composers: instancesByName(loaded), [Symbol.asyncDispose]: () => loaded[Symbol.asyncDispose]() };
 }
 
 /**

@@ -4,6 +4,8 @@
  * Must never know a command line or a configuration file, nor anything of the agent but the wire between them.
  * Called by the commands.
  */
+import { spireName } from "../crypto/x501-name.ts";
+import { createComposing } from "../issuance/composing.ts";
 import { randomBytes, randomUUID } from "node:crypto";
 import type { Clock } from "../clock.ts";
 import { ensurePrivateFolder } from "../files/private-folder.ts";
@@ -39,6 +41,7 @@ import type { RunningServer } from "./running-server.ts";
 import { ownServerId } from "./own-server-id.ts";
 import {
   checkServerPlugins,
+  loadCredentialComposers,
   loadKeyManager,
   loadNodeAttestors,
   loadTaskAttestors,
@@ -143,6 +146,10 @@ export async function startServer(
   const { attestors: taskAttestors } = stack.use(
     await loadTaskAttestors(options.taskAttestors ?? [], surroundings, options.jwtIssuer ?? ""),
   );
+  const { composers } = stack.use(
+    await loadCredentialComposers(options.credentialComposers ?? [], surroundings),
+  );
+  const composing = createComposing({ composers, subject: spireName("SPIRE"), clock });
   stack.use(startHousekeeping({ registry, store, clock, log }));
 
   const access = createAccess({
@@ -183,7 +190,7 @@ export async function startServer(
   );
   const decisions = { audit, newDecisionId: randomUUID };
   const policy = policyOptions(options);
-  const svidOptions = { ...decisions, trustDomain, clock, policy, signing };
+  const svidOptions = { ...decisions, trustDomain, clock, policy, composing, signing };
   const limits = createServerLimits(options.rateLimit, clock);
   const serverTasks = stack.use(
     await openServerTasks({

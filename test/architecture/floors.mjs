@@ -123,6 +123,12 @@ export const ROOMS = [
     why: "what is revoked are facts and lists of them; whoever signs and sends those lists stands above",
   },
   { room: "keys", floor: 3, why: "key managers are plugins: they hold keys and know nobody who signs" },
+  {
+    room: "composers",
+    floor: 3,
+    offline: true,
+    why: "credential composers are plugins: they have a say in the content of an SVID and know nobody who signs",
+  },
   { room: "upstream", floor: 3, why: "upstream authorities are plugins as key managers are" },
   {
     room: "issuance",
@@ -195,7 +201,18 @@ export const WALLS = [
   { library: "jose", rooms: ["crypto"], why: "algorithms are allowed in one place" },
   {
     library: "zod",
-    rooms: ["cli", "config", "http", "cloud", "server", "agent", "attestation", "keys", "upstream"],
+    rooms: [
+      "cli",
+      "config",
+      "http",
+      "cloud",
+      "server",
+      "agent",
+      "attestation",
+      "keys",
+      "composers",
+      "upstream",
+    ],
     why: "schemas stand at the edge (plugin configuration, files, routes); inside, values are already parsed",
   },
   {
@@ -223,6 +240,7 @@ export const PLUGIN_FOLDERS = [
   "attestation/task",
   "keys",
   "upstream",
+  "composers",
 ];
 
 /** What a room that is `offline` may not name: whatever it learns from a network would be evidence nobody checked. */

@@ -7,7 +7,7 @@ import { treeAttestor } from "./tree-attestor.ts";
 
 const own = parseTrustDomain("example.org");
 const other = parseTrustDomain("other.org");
-const identity = (id: string, hint = "") => ({ spiffeId: parseSpiffeId(id), hint });
+const identity = (id: string, hint = "") => ({ spiffeId: parseSpiffeId(id), hint, svidKeyType: "" as const });
 const a = identity("spiffe://example.org/a");
 const b = identity("spiffe://example.org/b", "b");
 const task = { id: "1", lease: 60, hardEnd: 1 };

@@ -1,0 +1,159 @@
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { FakeClock } from "../../test/fakes/clock.ts";
+import { agentCaller, IssuanceBench } from "../../test/fakes/issuance-bench.ts";
+import { makeCsr } from "../../test/fakes/issuance-csr.ts";
+import { readCertificate } from "../crypto/certificate-reader.ts";
+import { nameAttribute, readName, spireName } from "../crypto/x501-name.ts";
+import type { CredentialComposer, X509SvidContent } from "../plugin/credential-composer.ts";
+import { createComposing } from "./composing.ts";
+import { issueJwtSvid } from "./jwt-svids.ts";
+import { issueX509Svids } from "./x509-svids.ts";
+
+let bench: IssuanceBench;
+let clock: FakeClock;
+beforeEach(async () => {
+  bench = await IssuanceBench.open();
+  clock = new FakeClock();
+});
+afterEach(() => bench[Symbol.asyncDispose]());
+
+const UNIT = "2.5.4.11";
+
+function composing(...composers: readonly Partial<CredentialComposer>[]) {
+  const disposable = { async [Symbol.asyncDispose]() {} };
+  return createComposing({
+    composers: new Map(composers.map((composer, n) => [`c${n}`, { ...composer, ...disposable }])),
+    subject: spireName("SPIRE"),
+    clock,
+  });
+}
+
+const issue = async (...composers: readonly Partial<CredentialComposer>[]) => {
+  const options = { ...bench.options(), composing: composing(...composers) };
+  const [decided] = await issueX509Svids(options, agentCaller(), [{ entryId: "web", csr: makeCsr() }]);
+  return decided;
+};
+
+describe("credential composers", () => {
+  it("are asked in turn, each about what the one before left, and change the subject and the DNS names", async () => {
+    bench.entry("web", { dnsNames: ["web.example.org"] });
+    const seen: X509SvidContent[] = [];
+    const decided = await issue(
+      {
+        composeX509Svid: (content) => {
+          seen.push(content);
+          return { ...content, subject: [...content.subject, { oid: UNIT, value: "payments" }] };
+        },
+      },
+      {
+        composeX509Svid: async (content) => {
+          seen.push(content);
+          return { ...content, dnsNames: [...content.dnsNames, "more.example.org"] };
+        },
+      },
+    );
+    const leaf = bench.validated(decided?.value?.chain ?? []);
+    const subject = readName(leaf.subject, "INTERNAL");
+    expect(nameAttribute(subject, UNIT)).toBe("payments");
+    expect(nameAttribute(subject, "2.5.4.3")).toBe("web.example.org");
+    expect(leaf.subjectAltName?.dnsNames).toEqual(["web.example.org", "more.example.org"]);
+    expect(leaf.subjectAltName?.uris).toEqual(["spiffe://example.org/web"]);
+    expect(seen[0]?.subject).toHaveLength(3);
+    expect(seen[1]?.subject.at(-1)).toEqual({ oid: UNIT, value: "payments" });
+  });
+
+  it("leave a subject that is not theirs as it is without them", async () => {
+    bench.entry("web", { dnsNames: ["web.example.org"] });
+    const subjects = [];
+    for (const composers of [[], [{ composeX509Svid: (content: X509SvidContent) => content }]]) {
+      const decided = await issue(...composers);
+      subjects.push(Buffer.from(readCertificate(decided?.value?.certificate ?? new Uint8Array()).subject));
+    }
+    expect(subjects[0]?.equals(subjects[1] ?? Buffer.alloc(0))).toBe(true);
+  });
+
+  it("cannot give a name that policy does not allow", async () => {
+    bench.entry("web");
+    const decided = await issue({
+      composeX509Svid: ({ subject }) => ({ subject, dnsNames: ["not a name"] }),
+    });
+    expect(decided?.error).toMatchObject({ code: "POLICY_DENIED" });
+  });
+
+  it.each<[string, () => unknown, RegExp]>([
+    ["throws", () => raise("the directory is away"), /c0: the directory is away/],
+    ["gives nothing", () => undefined, /subject must be/],
+    ["gives no list of names", () => ({ subject: [], dnsNames: "a" }), /dnsNames must be/],
+    [
+      "gives an attribute without an oid",
+      () => ({ subject: [{ oid: "cn", value: "a" }], dnsNames: [] }),
+      /dotted oid/,
+    ],
+    [
+      "gives an attribute without a value",
+      () => ({ subject: [{ oid: UNIT, value: "" }], dnsNames: [] }),
+      /dotted oid/,
+    ],
+    [
+      "gives an attribute with a control character",
+      () => ({ subject: [{ oid: UNIT, value: "a\0b" }], dnsNames: [] }),
+      /dotted oid/,
+    ],
+    [
+      "gives more attributes than there may be",
+      () => ({ subject: Array.from({ length: 33 }, () => ({ oid: UNIT, value: "a" })), dnsNames: [] }),
+      /at most 32/,
+    ],
+  ])("refuse the SVID where one %s, and the operator learns which", async (_, compose, detail) => {
+    bench.entry("web");
+    const decided = await issue({ composeX509Svid: compose as CredentialComposer["composeX509Svid"] & {} });
+    expect(decided?.error).toMatchObject({
+      code: "COMPOSER_FAILED",
+      detail: expect.stringMatching(detail) as string,
+    });
+  });
+
+  it("refuse the SVID where one does not answer in five seconds, and tell it so", async () => {
+    bench.entry("web");
+    let told: AbortSignal | undefined;
+    const { promise: asked, resolve } = Promise.withResolvers<void>();
+    const issuing = issue({
+      composeX509Svid: (_, __, signal) => {
+        told = signal;
+        resolve();
+        return new Promise(() => {});
+      },
+    });
+    await asked;
+    clock.advance(5000);
+    expect((await issuing)?.error).toMatchObject({ code: "COMPOSER_FAILED" });
+    expect(told?.aborted).toBe(true);
+  });
+
+  it("add claims to JWT-SVIDs and can replace none of the profile's", async () => {
+    bench.entry("web");
+    const order = { entryId: "web", audience: ["api"] };
+    const jwt = (claims: Record<string, unknown>) =>
+      issueJwtSvid(
+        {
+          ...bench.options(),
+          composing: composing({ composeJwtSvid: (before) => ({ ...before, ...claims }) }),
+        },
+        agentCaller(),
+        order,
+      );
+    const { token } = await jwt({ team: "payments" });
+    const payload = JSON.parse(Buffer.from(token.split(".")[1] ?? "", "base64url").toString()) as object;
+    expect(payload).toMatchObject({ sub: "spiffe://example.org/web", aud: ["api"], team: "payments" });
+    await expect(jwt({ sub: "spiffe://example.org/admin" })).rejects.toThrowCode("INTERNAL", /claim sub/);
+    await expect(jwt({ exp: 9e9 })).rejects.toThrowCode("INTERNAL", /claim exp/);
+  });
+
+  it("are nothing where none is configured", () => {
+    expect(composing()).toBeUndefined();
+  });
+});
+
+function raise(message: string): never {
+  throw new Error(message);
+}
