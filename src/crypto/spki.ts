@@ -152,10 +152,7 @@ function magnitude(content: Uint8Array, what: string, fail: (detail: string) => 
 }
 
 // Two sequences, the object identifiers of EC keys and of P-256, a bit string, and the octet of an uncompressed point.
-const P256_START = Uint8Array.of(
-  ...[0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a],
-  ...[0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04],
-);
+const P256_START = Buffer.from("3059301306072a8648ce3d020106082a8648ce3d03010703420004", "hex");
 const P256_LENGTH = P256_START.length + 64;
 const EXPECTED = "EC P-256, EC P-384 or RSA of 2048 to 4096 bits";
 const MAX_SPKI_BYTES = 2048;
