@@ -35,6 +35,11 @@ export function agentMetrics(metrics: Metrics, cache: AgentCache, syncer: Syncer
   const gauge = (name: string, help: string, read: () => number) =>
     metrics.observedGauge({ name: `agent_${name}`, help }, read);
   gauge("x509_svids", "X509-SVIDs at hand", () => cache.x509.size);
+  gauge(
+    "x509_svids_first_expiry_timestamp_seconds",
+    "When the first X509-SVID ends that a workload has: were no server there from now on, that is when trouble begins; 0 for none",
+    () => (cache.x509.size === 0 ? 0 : cache.x509.firstEnd / 1000),
+  );
   gauge("jwt_svids", "JWT-SVIDs at hand", () => cache.jwt.size);
   gauge("wit_svids", "WIT-SVIDs at hand", () => cache.wit.size);
   gauge("entries", "Registration entries of this agent", () => cache.table.entries.size);

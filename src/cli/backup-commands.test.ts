@@ -120,6 +120,7 @@ describe("assay restore", () => {
   it("is refused while the server runs", async () => {
     await backup();
     expect((await restore("--replace")).stderr).toMatch(/used by another process/);
+    expect((await readdir(bench.path("data"))).filter((name) => /restore|before/.test(name))).toEqual([]);
   });
 
   it("goes into an empty folder or one that is not there, and into no stranger's", async () => {

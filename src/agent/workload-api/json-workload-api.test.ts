@@ -123,6 +123,8 @@ describe("the JSON face", () => {
     await first(harness.workloadApi().fetchX509SVID({}, HEADERS));
     const { text } = await harness.json("GET", "/metrics", {}, undefined, "a.sock");
     expect(text).toContain("assay_agent_x509_svids 1");
+    const [, ending = ""] = /^assay_agent_x509_svids_first_expiry_timestamp_seconds (\d+)$/m.exec(text) ?? [];
+    expect(Number(ending)).toBeGreaterThan(0);
     expect(text).toContain('assay_agent_decisions_total{event="x509_svid.issue",outcome="issued"} 1');
     expect((await harness.json("GET", "/metrics")).status).toBe(404);
     expect(statSync(harness.path("a.sock")).mode & 0o777).toBe(0o600);

@@ -62,6 +62,8 @@ export async function restoreBackup(options: RestoreOptions): Promise<Restored> 
     );
   }
   const copy = join(dataDir, ".restore-store");
+  await using cleanup = new AsyncDisposableStack();
+  cleanup.defer(() => removeDatabase(copy));
   await removeDatabase(copy);
   await atomicWrite(copy, verified(backup, from), { code: "STORE_UNAVAILABLE" });
   const plan = { now, backupAt, keepAuthorities, keepAgents };

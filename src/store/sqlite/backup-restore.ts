@@ -33,7 +33,8 @@ export type SetAside = string | undefined;
  * @param copy A file in the same file system, made by `copyTo`; it is gone afterwards.
  * @param check Told what the copy is before anything is done with it; it throws to refuse it.
  * @throws AssayError `STORE_IN_USE` where a server runs, `STORE_TOO_NEW`, `STORE_UNAVAILABLE` for a damaged copy, and
- * what `check` throws. Whatever fails before the copy is in place leaves what was there as it was.
+ * what `check` throws; what was there is then as it was. Where the disk itself fails half-way, the folder has no store
+ * and its mark refuses an empty one, until the restore is done again.
  */
 export async function restoreSqliteStore(
   path: string,
