@@ -63,6 +63,12 @@ describeWith(["go", "openssl"], "npm run bench", () => {
       }
     });
 
+    it("writes the page", async () => {
+      const page = await readFile(scratch.at("page.md"), "utf8");
+      expect(page).toContain("## How to read it");
+      expect(page).toMatch(/\| SPIRE +\| 1\.15\.3, built with go/);
+    });
+
     it("says which versions were laid side by side, and how far each aim is", () => {
       expect(said).toContain("SPIRE: 1.15.3, built with go");
       expect(said).toMatch(/^Assay: \d/m);

@@ -59,7 +59,7 @@ A figure is a median over rounds, with the least and the most in parentheses. In
 at each measure, one right after the other, and which goes first alternates. Ratios are taken within a round.
 
 - **Per CPU-second.** The divisor is the user and system time of the server's process from \`/proc\`, all threads and children. Load
-  generator and servers share the machine, so that throughput a second says little; and Assay signs on the cores that it needs, as SPIRE does.
+  generator and servers share the machine, so that throughput a second says little.
 - **x509-N** is \`SVID.BatchNewX509SVID\` with N CSRs (EC P-256) in a call and 16 calls under way; **jwt** is \`SVID.NewJWTSVID\` with 64
   under way. All calls come from one attested agent with 100 entries over one mTLS connection, as an agent has.
 - **The ceiling** is what the signatures alone allow: one verification (of the CSR) and one signature for an X509-SVID, one

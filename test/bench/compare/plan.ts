@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import { parseArgs } from "node:util";
 
 /** The two servers that are laid side by side. */
@@ -43,7 +44,8 @@ export interface Plan {
   /** How often a measure is taken again at which others used the machine. */
   readonly retakes: number;
   readonly strict: boolean;
-  readonly write: boolean;
+  /** Where the page goes; nowhere where absent. */
+  readonly page: string | undefined;
   /** Write the page although others used the machine. */
   readonly anyway: boolean;
   /** Where all figures go as JSON. */
@@ -52,7 +54,7 @@ export interface Plan {
 
 /** What `--help` says. */
 export const USAGE = `usage: npm run bench -- [--quick] [--rounds N] [--seconds N] [--measure NAME]... [--only assay|spire]
-                        [--json FILE] [--write [--anyway]] [--strict]
+                        [--json FILE] [--write | --page FILE] [--anyway] [--strict]
 
   --quick     one round of two seconds each: shows that the tool works, not how fast a server is
   --rounds    turns of each server at each measure (4, at least 3 for a spread that says something)
@@ -61,6 +63,7 @@ export const USAGE = `usage: npm run bench -- [--quick] [--rounds N] [--seconds 
   --only      one server alone: no ratios, no page
   --json      write all figures to a file
   --write     write docs/benchmarks.md; refused when others used the machine meanwhile, unless --anyway
+  --page      write that page to another file
   --strict    end with status 1 if an aim is missed or cannot be judged
 `;
 
@@ -89,13 +92,13 @@ export function parsePlan(args: readonly string[]): Plan {
     ceilingSeconds: 1,
     retakes: quick ? 0 : 2,
     strict: values.strict === true,
-    write: values.write === true,
+    page: values.page ?? (values.write === true ? PAGE : undefined),
     anyway: values.anyway === true,
     json: values.json,
   };
   if (!Number.isInteger(plan.rounds)) throw new Error("--rounds is a whole number");
-  if (plan.write && (makes.length < 2 || values.measure !== undefined)) {
-    throw new Error("--write is for the whole comparison: not with --only or --measure");
+  if (plan.page !== undefined && (makes.length < 2 || values.measure !== undefined)) {
+    throw new Error("a page is of the whole comparison: not with --only or --measure");
   }
   return plan;
 }
@@ -110,6 +113,8 @@ function positive(flag: string, text: string): number {
   if (!(value > 0) || !Number.isFinite(value)) throw new Error(`${flag} is a number above 0, not ${text}`);
   return value;
 }
+
+const PAGE = join(import.meta.dirname, "..", "..", "..", "docs", "benchmarks.md");
 
 const X509: readonly Throughput[] = [1, 10, 50, 100].map((batch) => ({
   name: `x509-${batch}`,
@@ -132,6 +137,7 @@ const OPTIONS = {
   only: { type: "string" },
   json: { type: "string" },
   write: { type: "boolean" },
+  page: { type: "string" },
   anyway: { type: "boolean" },
   strict: { type: "boolean" },
 } as const;

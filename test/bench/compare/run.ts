@@ -2,7 +2,6 @@
 //
 // Needs Go, openssl, and the cores of a machine that does nothing else. README.md beside this file says more.
 import { writeFile } from "node:fs/promises";
-import { join } from "node:path";
 import { makeScratch } from "../../e2e/scratch.ts";
 import { measureCeiling } from "./ceiling.ts";
 import { compare, type Findings } from "./compare.ts";
@@ -38,14 +37,14 @@ async function main(): Promise<number> {
       `${JSON.stringify({ machine, plan, ...findings, verdicts: judge(findings) }, null, 2)}\n`,
     );
   }
-  if (plan.write && rough(findings) > 0 && !plan.anyway) {
-    say("others used the machine: docs/benchmarks.md is left as it is (--anyway writes it)");
+  if (plan.page !== undefined && rough(findings) > 0 && !plan.anyway) {
+    say("others used the machine: the page is not written (--anyway writes it)");
     return 1;
   }
-  if (plan.write) {
+  if (plan.page !== undefined) {
     const command = ["npm run bench", ...(args.length > 0 ? ["--", ...args] : [])].join(" ");
     const date = new Date().toISOString().slice(0, 10);
-    await writeFile(PAGE, benchmarksPage(plan, findings, machine, date, command));
+    await writeFile(plan.page, benchmarksPage(plan, findings, machine, date, command));
   }
   const kept = judge(findings).every(({ outcome }) => outcome === "holds") && rough(findings) === 0;
   return plan.strict && !kept ? 1 : 0;
@@ -69,5 +68,3 @@ async function measureAll(plan: Plan, program: string, spire: string | undefined
 function say(line: string): void {
   process.stdout.write(`${line}\n`);
 }
-
-const PAGE = join(import.meta.dirname, "..", "..", "..", "docs", "benchmarks.md");

@@ -11,7 +11,7 @@ describe("the plan of a comparison", () => {
       rounds: 4,
       seconds: 10,
       strict: false,
-      write: false,
+      page: undefined,
     });
     expect(names(plan.throughput)).toEqual(["x509-1", "x509-10", "x509-50", "x509-100", "jwt"]);
     expect(names(plan.latency)).toEqual(["x509-1/latency", "x509-50/latency", "jwt/latency"]);
@@ -21,6 +21,11 @@ describe("the plan of a comparison", () => {
   it("is short when it is to be quick, and flags win", () => {
     expect(parsePlan(["--quick"])).toMatchObject({ rounds: 1, seconds: 2, retakes: 0 });
     expect(parsePlan(["--quick", "--rounds=3", "--seconds=0.5"])).toMatchObject({ rounds: 3, seconds: 0.5 });
+  });
+
+  it("writes the page into docs/ or where it is told", () => {
+    expect(parsePlan(["--write"]).page).toMatch(/\/docs\/benchmarks\.md$/);
+    expect(parsePlan(["--page=elsewhere.md", "--write"]).page).toBe("elsewhere.md");
   });
 
   it("measures what a latency is half of", () => {
@@ -38,8 +43,8 @@ describe("the plan of a comparison", () => {
     [["--seconds=Infinity"], "--seconds is a number above 0"],
     [["--only=vault"], "--only is assay or spire, not vault"],
     [["--measure=x509-2"], "no measure is called x509-2"],
-    [["--write", "--only=assay"], "--write is for the whole comparison"],
-    [["--write", "--measure=jwt"], "--write is for the whole comparison"],
+    [["--write", "--only=assay"], "a page is of the whole comparison"],
+    [["--write", "--measure=jwt"], "a page is of the whole comparison"],
     [["--fast"], "Unknown option '--fast'"],
     [["fast"], "Unexpected argument 'fast'"],
   ])("is refused for %j", (args, message) => {
