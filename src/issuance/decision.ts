@@ -14,7 +14,11 @@ import type { SvidsUnderWay } from "./svids-under-way.ts";
 /** What every decision needs. */
 export interface DecisionOptions {
   /** Writes records before it returns, or throws `AUDIT_UNAVAILABLE`. */
-  readonly audit: { append(records: readonly AuditRecord[]): void };
+  readonly audit: {
+    append(records: readonly AuditRecord[]): void;
+    /** As `append`, together with what other calls write in the same turn; each call writes by itself where it is absent. */
+    appendSoon?(records: readonly AuditRecord[]): Promise<void>;
+  };
   /** A fresh, unguessable id. */
   readonly newDecisionId: () => string;
   /** What bounds the SVIDs under way; none are counted where it is absent. */
@@ -97,6 +101,21 @@ export function recorded<Value>(
   decided: readonly Decided<Value>[],
 ): readonly Decided<Value>[] {
   options.audit.append(decided.map(({ record }) => record));
+  return decided;
+}
+
+/**
+ * As {@link recorded}, by one write with the decisions of other calls of this turn.
+ * @throws AssayError `AUDIT_UNAVAILABLE`: then nothing that was decided may leave.
+ */
+export async function recordedSoon<Value>(
+  options: DecisionOptions,
+  decided: readonly Decided<Value>[],
+): Promise<readonly Decided<Value>[]> {
+  const { audit } = options;
+  const records = decided.map(({ record }) => record);
+  if (audit.appendSoon === undefined) audit.append(records);
+  else await audit.appendSoon(records);
   return decided;
 }
 

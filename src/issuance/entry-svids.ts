@@ -14,6 +14,7 @@ import {
   type DecisionOptions,
   outcomeOf,
   recorded,
+  recordedSoon,
   withdrawn,
 } from "./decision.ts";
 
@@ -88,7 +89,7 @@ export async function issueForEntries<Order extends { readonly entryId: string }
     const isLost = one.error === undefined && options.authorizedEntry(spiffeId, entryId) === undefined;
     return isLost ? withdrawn(one, events.refused, notAuthorized()) : one;
   });
-  return recorded(options, still);
+  return await recordedSoon(options, still);
 }
 
 /**
@@ -109,7 +110,8 @@ export async function issueOne<Svid>(
     draft.note(facts(svid));
     return svid;
   });
-  return outcomeOf(recorded(options, [decided])[0] ?? decided);
+  await recordedSoon(options, [decided]);
+  return outcomeOf(decided);
 }
 
 /** What is known of an agent's order before anything is decided. */

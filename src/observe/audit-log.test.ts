@@ -141,6 +141,54 @@ describe("audit log after a crash", () => {
   });
 });
 
+describe("records of one turn of the event loop", () => {
+  it("are written by one call and wait for the disk once, in the order in which they came", async () => {
+    const disk = new BadDisk();
+    const log = opened({ calls: disk, fsync: "always" });
+    const written = ["a", "b", "c"].map((id) => log.appendSoon([record(id)]));
+    expect(linesOf(path)).toHaveLength(0);
+    await Promise.all(written);
+    expect(disk.synced).toBe(1);
+    await log.appendSoon([record("d")]);
+    expect(disk.synced).toBe(2);
+    expect(linesOf(path).map(({ decision_id }) => decision_id)).toEqual(["a", "b", "c", "d"]);
+    expect(await verifyAuditLog(path)).toMatchObject({ ok: true, records: 4 });
+  });
+
+  it("come before what is written at once after them, and are found before their turn", async () => {
+    const log = opened();
+    const first = log.appendSoon([record("a")]);
+    log.append([record("b")]);
+    const second = log.appendSoon([record("c")]);
+    await log.search({ field: "serial", value: "none" }, 10);
+    expect(linesOf(path).map(({ decision_id }) => decision_id)).toEqual(["a", "b", "c"]);
+    const third = log.appendSoon([record("d")]);
+    expect(await log.find("d")).toMatchObject({ decision_id: "d", seq: 4 });
+    await Promise.all([first, second, third]);
+  });
+
+  it("are refused together where they cannot be written, and the next ones are not", async () => {
+    const disk = new BadDisk();
+    const log = opened({ calls: disk });
+    disk.room = 20;
+    const refused = await Promise.allSettled(["a", "b"].map((id) => log.appendSoon([record(id)])));
+    expect(refused.map(({ status }) => status)).toEqual(["rejected", "rejected"]);
+    expect(readFileSync(path, "utf8")).toBe("");
+    disk.room = Number.POSITIVE_INFINITY;
+    await log.appendSoon([record("c")]);
+    expect(linesOf(path)).toMatchObject([{ decision_id: "c", seq: 1 }]);
+  });
+
+  it("are written before the log is closed, and refused after", async () => {
+    const log = opened();
+    const last = log.appendSoon([record("a")]);
+    await log[Symbol.asyncDispose]();
+    await last;
+    expect(linesOf(path)).toMatchObject([{ decision_id: "a" }]);
+    await expect(log.appendSoon([record("b")])).rejects.toThrowCode("AUDIT_UNAVAILABLE", /closed/);
+  });
+});
+
 describe("audit log on a bad disk", () => {
   it("takes a half-written record back and writes again when there is room", async () => {
     const disk = new BadDisk();

@@ -38,6 +38,12 @@ export interface AuditLog extends AsyncDisposable {
    */
   append(records: readonly AuditRecord[]): void;
   /**
+   * As `append`, by one call together with all that comes in the same turn of the event loop: where many calls are under
+   * way, one write, and one wait for the disk, does for all of them. Whoever reads the log finds the records at once.
+   * @throws AssayError `AUDIT_UNAVAILABLE`, and then nothing of that turn was written.
+   */
+  appendSoon(records: readonly AuditRecord[]): Promise<void>;
+  /**
    * The last record with this decision id, from the current file or an older one.
    * @throws AssayError `AUDIT_UNAVAILABLE` where a file cannot be read.
    */
@@ -71,6 +77,7 @@ class FileAuditLog implements AuditLog {
   #bases: readonly number[] = [0];
   #rotateAt: number;
   #closed = false;
+  #soon: Gathered | undefined;
   #timeMs = Number.NaN;
   #nextLookMs = Number.NEGATIVE_INFINITY;
   #time = "";
@@ -93,7 +100,17 @@ class FileAuditLog implements AuditLog {
     return this.#end;
   }
 
+  appendSoon(records: readonly AuditRecord[]): Promise<void> {
+    if (this.#soon === undefined) {
+      this.#soon = { records: [], ...Promise.withResolvers<void>() };
+      setImmediate(() => this.#appendGathered());
+    }
+    for (const record of records) this.#soon.records.push(record);
+    return this.#soon.promise;
+  }
+
   append(records: readonly AuditRecord[]): void {
+    this.#appendGathered();
     if (this.#closed) throw new AssayError("AUDIT_UNAVAILABLE", "the audit log is closed");
     const time = this.#now();
     let end = this.#end;
@@ -119,6 +136,7 @@ class FileAuditLog implements AuditLog {
   }
 
   async find(decisionId: string): Promise<StoredAuditRecord | undefined> {
+    this.#appendGathered();
     const isWanted = (record: StoredAuditRecord | undefined) => record?.decision_id === decisionId;
     try {
       const recent = await this.#findRecent(decisionId);
@@ -137,6 +155,7 @@ class FileAuditLog implements AuditLog {
 
   async search(match: AuditMatch, limit: number): Promise<readonly StoredAuditRecord[]> {
     const { path } = this.#options;
+    this.#appendGathered();
     try {
       return await searchAuditFiles(path, match, limit);
     } catch (cause) {
@@ -146,8 +165,21 @@ class FileAuditLog implements AuditLog {
 
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#closed) return;
+    this.#appendGathered();
     this.#closed = true;
     this.#file[Symbol.dispose]();
+  }
+
+  #appendGathered(): void {
+    const soon = this.#soon;
+    if (soon === undefined) return;
+    this.#soon = undefined;
+    try {
+      this.append(soon.records);
+      soon.resolve();
+    } catch (error) {
+      soon.reject(error);
+    }
   }
 
   async #findRecent(decisionId: string): Promise<StoredAuditRecord | undefined> {
@@ -250,6 +282,14 @@ function attempt<Result>(path: string, verb: string, action: () => Result): Resu
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new AssayError("AUDIT_UNAVAILABLE", `audit log ${path} cannot be ${verb}: ${reason}`, { cause });
   }
+}
+
+/** What came in this turn of the event loop. */
+interface Gathered {
+  readonly records: AuditRecord[];
+  readonly promise: Promise<void>;
+  resolve(): void;
+  reject(error: unknown): void;
 }
 
 const DEFAULT_MAX_SIZE = 100 * 1024 * 1024;
