@@ -78,15 +78,16 @@ export class FakeGoogleKms {
   #create(parent: string, query: URLSearchParams, body: Readonly<Record<string, unknown>>): unknown {
     const id = query.get("cryptoKeyId") ?? "";
     const { purpose, versionTemplate, labels } = body as unknown as KeyInput;
-    if (!/^[a-zA-Z0-9_-]{1,63}$/.test(id) || purpose !== "ASYMMETRIC_SIGN") throw invalid();
-    if (!ALGORITHMS.has(versionTemplate.algorithm)) throw invalid();
+    const algorithm = algorithmIn(versionTemplate);
+    if (!/^[a-zA-Z0-9_-]{1,63}$/.test(id) || (purpose !== "ASYMMETRIC_SIGN" && purpose !== 5))
+      throw invalid();
     checkLabels(labels);
     const name = `${parent}/${id}`;
     if (this.keys.has(name)) throw googleFailure(409, "ALREADY_EXISTS");
     const key: FakeCryptoKey = {
       name,
       labels: { ...labels },
-      algorithm: versionTemplate.algorithm,
+      algorithm,
       versions: [],
       policy: { etag: "ACAB" },
     };
@@ -101,8 +102,8 @@ export class FakeGoogleKms {
       if (field === "labels") {
         checkLabels(labels);
         key.labels = { ...labels };
-      } else if (field === "versionTemplate.algorithm" && ALGORITHMS.has(versionTemplate.algorithm)) {
-        key.algorithm = versionTemplate.algorithm;
+      } else if (field === "versionTemplate.algorithm") {
+        key.algorithm = algorithmIn(versionTemplate);
       } else throw invalid();
     }
     return shownKey(key);
@@ -192,9 +193,9 @@ export class FakeGoogleKms {
 }
 
 interface KeyInput {
-  readonly purpose: string;
+  readonly purpose: string | number;
   readonly labels: Readonly<Record<string, string>>;
-  readonly versionTemplate: { readonly algorithm: string };
+  readonly versionTemplate: { readonly algorithm: string | number };
 }
 
 function shownKey({ name, labels, algorithm }: FakeCryptoKey) {
@@ -204,6 +205,12 @@ function shownKey({ name, labels, algorithm }: FakeCryptoKey) {
     purpose: "ASYMMETRIC_SIGN",
     versionTemplate: { algorithm, protectionLevel: "SOFTWARE" },
   };
+}
+
+/** Google's JSON takes an enumeration by name or by number. */
+function algorithmIn({ algorithm }: KeyInput["versionTemplate"]): string {
+  for (const [name, number] of ALGORITHMS) if (algorithm === name || algorithm === number) return name;
+  throw invalid();
 }
 
 function shownVersion({ name, state, algorithm }: FakeVersion) {
@@ -253,9 +260,9 @@ function invalid(): Error {
 }
 
 const KEY_RING = /^projects\/[^/]+\/locations\/[^/]+\/keyRings\/[a-zA-Z0-9_-]{1,63}$/;
-const ALGORITHMS: ReadonlySet<string> = new Set([
-  "EC_SIGN_P256_SHA256",
-  "EC_SIGN_P384_SHA384",
-  "RSA_SIGN_PKCS1_2048_SHA256",
-  "RSA_SIGN_PKCS1_4096_SHA256",
+const ALGORITHMS: ReadonlyMap<string, number> = new Map([
+  ["RSA_SIGN_PKCS1_2048_SHA256", 5],
+  ["RSA_SIGN_PKCS1_4096_SHA256", 7],
+  ["EC_SIGN_P256_SHA256", 12],
+  ["EC_SIGN_P384_SHA384", 13],
 ]);

@@ -1,6 +1,6 @@
 import { createServer, type IncomingMessage, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
-import type { GoogleAuth } from "../../src/cloud/google/google-client.ts";
+import type { GoogleAuth } from "../../src/cloud/google/google-auth.ts";
 
 /** A request of a fake service of Google. */
 export interface GoogleRequest {

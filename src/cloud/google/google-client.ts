@@ -1,23 +1,9 @@
 import type { Clock } from "../../clock.ts";
 import { AssayError } from "../../errors/assay-error.ts";
-import { loadOptionalPackage } from "../../files/optional-package.ts";
 import { pause, withDeadline } from "../deadline.ts";
 import { JsonConnections } from "../json-exchange.ts";
+import type { GoogleAuth } from "./google-auth.ts";
 import { failureIn, GoogleError, reasonOf } from "./google-error.ts";
-
-/** As much of `google-auth-library` 11 as we use. */
-export interface GoogleAuthModule {
-  readonly GoogleAuth: new (options: {
-    readonly scopes: readonly string[];
-    readonly keyFile?: string;
-  }) => GoogleAuth;
-}
-
-/** Where access tokens come from. It keeps one until it is about to expire. */
-export interface GoogleAuth {
-  getAccessToken(): Promise<string | null | undefined>;
-  getCredentials(): Promise<{ readonly client_email?: string | undefined }>;
-}
 
 /** One call of a REST service of Google. */
 export interface GoogleCall {
@@ -39,19 +25,6 @@ export interface GoogleClient extends Disposable {
   ask(call: GoogleCall): Promise<Readonly<Record<string, unknown>>>;
   /** The service account that calls are made as, where the credentials tell. */
   email(): Promise<string | undefined>;
-}
-
-/**
- * Loads the library of Google's credentials.
- * @param keyFile The key of a service account; application default credentials without.
- * @throws AssayError `CONFIG_INVALID` where the package is missing.
- */
-export async function loadGoogleAuth(
-  keyFile: string | undefined,
-  folder: string | undefined,
-): Promise<GoogleAuth> {
-  const { GoogleAuth } = await loadOptionalPackage<GoogleAuthModule>("google-auth-library", { folder });
-  return new GoogleAuth({ scopes: SCOPES, ...(keyFile === undefined ? {} : { keyFile }) });
 }
 
 /**
@@ -130,7 +103,6 @@ function baseOf(endpoint: string): URL {
   return url;
 }
 
-const SCOPES = ["https://www.googleapis.com/auth/cloud-platform"];
 const MAX_ANSWER = 4_194_304;
 const DELAYS = [100, 400];
 const LOOPBACK: ReadonlySet<string> = new Set(["127.0.0.1", "[::1]", "localhost"]);

@@ -1,8 +1,12 @@
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, afterEach, beforeEach, describe, expect, it } from "vitest";
 import { FakeClock } from "../../../test/fakes/clock.ts";
 import { GoogleService, googleAuth, googleFailure } from "../../../test/fakes/google-service.ts";
 import { AssayError } from "../../errors/assay-error.ts";
 import { crc32c } from "./crc32c.ts";
+import { loadGoogleAuth } from "./google-auth.ts";
 import { type GoogleClient, openGoogleService } from "./google-client.ts";
 import { GoogleError, googleError, reasonOf } from "./google-error.ts";
 
@@ -101,5 +105,71 @@ describe("googleError", () => {
     );
     expect(reasonOf(Object.assign(new Error("SECRET"), { code: "ECONNREFUSED" }))).toBe("ECONNREFUSED");
     expect(reasonOf(Object.assign(new Error("SECRET"), { code: "not a name" }))).toBe("Error");
+  });
+});
+
+describe("loadGoogleAuth", () => {
+  const folder = mkdtempSync(join(tmpdir(), "google-auth-"));
+  afterAll(() => rmSync(folder, { recursive: true }));
+  const library = join(folder, "node_modules", "google-auth-library");
+  mkdirSync(library, { recursive: true });
+  writeFileSync(join(library, "package.json"), '{"name":"google-auth-library","main":"index.cjs"}');
+  writeFileSync(
+    join(library, "index.cjs"),
+    `exports.GoogleAuth = class {
+      constructor(options) { this.options = options; }
+      async getAccessToken() { return JSON.stringify(this.options); }
+      async getCredentials() { return {}; }
+    };
+    exports.JWT = class {
+      constructor(options) { this.options = options; }
+      async getAccessToken() { return { token: JSON.stringify(this.options) }; }
+    };`,
+  );
+  const scopes = ["https://www.googleapis.com/auth/cloud-platform"];
+
+  it("takes the default credentials unless told", async () => {
+    const auth = await loadGoogleAuth(undefined, folder);
+    expect(JSON.parse((await auth.getAccessToken()) ?? "")).toEqual({ scopes });
+  });
+
+  it("takes the key of a service account, and nothing else of its file", async () => {
+    const file = join(folder, "account.json");
+    const account = {
+      type: "service_account",
+      client_email: "a@b",
+      private_key: "k",
+      token_uri: "http://evil",
+    };
+    writeFileSync(file, JSON.stringify(account));
+    const auth = await loadGoogleAuth(file, folder);
+    expect(JSON.parse((await auth.getAccessToken()) ?? "")).toEqual({ email: "a@b", key: "k", scopes });
+    expect(await auth.getCredentials()).toEqual({ client_email: "a@b" });
+  });
+
+  it.each([
+    "",
+    "null",
+    "{}",
+    '{"type":"external_account","token_url":"http://evil"}',
+    '{"type":"service_account","client_email":"a@b"}',
+  ])("refuses a file of %j", async (content) => {
+    const file = join(folder, "bad.json");
+    writeFileSync(file, content);
+    await expect(loadGoogleAuth(file, folder)).rejects.toThrowCode(
+      "CONFIG_INVALID",
+      /key of a service account/,
+    );
+  });
+
+  it("says that the library or the file is absent", async () => {
+    await expect(loadGoogleAuth(undefined, tmpdir())).rejects.toThrowCode(
+      "CONFIG_INVALID",
+      /npm install google-auth-library/,
+    );
+    await expect(loadGoogleAuth(join(folder, "absent"), folder)).rejects.toThrowCode(
+      "CONFIG_INVALID",
+      /absent/,
+    );
   });
 });

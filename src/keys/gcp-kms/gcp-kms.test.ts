@@ -7,7 +7,8 @@ import { isValid, keyManagerSuite } from "../../../test/contract/key-manager-sui
 import { FakeClock } from "../../../test/fakes/clock.ts";
 import { FakeGoogleKms, type FakeCryptoKey } from "../../../test/fakes/google-kms.ts";
 import { GoogleService, googleAuth, googleFailure } from "../../../test/fakes/google-service.ts";
-import { type GoogleAuth, openGoogleService } from "../../cloud/google/google-client.ts";
+import type { GoogleAuth } from "../../cloud/google/google-auth.ts";
+import { openGoogleService } from "../../cloud/google/google-client.ts";
 import type { PluginHost } from "../../plugin/host.ts";
 import type { KeyManager } from "../../plugin/key-manager.ts";
 import { parseTrustDomain } from "../../spiffe/trust-domain.ts";

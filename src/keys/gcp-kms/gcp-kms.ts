@@ -5,7 +5,8 @@
  * Called by the server's composition.
  */
 import { z } from "zod";
-import { type GoogleClient, loadGoogleAuth, openGoogleService } from "../../cloud/google/google-client.ts";
+import { loadGoogleAuth } from "../../cloud/google/google-auth.ts";
+import { type GoogleClient, openGoogleService } from "../../cloud/google/google-client.ts";
 import { AssayError } from "../../errors/assay-error.ts";
 import { readBounded } from "../../files/read-bounded.ts";
 import type { PluginHost, PluginLog } from "../../plugin/host.ts";

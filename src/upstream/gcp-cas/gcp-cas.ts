@@ -6,7 +6,8 @@
  */
 import { randomUUID } from "node:crypto";
 import { z } from "zod";
-import { type GoogleClient, loadGoogleAuth, openGoogleService } from "../../cloud/google/google-client.ts";
+import { loadGoogleAuth } from "../../cloud/google/google-auth.ts";
+import { type GoogleClient, openGoogleService } from "../../cloud/google/google-client.ts";
 import { AssayError } from "../../errors/assay-error.ts";
 import { defineUpstreamAuthority, type UpstreamAuthority } from "../../plugin/upstream-authority.ts";
 import { answeredCertificates, asRoots } from "../pem-answer.ts";
