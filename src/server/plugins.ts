@@ -12,6 +12,7 @@ import {
 } from "../attestation/catalog/load-plugin.ts";
 import type { Clock } from "../clock.ts";
 import { awsKmsKeyManager } from "../keys/aws-kms/aws-kms.ts";
+import { azureKeyVaultKeyManager } from "../keys/azure-key-vault/azure-key-vault.ts";
 import { diskKeyManager } from "../keys/disk/disk.ts";
 import { guardKeyManager } from "../keys/guarded.ts";
 import type { KeyManagerState } from "../keys/key-manager-state.ts";
@@ -41,6 +42,7 @@ export const keyManagers: PluginKind<PluginHost, KeyManager> = {
   label: "key manager",
   builtIns: new Map<string, LoadablePlugin<PluginHost, KeyManager>>([
     [awsKmsKeyManager.name, awsKmsKeyManager],
+    [azureKeyVaultKeyManager.name, azureKeyVaultKeyManager],
     [diskKeyManager.name, diskKeyManager],
     [gcpKmsKeyManager.name, gcpKmsKeyManager],
     [hashicorpVaultKeyManager.name, hashicorpVaultKeyManager],

@@ -1,0 +1,252 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import fc from "fast-check";
+import { beforeEach, describe, expect, it } from "vitest";
+import { type Clock, systemClock } from "../../clock.ts";
+import { azureCredential } from "../../cloud/azure/azure-credential.ts";
+import { azureError } from "../../cloud/azure/azure-error.ts";
+import { parseTrustDomain } from "../../spiffe/trust-domain.ts";
+import { isValid, keyManagerSuite } from "../../../test/contract/key-manager-suite.ts";
+import { FakeClock } from "../../../test/fakes/clock.ts";
+import { FakeKeyVault, restError } from "../../../test/fakes/key-vault.ts";
+import { derToP1363 } from "../ecdsa-form.ts";
+import { RemoteKeyManager } from "../remote-key-manager.ts";
+import { azureKeyVaultKeyManager } from "./azure-key-vault.ts";
+import { keyIdOf, newKeyName } from "./key-vault-names.ts";
+import { KeyVaultService } from "./key-vault-service.ts";
+import { p1363ToDer } from "./p1363-to-der.ts";
+
+const DATA = Buffer.from("data");
+const DAY = 24 * 3_600_000;
+const TAGS = { "spire-server-td": "example.org", "spire-server-id": "s" };
+const NAME = "spire-key-1f0d4a4e-9f5c-4c5e-8a64-5a0a3d1f2b11-x509-CA-A";
+let warnings: string[] = [];
+
+function open(vault: FakeKeyVault, serverId = "s", clock: Clock = systemClock) {
+  const log = { debug() {}, info() {}, warn: (text: string) => void warnings.push(text), error() {} };
+  const service = new KeyVaultService({
+    vault: "https://fake.vault.azure.net/",
+    serverId,
+    credential: { getToken: async () => ({}) },
+    sdk: vault.sdk,
+    client: { retryOptions: { maxRetries: 0, maxRetryDelayInMs: 0 } },
+    host: { trustDomain: parseTrustDomain("example.org"), clock, log },
+  });
+  return { service, keys: new RemoteKeyManager(service) };
+}
+
+const shared = new FakeKeyVault(systemClock);
+keyManagerSuite("azure_key_vault on a fake", async (place) => open(shared, place).keys, { durable: true });
+
+describe("keys in Key Vault", () => {
+  let clock: FakeClock;
+  let vault: FakeKeyVault;
+  beforeEach(() => {
+    clock = new FakeClock();
+    vault = new FakeKeyVault(clock);
+    warnings = [];
+  });
+
+  it("are named and tagged as SPIRE does it", async () => {
+    await using keys = open(vault).keys;
+    await keys.generateKey("x509-CA-A", "ec-p384");
+    const [[name, key] = []] = vault.keys;
+    expect(name).toMatch(/^spire-key-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-x509-CA-A$/);
+    expect(key?.tags).toEqual(TAGS);
+  });
+
+  it("of SPIRE, of this server and trust domain, are found, the youngest of an id, and used", async () => {
+    vault.put(NAME, "EC", { tags: TAGS, createdOn: new Date(clock.now() + 1) });
+    vault.put(NAME.replace("1f", "2f"), "RSA", { tags: TAGS, createdOn: new Date(clock.now()) });
+    vault.put(NAME.replace("1f", "3f"), "EC", { tags: { ...TAGS, "spire-server-id": "other" } });
+    vault.put(NAME.replace("1f", "4f"), "EC", { tags: { ...TAGS, "spire-server-td": "other.org" } });
+    vault.put(NAME.replace("1f", "5f"), "EC");
+    vault.put("by-hand", "EC", { tags: TAGS });
+    const { keys, service } = open(vault, "s", clock);
+    await using _ = keys;
+    const [key, ...others] = await keys.listKeys();
+    expect(others).toEqual([]);
+    expect(key).toMatchObject({ id: "x509-CA-A", type: "ec-p256" });
+    expect(isValid(key!, DATA, await key!.sign(DATA, "p1363"), "p1363")).toBe(true);
+    await service.tidy();
+    expect([...vault.keys.keys()].some((name) => name.includes("-2f"))).toBe(false);
+    expect(vault.keys.size).toBe(5);
+  });
+
+  it("that are disabled are not used and not deleted", async () => {
+    vault.put(NAME, "EC", { tags: TAGS, enabled: false });
+    const { keys, service } = open(vault);
+    await using _ = keys;
+    expect(await keys.listKeys()).toEqual([]);
+    await service.tidy();
+    expect(vault.keys.size).toBe(1);
+    expect(warnings).toEqual(["a key in Key Vault is disabled and not used"]);
+  });
+
+  it("of ids that do not fit a name are found again, and not where tag and name differ", async () => {
+    await using keys = open(vault).keys;
+    await keys.generateKey("under_score", "ec-p256");
+    const [name = ""] = vault.keys.keys();
+    expect(name).not.toContain("_");
+    await using again = open(vault).keys;
+    expect((await again.listKeys()).map(({ id }) => id)).toEqual(["under_score"]);
+    vault.keys.get(name)!.tags["assay-key-id"] = "x509-CA-A";
+    await using fooled = open(vault).keys;
+    expect(await fooled.listKeys()).toEqual([]);
+  });
+
+  it("are noted to be in use, and those of servers that are gone for two weeks are deleted", async () => {
+    const mine = open(vault, "s", clock);
+    await using _ = mine.keys;
+    await mine.keys.generateKey("a", "ec-p256");
+    const other = open(vault, "other", clock);
+    await other.keys.generateKey("a", "ec-p256");
+    vault.put("by-hand", "EC", { tags: { ...TAGS, "spire-server-id": "other" } });
+    vault.put(NAME, "EC", { tags: { ...TAGS, "spire-server-id": "other", "spire-server-td": "else.org" } });
+    clock.step(14 * DAY);
+    await mine.keys.withKeys((keys) => mine.service.keepAlive(keys));
+    expect(vault.calls.at(-1)).toMatch(/^update .* sign,verify$/);
+    await mine.service.dispose();
+    expect(vault.keys.size).toBe(4);
+    clock.step(1);
+    await mine.service.dispose();
+    expect(vault.keys.size).toBe(3);
+    await other.service.dispose();
+    expect(vault.keys.size).toBe(3);
+  });
+
+  it("that were replaced and cannot be deleted are deleted later", async () => {
+    const { keys, service } = open(vault);
+    await using _ = keys;
+    await keys.generateKey("a", "ec-p256");
+    vault.fault = (call) => {
+      if (call.startsWith("delete")) throw restError(503, "ServiceUnavailable");
+    };
+    await keys.generateKey("a", "ec-p256");
+    expect(vault.keys.size).toBe(2);
+    vault.fault = () => {};
+    await service.tidy();
+    expect(vault.keys.size).toBe(1);
+  });
+
+  it.each([
+    ["a signature that is too short", (it: Uint8Array) => it.subarray(1), /63 octets/],
+    ["no octets", () => "text" as unknown as Uint8Array, /no signature/],
+  ])("that answer %s are unavailable", async (_title, bend, detail) => {
+    await using keys = open(vault).keys;
+    const key = await keys.generateKey("a", "ec-p256");
+    vault.bend = bend;
+    await expect((async () => key.sign(DATA, "der"))()).rejects.toThrowCode("KEY_UNAVAILABLE", detail);
+  });
+
+  it("fail with Azure's code and status, and without its message", async () => {
+    await using keys = open(vault).keys;
+    vault.fault = () => {
+      throw restError(403, "Forbidden");
+    };
+    await expect(keys.listKeys()).rejects.toThrowCode(
+      "KEY_UNAVAILABLE",
+      /^keys\/list failed: Forbidden \(status 403\)$/,
+    );
+    vault.fault = () => {};
+    expect(await keys.listKeys()).toEqual([]);
+  });
+
+  it("fail at the deadline where Azure stalls, and at once when the manager is closed", async () => {
+    const { keys } = open(vault, "s", clock);
+    const key = await keys.generateKey("a", "ec-p256");
+    vault.fault = () => new Promise(() => {});
+    const signing = (async () => key.sign(DATA, "der"))();
+    signing.catch(() => undefined);
+    await clock.advance(30_000);
+    await expect(signing).rejects.toThrowCode(
+      "KEY_UNAVAILABLE",
+      /^keys\/sign failed: no answer within 30000 ms$/,
+    );
+    const listing = (async () => key.sign(DATA, "der"))();
+    listing.catch(() => undefined);
+    await keys[Symbol.asyncDispose]();
+    await expect(listing).rejects.toThrowCode("KEY_UNAVAILABLE", /closed/);
+  });
+});
+
+describe("names in Key Vault", () => {
+  it("lead back to every id", () => {
+    fc.assert(
+      fc.property(fc.stringMatching(/^[A-Za-z0-9_-]{1,128}$/), (id) => {
+        const named = newKeyName(id);
+        expect(named.name).toMatch(/^[A-Za-z0-9-]{1,127}$/);
+        expect(keyIdOf(named)).toBe(id);
+      }),
+    );
+  });
+});
+
+describe("p1363ToDer", () => {
+  it("is the way back of derToP1363", () => {
+    for (const size of [32, 48]) {
+      fc.assert(
+        fc.property(fc.uint8Array({ minLength: 2 * size, maxLength: 2 * size }), (signature) => {
+          expect(Buffer.from(derToP1363(p1363ToDer(signature), size))).toEqual(Buffer.from(signature));
+        }),
+      );
+    }
+  });
+});
+
+describe("azureError", () => {
+  it.each([
+    [
+      Object.assign(new Error("AADSTS7000215: Invalid client secret 'abc'"), { name: "AuthenticationError" }),
+      "AADSTS7000215",
+    ],
+    [Object.assign(new Error("connect"), { code: "ECONNREFUSED" }), "ECONNREFUSED"],
+    [Object.assign(new Error("x"), { code: "a b\n" }), "Error"],
+    ["text", "unknown reason"],
+  ])("names %s as %s", (error, name) => {
+    expect(azureError("KEY_UNAVAILABLE", "keys/get", error).detail).toBe(`keys/get failed: ${name}`);
+  });
+});
+
+describe("settings of azure_key_vault", () => {
+  const base = { key_vault_uri: "https://v.vault.azure.net/", key_identifier_value: "s" };
+  const issues = async (change: object) =>
+    (await azureKeyVaultKeyManager.config["~standard"].validate({ ...base, ...change })).issues;
+
+  it("are good with the vault and an identifier, and with an application", async () => {
+    expect(await issues({})).toBeUndefined();
+    expect(
+      await issues({ tenant_id: "t", app_id: "a", app_secret_file: "/s", subscription_id: "x" }),
+    ).toBeUndefined();
+  });
+
+  it.each([
+    ["http", { key_vault_uri: "http://v" }],
+    ["a path", { key_vault_uri: "https://v/keys" }],
+    ["two identifiers", { key_identifier_file: "/f" }],
+    ["an application without its secret", { tenant_id: "t", app_id: "a" }],
+    ["an application without its tenant", { app_id: "a", app_secret_file: "/s" }],
+    ["a secret in the configuration", { app_secret: "s" }],
+  ])("refuse %s", async (_title, change) => {
+    expect(await issues(change)).toHaveLength(1);
+  });
+
+  it("need the packages, and say how to install them", async () => {
+    await expect(azureCredential({ packagesFolder: tmpdir() })).rejects.toThrowCode(
+      "CONFIG_INVALID",
+      /npm install @azure\/identity/,
+    );
+  });
+
+  it("take the secret from its file", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "azure-"));
+    try {
+      writeFileSync(join(folder, "empty"), "\n");
+      const app = { tenantId: "t", appId: "a", packagesFolder: folder };
+      await expect(azureCredential(app)).rejects.toThrowCode("CONFIG_INVALID", /together/);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+});
