@@ -5,6 +5,7 @@ import {
 } from "../proto/gen/spire/api/server/localauthority/v1/localauthority_pb.ts";
 import type { ServiceClient } from "../rpc/client.ts";
 import { withAdminClient } from "./admin-client.ts";
+import { addAuthorityLintCommand } from "./authority-lint.ts";
 import { type CliIo, writeResult } from "./io.ts";
 import { adminOptions, type AdminOptions } from "./options.ts";
 import { table, timeText } from "./table.ts";
@@ -12,6 +13,7 @@ import { table, timeText } from "./table.ts";
 /** Adds `assay authority x509|jwt|wit|upstream …`: the server's authorities, moved by hand on its admin socket. */
 export function addAuthorityCommands(program: Command, io: CliIo): void {
   const authority = program.command("authority").description("authorities: the keys that sign SVIDs");
+  addAuthorityLintCommand(authority, io);
   addUpstreamCommands(authority, io);
   for (const { name, title, kind } of KINDS) {
     const commands = authority.command(name).description(`${title} authorities`);

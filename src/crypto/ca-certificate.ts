@@ -21,7 +21,7 @@ import { NAME_CONSTRAINTS, writeUriConstraint } from "./name-constraints.ts";
 import type { SigningAlgorithm } from "./signature-algorithm.ts";
 import { signatureAlgorithmIdentifier } from "./signed-der.ts";
 import { type DistinguishedName, writeName } from "./x501-name.ts";
-import type { LintFinding } from "./x509-svid-lint.ts";
+import type { LintFinding } from "./lint.ts";
 
 /** What the certificate of a CA below another one says. */
 export interface SubordinateCaFields {

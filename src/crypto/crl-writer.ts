@@ -15,7 +15,7 @@ import {
 } from "./der/writer.ts";
 import type { SigningAlgorithm } from "./signature-algorithm.ts";
 import { signatureAlgorithmIdentifier } from "./signed-der.ts";
-import type { LintFinding } from "./x509-svid-lint.ts";
+import type { LintFinding } from "./lint.ts";
 
 /** Why a certificate was revoked (RFC 5280 §5.3.1), but for what can be taken back. */
 export type CrlReason =

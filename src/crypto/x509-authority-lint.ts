@@ -2,7 +2,7 @@ import { AssayError } from "../errors/assay-error.ts";
 import { KEY_USAGE } from "./certificate-extensions.ts";
 import { type Certificate, readCertificate } from "./certificate-reader.ts";
 import { OIDS } from "./der/oid.ts";
-import type { LintFinding } from "./x509-svid-lint.ts";
+import { findingsOf, type LintCheck, type LintFinding, type LintVerdict, verdictsOf } from "./lint.ts";
 
 /** What the certificate of an X.509 authority must say. */
 export interface ExpectedX509Authority {
@@ -25,6 +25,18 @@ export function lintX509AuthorityCertificate(
     if (error instanceof AssayError) return [{ rule: "RFC5280-4.1", detail: error.detail }];
     throw error;
   }
+  return findingsOf((check) => walk(authority, expected, check));
+}
+
+/** Every rule of {@link lintX509AuthorityCertificate} with its verdict on a certificate that was read already. */
+export function judgeX509Authority(
+  authority: Certificate,
+  expected: ExpectedX509Authority,
+): readonly LintVerdict[] {
+  return verdictsOf((check) => walk(authority, expected, check));
+}
+
+function walk(authority: Certificate, expected: ExpectedX509Authority, check: LintCheck): void {
   const { basicConstraints, keyUsage = 0, subjectAltName } = authority;
   const critical = (oid: string) => authority.extensions.some((one) => one.oid === oid && one.critical);
   const selfIssued = Buffer.compare(authority.issuer, authority.subject) === 0;
@@ -52,7 +64,7 @@ export function lintX509AuthorityCertificate(
     ],
     [authority.notBefore < authority.notAfter, "RFC5280-4.1.2.5", "notBefore must lie before notAfter"],
   ];
-  return rules.filter(([holds]) => !holds).map(([, rule, detail]) => ({ rule, detail }));
+  for (const [holds, rule, detail] of rules) check(holds, rule, detail);
 }
 
 const CA_USAGE = KEY_USAGE.keyCertSign | KEY_USAGE.crlSign;

@@ -1,16 +1,9 @@
+import { findingsOf, type LintCheck, type LintFinding, type LintVerdict, verdictsOf } from "./lint.ts";
 import { AssayError } from "../errors/assay-error.ts";
 import { KEY_USAGE } from "./certificate-extensions.ts";
 import { readTbsCertificate, type TbsCertificate } from "./certificate-reader.ts";
 import { OIDS } from "./der/oid.ts";
 import type { SigningAlgorithm } from "./signature-algorithm.ts";
-
-/** One rule that a certificate breaks. */
-export interface LintFinding {
-  /** Rule: `XS-nn` for a line of X509-SVID, else the section of RFC 5280. */
-  readonly rule: string;
-  /** What is wrong, for the operator. */
-  readonly detail: string;
-}
 
 /** What a leaf must say; taken from the decision, never from the bytes that are checked. */
 export interface ExpectedX509Svid {
@@ -45,19 +38,21 @@ export function lintX509SvidTbs(tbs: Uint8Array, expected: ExpectedX509Svid): re
     if (error instanceof AssayError) return [{ rule: "RFC5280-4.1", detail: error.detail }];
     throw error;
   }
-  const findings: LintFinding[] = [];
-  const check: Check = (holds, rule, detail) => {
-    if (!holds) findings.push({ rule, detail });
-  };
+  return findingsOf((check) => walk(leaf, expected, check));
+}
+
+/** Every rule of {@link lintX509SvidTbs} with its verdict on a leaf that was read already. */
+export function judgeX509Svid(leaf: TbsCertificate, expected: ExpectedX509Svid): readonly LintVerdict[] {
+  return verdictsOf((check) => walk(leaf, expected, check));
+}
+
+function walk(leaf: TbsCertificate, expected: ExpectedX509Svid, check: LintCheck): void {
   lintNames(leaf, expected, check);
   lintProfile(leaf, check);
   lintOrigin(leaf, expected, check);
-  return findings;
 }
 
-type Check = (holds: boolean, rule: string, detail: string) => void;
-
-function lintNames(leaf: TbsCertificate, expected: ExpectedX509Svid, check: Check): void {
+function lintNames(leaf: TbsCertificate, expected: ExpectedX509Svid, check: LintCheck): void {
   const { uris = [], dnsNames = [], others = 0 } = leaf.subjectAltName ?? {};
   check(uris.length === 1, "XS-01", "subjectAltName must have exactly one URI");
   check(uris[0] === expected.spiffeId, "XS-01", "URI of subjectAltName must be the SPIFFE ID decided on");
@@ -76,7 +71,7 @@ function lintNames(leaf: TbsCertificate, expected: ExpectedX509Svid, check: Chec
   );
 }
 
-function lintProfile(leaf: TbsCertificate, check: Check): void {
+function lintProfile(leaf: TbsCertificate, check: LintCheck): void {
   const { basicConstraints, extKeyUsage } = leaf;
   check(basicConstraints !== undefined, "XS-14", "basicConstraints must be present");
   check(basicConstraints?.ca !== true, "XS-14", "cA must be false");
@@ -96,13 +91,17 @@ function lintProfile(leaf: TbsCertificate, check: Check): void {
     "XS-27",
     "extKeyUsage must be serverAuth and clientAuth",
   );
-  for (const { oid } of leaf.extensions) {
-    if (!LEAF_EXTENSIONS.has(oid))
-      check(false, "RFC5280-4.2", `extension ${oid} does not belong to the profile`);
-  }
+  const foreign = leaf.extensions.find(({ oid }) => !LEAF_EXTENSIONS.has(oid));
+  check(
+    foreign === undefined,
+    "RFC5280-4.2",
+    foreign === undefined
+      ? "extensions must be those of the profile"
+      : `extension ${foreign.oid} does not belong to the profile`,
+  );
 }
 
-function lintOrigin(leaf: TbsCertificate, expected: ExpectedX509Svid, check: Check): void {
+function lintOrigin(leaf: TbsCertificate, expected: ExpectedX509Svid, check: LintCheck): void {
   check(equal(leaf.spki, expected.spki), "RFC5280-4.1.2.7", "public key must be the one verified");
   check(equal(leaf.issuer, expected.issuer), "RFC5280-4.1.2.4", "issuer must be the authority's subject");
   check(

@@ -1,8 +1,9 @@
+import type { LintCheck, LintFinding, LintVerdict } from "../lint.ts";
 import { ACCESS_TOKEN_TYPE, type AccessTokenClaims, confirmationClaim, statusClaim } from "./access-token.ts";
 import { holdsExtraClaims } from "./extra-claims.ts";
 import { svidAlgorithmOf } from "./svid-algorithms.ts";
 import { isThumbprint } from "./thumbprint.ts";
-import { hasMembers, readTokenInput, type TokenFinding } from "./token-input.ts";
+import { hasMembers, judgeToken, lintTokenInput, type TokenInput } from "./token-input.ts";
 
 /** What an access token was ordered to say. */
 export interface AccessTokenOrdered extends AccessTokenClaims {
@@ -17,19 +18,16 @@ export interface AccessTokenOrdered extends AccessTokenClaims {
  * Reads the bytes that are about to be signed as somebody would who does not know how they were made, and compares
  * them with the profile (RFC 9068 §2) and with what was ordered. Nothing is signed that has a finding.
  */
-export function lintAccessTokenInput(
-  input: Uint8Array,
-  ordered: AccessTokenOrdered,
-): readonly TokenFinding[] {
-  const findings: TokenFinding[] = [];
-  const expect = (holds: boolean, rule: string, detail: string) => {
-    if (!holds) findings.push({ rule, detail });
-  };
-  const read = readTokenInput(input);
-  if (read === undefined) {
-    return [{ rule: "§2", detail: "token must be a header and claims, each a JSON object in base64url" }];
-  }
-  const { header, claims } = read;
+export function lintAccessTokenInput(input: Uint8Array, ordered: AccessTokenOrdered): readonly LintFinding[] {
+  return lintTokenInput(input, (read, expect) => walk(read, ordered, expect));
+}
+
+/** Every rule of {@link lintAccessTokenInput} with its verdict on a token that was read already. */
+export function judgeAccessToken(read: TokenInput, ordered: AccessTokenOrdered): readonly LintVerdict[] {
+  return judgeToken(read, (one, expect) => walk(one, ordered, expect));
+}
+
+function walk({ header, claims }: TokenInput, ordered: AccessTokenOrdered, expect: LintCheck): void {
   const { keyId, algorithm, confirmation, status, act, scope, extra = {} } = ordered;
   expect(hasMembers(header, ["alg", "kid", "typ"]), "§2.1", "header must have alg, kid and typ alone");
   expect(header["typ"] === ACCESS_TOKEN_TYPE, "§2.1", `typ must be ${ACCESS_TOKEN_TYPE}`);
@@ -84,7 +82,6 @@ export function lintAccessTokenInput(
     ...extra,
   };
   expect(holdsExtraClaims(claims, nested), "§2.2", "claims must be as ordered");
-  return findings;
 }
 
 // RFC 6749 §3.3.

@@ -1,8 +1,9 @@
+import type { LintCheck, LintFinding, LintVerdict } from "../lint.ts";
 import { isMemberOf, pathOf, type SpiffeId } from "../../spiffe/id.ts";
 import type { TrustDomain } from "../../spiffe/trust-domain.ts";
 import { type ExtraClaims, holdsExtraClaims } from "./extra-claims.ts";
 import { svidAlgorithmOf } from "./svid-algorithms.ts";
-import { hasMembers, readTokenInput, type TokenFinding } from "./token-input.ts";
+import { hasMembers, judgeToken, lintTokenInput, type TokenInput } from "./token-input.ts";
 
 /** What a JWT-SVID was ordered to say. Times are Unix seconds. */
 export interface JwtSvidOrdered {
@@ -25,16 +26,16 @@ export interface JwtSvidOrdered {
  * Reads the bytes that are about to be signed as somebody would who does not know how they were made, and compares
  * them with the profile (JWT-SVID §2, §3) and with what was ordered. Nothing is signed that has a finding.
  */
-export function lintJwtSvidInput(input: Uint8Array, ordered: JwtSvidOrdered): readonly TokenFinding[] {
-  const findings: TokenFinding[] = [];
-  const expect = (holds: boolean, rule: string, detail: string) => {
-    if (!holds) findings.push({ rule, detail });
-  };
-  const read = readTokenInput(input);
-  if (read === undefined) {
-    return [{ rule: "§2", detail: "token must be a header and claims, each a JSON object in base64url" }];
-  }
-  const { header, claims } = read;
+export function lintJwtSvidInput(input: Uint8Array, ordered: JwtSvidOrdered): readonly LintFinding[] {
+  return lintTokenInput(input, (read, expect) => walk(read, ordered, expect));
+}
+
+/** Every rule of {@link lintJwtSvidInput} with its verdict on a token that was read already. */
+export function judgeJwtSvid(read: TokenInput, ordered: JwtSvidOrdered): readonly LintVerdict[] {
+  return judgeToken(read, (one, expect) => walk(one, ordered, expect));
+}
+
+function walk({ header, claims }: TokenInput, ordered: JwtSvidOrdered, expect: LintCheck): void {
   const { keyId, algorithm, spiffeId, audiences, issuedAt, expiresAt, issuer, jti, extra = {} } = ordered;
   expect(hasMembers(header, ["alg", "kid", "typ"]), "§2", "header must have alg, kid and typ alone");
   expect(
@@ -62,7 +63,6 @@ export function lintJwtSvidInput(input: Uint8Array, ordered: JwtSvidOrdered): re
   expect(claims["iss"] === issuer, "§3", "iss must be as configured");
   expect(claims["jti"] === jti && jti !== "", "§3", "jti must be as ordered");
   expect(holdsExtraClaims(claims, extra), "§3", "further claims must be as ordered");
-  return findings;
 }
 
 function isSameList(value: unknown, ordered: readonly string[]): boolean {

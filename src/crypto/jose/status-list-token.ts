@@ -1,10 +1,11 @@
+import type { LintFinding } from "../lint.ts";
 import { AssayError } from "../../errors/assay-error.ts";
 import { dateClaim, splitCompactJws, verifyCompactJws } from "./compact-jws.ts";
 import type { JwtVerificationKey } from "./jwt-svid-verify.ts";
 import type { JwtSvidAlgorithm } from "./jwt-svid.ts";
 import { compressStatusList, expandStatusList, type StatusBits, type StatusList } from "./status-list.ts";
 import { svidAlgorithmOf } from "./svid-algorithms.ts";
-import { hasMembers, isJsonObject, readTokenInput, type TokenFinding } from "./token-input.ts";
+import { hasMembers, isJsonObject, readTokenInput } from "./token-input.ts";
 
 /** Media type of a status list in a JWT (Token Status List §8.1). */
 export const STATUS_LIST_MEDIA_TYPE = "application/statuslist+jwt";
@@ -54,8 +55,8 @@ export interface StatusListOrdered extends StatusListClaims {
  * Reads the bytes that are about to be signed as somebody would who does not know how they were made, unfolds the list
  * and compares it with what was ordered. Nothing is signed that has a finding.
  */
-export function lintStatusListInput(input: Uint8Array, ordered: StatusListOrdered): readonly TokenFinding[] {
-  const findings: TokenFinding[] = [];
+export function lintStatusListInput(input: Uint8Array, ordered: StatusListOrdered): readonly LintFinding[] {
+  const findings: LintFinding[] = [];
   const expect = (holds: boolean, rule: string, detail: string) => {
     if (!holds) findings.push({ rule, detail });
   };

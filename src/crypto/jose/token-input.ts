@@ -1,16 +1,10 @@
+import { findingsOf, type LintCheck, type LintFinding, type LintVerdict, verdictsOf } from "../lint.ts";
 import type { JsonObject } from "./strict-json.ts";
 
 /** What a JWS signing input says. */
 export interface TokenInput {
   readonly header: JsonObject;
   readonly claims: JsonObject;
-}
-
-/** A rule of its profile that a token breaks. */
-export interface TokenFinding {
-  /** The section of the profile's standard. */
-  readonly rule: string;
-  readonly detail: string;
 }
 
 /**
@@ -24,6 +18,27 @@ export function readTokenInput(input: Uint8Array): TokenInput | undefined {
   const header = readHeader(text.slice(0, Math.max(dot, 0)));
   const claims = read(text.slice(dot + 1));
   return header === undefined || claims === undefined ? undefined : { header, claims };
+}
+
+/**
+ * Reads the bytes that are about to be signed as somebody would who does not know how they were made, and gives the rules
+ * that they break, each by the section of its standard. Nothing is signed that has a finding.
+ */
+export function lintTokenInput(
+  input: Uint8Array,
+  walk: (read: TokenInput, check: LintCheck) => void,
+): readonly LintFinding[] {
+  const read = readTokenInput(input);
+  if (read !== undefined) return findingsOf((check) => walk(read, check));
+  return [{ rule: "§2", detail: "token must be a header and claims, each a JSON object in base64url" }];
+}
+
+/** Every rule of a kind of token with its verdict on one that was read already. */
+export function judgeToken(
+  read: TokenInput,
+  walk: (read: TokenInput, check: LintCheck) => void,
+): readonly LintVerdict[] {
+  return verdictsOf((check) => walk(read, check));
 }
 
 /** Whether an object has these members and no other. */

@@ -1,8 +1,9 @@
+import type { LintCheck, LintFinding, LintVerdict } from "../lint.ts";
 import { AssayError } from "../../errors/assay-error.ts";
 import { readSpki } from "../spki.ts";
 import { jwkToSpki } from "./jwk.ts";
 import { fitsKeyType, svidAlgorithmOf } from "./svid-algorithms.ts";
-import { hasMembers, isJsonObject, readTokenInput, type TokenFinding } from "./token-input.ts";
+import { hasMembers, isJsonObject, judgeToken, lintTokenInput, type TokenInput } from "./token-input.ts";
 
 /** What a WIT-SVID was ordered to say. Times are Unix seconds. */
 export interface WitSvidOrdered {
@@ -23,16 +24,16 @@ export interface WitSvidOrdered {
  * Reads the bytes that are about to be signed as somebody would who does not know how they were made, and compares
  * them with the profile and with what was ordered. Nothing is signed that has a finding.
  */
-export function lintWitSvidInput(input: Uint8Array, ordered: WitSvidOrdered): readonly TokenFinding[] {
-  const findings: TokenFinding[] = [];
-  const expect = (holds: boolean, rule: string, detail: string) => {
-    if (!holds) findings.push({ rule, detail });
-  };
-  const read = readTokenInput(input);
-  if (read === undefined) {
-    return [{ rule: "§2", detail: "token must be a header and claims, each a JSON object in base64url" }];
-  }
-  const { header, claims } = read;
+export function lintWitSvidInput(input: Uint8Array, ordered: WitSvidOrdered): readonly LintFinding[] {
+  return lintTokenInput(input, (read, expect) => walk(read, ordered, expect));
+}
+
+/** Every rule of {@link lintWitSvidInput} with its verdict on a token that was read already. */
+export function judgeWitSvid(read: TokenInput, ordered: WitSvidOrdered): readonly LintVerdict[] {
+  return judgeToken(read, (one, expect) => walk(one, ordered, expect));
+}
+
+function walk({ header, claims }: TokenInput, ordered: WitSvidOrdered, expect: LintCheck): void {
   expect(hasMembers(header, ["alg", "kid", "typ"]), "§2.4", "header must have alg, kid and typ alone");
   expect(header["kid"] === ordered.keyId && ordered.keyId !== "", "§2.1", "kid must be the authority's");
   expect(header["typ"] === "wit+jwt", "§2.2", "typ must be wit+jwt");
@@ -53,8 +54,7 @@ export function lintWitSvidInput(input: Uint8Array, ordered: WitSvidOrdered): re
   expect(iat === ordered.issuedAt && ordered.issuedAt < ordered.expiresAt, "§3.6", "iat must be before exp");
   expect(claims["jti"] === ordered.jti && ordered.jti !== "", "§3.3", "jti must be as ordered");
   const detail = confirmationFault(claims["cnf"], ordered);
-  if (detail !== undefined) findings.push({ rule: "§3.2", detail });
-  return findings;
+  expect(detail === undefined, "§3.2", detail ?? "cnf must hold the key ordered and its algorithm, alone");
 }
 
 function confirmationFault(cnf: unknown, { publicKey, keyAlgorithm }: WitSvidOrdered): string | undefined {
