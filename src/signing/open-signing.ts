@@ -115,6 +115,10 @@ export async function openSigning(dependencies: SigningDependencies): Promise<Si
     random,
     keyType: options.jwtKeyType ?? "ec-p256",
   };
+  const failed = (error: unknown) => {
+    // What an upstream authority did not do was reported where it was asked.
+    if (!isUpstreamFault(error)) report({ event: "upkeep-failed", error });
+  };
   const lines = await AuthorityLines.open(
     {
       x509: {
@@ -137,17 +141,17 @@ export async function openSigning(dependencies: SigningDependencies): Promise<Si
       keyManager,
       clock,
       serverId,
-      report,
+      report: (event) => {
+        report(event);
+        // What chains to a tainted root is to be replaced from the moment when another authority signs.
+        if (event.kind === "x509" && event.event === "activated") void trust.settle().catch(failed);
+      },
       adopt: (bundle: SpiffeBundle) => own.adopt(bundle),
     },
   );
   const keepUp = async () => {
     await lines.keepUp();
     await trust.tidy();
-  };
-  const failed = (error: unknown) => {
-    // What an upstream authority did not do was reported where it was asked.
-    if (!isUpstreamFault(error)) report({ event: "upkeep-failed", error });
   };
   const pause = () => 1000 * upkeepSeconds(living(lines.records));
   for (const part of [...lines.upkeep, () => trust.tidy()]) opening.use(every(clock, pause, part, failed));

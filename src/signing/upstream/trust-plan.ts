@@ -44,8 +44,8 @@ export function rootIdOf({ chain: [root] }: Pick<AuthorityRecord, "chain">): str
 }
 
 /**
- * What has to change. A root that is new upstream is added; one that is tainted there is marked; one that is there no longer
- * goes when no unexpired authority of ours chains to it, and at once where it was tainted there before, for then it was
+ * What has to change. A root that is new upstream is added; one that is tainted there is marked as soon as no authority that
+ * signs chains to it; one that is there no longer goes when no unexpired authority of ours chains to it, and at once where it was tainted there before, for then it was
  * revoked. What an operator revoked here stays away, whoever lists it. JWT authorities are as upstream has them, but for our own.
  * @param stored Every record of the journal, of all servers.
  * @param now Unix seconds.
@@ -97,6 +97,10 @@ function planRoots(
       .map((record) => [record.id, record]),
   );
   const own = stored.filter((record) => !isUpstream(record)).flatMap(({ chain }) => chain.slice(0, 1));
+  const signing = idsInUse(
+    stored.filter(({ state }) => state === "active"),
+    now,
+  );
   const listed = new Set<string>();
   for (const root of roots) {
     // Were an authority of ours taken for one of theirs, they could take it out of the bundle.
@@ -108,8 +112,11 @@ function planRoots(
     if (before?.state === "revoked") continue;
     const isNews = root.tainted && before?.keyId !== TAINTED_THERE;
     if (before === undefined || isNews) steps.put.push(rootRecord(id, root, before, now));
+    const isTainted = root.tainted || before?.state === "tainted";
+    // Agents replace once what chains to a marked root. Were it marked before another signs, they would get the same again.
+    const isMarked = isTainted && !signing.has(root.id);
     // Looked at even where nothing is new: the bundle may have lost it to somebody's edit.
-    steps.edits.push((bundle) => withRoot(bundle, root.certificate, root.tainted));
+    steps.edits.push((bundle) => withRoot(bundle, root.certificate, isMarked));
   }
   const inUse = idsInUse(stored, now);
   for (const record of known.values()) {
