@@ -26,7 +26,9 @@ async function assayVersion(): Promise<string> {
   const { version } = JSON.parse(await readFile(join(TOP, "package.json"), "utf8")) as { version: string };
   // A source package has no history.
   const commit = await run("git", ["-C", TOP, "rev-parse", "--short", "HEAD"]);
-  return commit.code === 0 ? `${version}, commit ${commit.stdout.trim()}` : version;
+  if (commit.code !== 0) return version;
+  const changes = await output("git", ["-C", TOP, "status", "--porcelain", "--", "src", "package-lock.json"]);
+  return `${version}, commit ${commit.stdout.trim()}${changes === "" ? "" : " with changes"}`;
 }
 
 /** What the module proxy served and the program carries in it: `--version` of one that Go alone built says less. */

@@ -103,6 +103,16 @@ export function parsePlan(args: readonly string[]): Plan {
   return plan;
 }
 
+/** The command that another may repeat: without the files of this machine. */
+export function commandOf(args: readonly string[]): string {
+  const { tokens } = parseArgs({ args: [...args], options: OPTIONS, tokens: true });
+  const flags = tokens.flatMap((token) => {
+    if (token.kind !== "option" || ["json", "page"].includes(token.name)) return [];
+    return token.value === undefined ? [token.rawName] : [token.rawName, token.value];
+  });
+  return ["npm run bench", ...(flags.length > 0 ? ["--", ...flags] : [])].join(" ");
+}
+
 /** Who goes first in a round, counted from 0: A B, B A, A B, … so that neither always finds the machine as the other left it. */
 export function turns(makes: readonly Make[], round: number): readonly Make[] {
   return round % 2 === 0 ? makes : makes.toReversed();

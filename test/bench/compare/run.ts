@@ -10,7 +10,7 @@ import { judge, rough } from "./judge.ts";
 import { buildLoadGenerator, buildSpire, LoadGenerator } from "./load-generator.ts";
 import { describeMachine } from "./machine.ts";
 import { benchmarksPage, quality } from "./page.ts";
-import { type Make, parsePlan, type Plan, USAGE } from "./plan.ts";
+import { commandOf, type Make, parsePlan, type Plan, USAGE } from "./plan.ts";
 import { tables } from "./tables.ts";
 
 const args = process.argv.slice(2);
@@ -42,9 +42,8 @@ async function main(): Promise<number> {
     return 1;
   }
   if (plan.page !== undefined) {
-    const command = ["npm run bench", ...(args.length > 0 ? ["--", ...args] : [])].join(" ");
     const date = new Date().toISOString().slice(0, 10);
-    await writeFile(plan.page, benchmarksPage(plan, findings, machine, date, command));
+    await writeFile(plan.page, benchmarksPage(plan, findings, machine, date, commandOf(args)));
   }
   const kept = judge(findings).every(({ outcome }) => outcome === "holds") && rough(findings) === 0;
   return plan.strict && !kept ? 1 : 0;

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { MAKES, parsePlan, turns } from "../../bench/compare/plan.ts";
+import { commandOf, MAKES, parsePlan, turns } from "../../bench/compare/plan.ts";
 
 const names = (measures: readonly { readonly name: string }[]) => measures.map(({ name }) => name);
 
@@ -26,6 +26,13 @@ describe("the plan of a comparison", () => {
   it("writes the page into docs/ or where it is told", () => {
     expect(parsePlan(["--write"]).page).toMatch(/\/docs\/benchmarks\.md$/);
     expect(parsePlan(["--page=elsewhere.md", "--write"]).page).toBe("elsewhere.md");
+  });
+
+  it("is told on the page without the files of the machine", () => {
+    expect(commandOf([])).toBe("npm run bench");
+    expect(commandOf(["--page", "a.md", "--rounds=3", "--json=b.json", "--write"])).toBe(
+      "npm run bench -- --rounds 3 --write",
+    );
   });
 
   it("measures what a latency is half of", () => {
