@@ -27,7 +27,8 @@ export type Peer =
   | "pkcs11js"
   | "csr-judge"
   | "envoy"
-  | "pebble";
+  | "pebble"
+  | "vault";
 
 /**
  * `describe` for tests that need foreign tools: where one is missing they are skipped, and the title says which, so

@@ -101,11 +101,15 @@ describe("the vault upstream authority", () => {
 
   async function order(signal = new AbortController().signal) {
     const key = makeKey();
-    const fields = { trustDomain: "example.org", spki: key.spki, subject: [{ oid: "2.5.4.3", value: "ca" }] };
+    const fields = {
+      trustDomain: "example.org",
+      spki: key.spki,
+      subject: [{ oid: "2.5.4.3", value: "ca, of example.org" }],
+    };
     return { csr: await createCaRequest(fields, "ecdsa-sha256", key.sign), ttl: 3600, signal };
   }
 
-  it("asks the engine at its mount to sign the request as it is", async () => {
+  it("asks the engine at its mount to sign the request, with its subject and the one name", async () => {
     vault.instead = ({ path }, response) => {
       if (!path.includes("sign-intermediate")) return false;
       sendVault(response, 200, { data: GOOD });
@@ -119,7 +123,9 @@ describe("the vault upstream authority", () => {
     expect(call?.body).toMatchObject({
       csr: toPem("CERTIFICATE REQUEST", wanted.csr),
       ttl: "3600s",
-      use_csr_values: true,
+      common_name: "ca, of example.org",
+      exclude_cn_from_sans: true,
+      uri_sans: ["spiffe://example.org"],
     });
   });
 

@@ -14,12 +14,15 @@ import {
   vaultSettingsFault,
   vaultSettingsShape,
 } from "../../cloud/vault/vault-settings.ts";
+import { OIDS } from "../../crypto/der/oid.ts";
 import { toPem } from "../../crypto/pem.ts";
+import { readCertificationRequest } from "../../crypto/pkcs10.ts";
 import {
   defineUpstreamAuthority,
   type UpstreamX509Ca,
   type UpstreamX509CaOrder,
 } from "../../plugin/upstream-authority.ts";
+import type { TrustDomain } from "../../spiffe/trust-domain.ts";
 import { readSignedIntermediate } from "./signed-intermediate.ts";
 
 /** The `vault` upstream authority plugin. */
@@ -40,14 +43,7 @@ export const vaultUpstream = defineUpstreamAuthority({
     const client = new VaultClient(vaultSettings(settings), { clock, log });
     const path = `${settings.pki_mount_point}/root/sign-intermediate`;
     const mint = async ({ csr, ttl, signal: wait }: UpstreamX509CaOrder): Promise<UpstreamX509Ca> => {
-      const body = {
-        csr: toPem("CERTIFICATE REQUEST", csr),
-        ttl: `${ttl}s`,
-        // Vault takes the subject and further names out of the request, so that an engine's own rules for names do not apply.
-        use_csr_values: true,
-        uri_sans: `spiffe://${trustDomain}`,
-        format: "pem",
-      };
+      const body = { ...signingFields(csr, trustDomain), ttl: `${ttl}s` };
       const answer = await withDeadline({ clock, timeout: TIMEOUT, signal: wait }, (signal) =>
         client.call({ method: "POST", path, body }, signal),
       ).catch((error: unknown) => {
@@ -63,6 +59,27 @@ export const vaultUpstream = defineUpstreamAuthority({
     };
   },
 });
+
+/**
+ * What Vault is told besides the request: its newer versions refuse to take a CA's values out of a request, so the subject
+ * and the one name (X509-SVID §3.2) are told apart from it. Lists are JSON's, as a text would be divided at its commas.
+ */
+function signingFields(csr: Uint8Array, trustDomain: TrustDomain): Record<string, unknown> {
+  const { subject } = readCertificationRequest(csr);
+  const all = (oid: string) => subject.filter((attribute) => attribute.oid === oid).map(({ value }) => value);
+  return {
+    csr: toPem("CERTIFICATE REQUEST", csr),
+    common_name: all(OIDS.commonName)[0] ?? "",
+    // A common name that looks like a host's would become a DNS name of the authority.
+    exclude_cn_from_sans: true,
+    country: all(OIDS.country),
+    organization: all(OIDS.organization),
+    ou: all(OIDS.organizationalUnit),
+    ...(all(OIDS.serialNumber)[0] === undefined ? {} : { serial_number: all(OIDS.serialNumber)[0] }),
+    uri_sans: [`spiffe://${trustDomain}`],
+    format: "pem",
+  };
+}
 
 const CODES = { refused: "UPSTREAM_REFUSED", unavailable: "UPSTREAM_UNAVAILABLE" } as const;
 const TIMEOUT = 60_000;
