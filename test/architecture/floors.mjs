@@ -228,8 +228,8 @@ export const WALLS = [
   { library: "commander", rooms: ["cli", "main.ts"], why: "only commands read an argument line" },
   {
     library: "yaml",
-    rooms: ["config", "cli"],
-    why: "YAML is an input of people: configuration and entry files",
+    rooms: ["config", "cli", "cloud"],
+    why: "YAML is an input of people: configuration, entry files and a kubeconfig",
   },
 ];
 

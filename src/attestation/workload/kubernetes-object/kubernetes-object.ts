@@ -3,7 +3,7 @@ import { AssayError } from "../../../errors/assay-error.ts";
 import { readBounded } from "../../../files/read-bounded.ts";
 import { defineWorkloadAttestor } from "../../../plugin/workload-attestor.ts";
 import type { SpiffeId } from "../../../spiffe/id.ts";
-import { ApiClient, failed } from "./api-client.ts";
+import { type ApiClient, failed, openApiClient } from "./api-client.ts";
 import { findObject, type FoundObject, type ObjectKey, requireScope } from "./find-object.ts";
 import { objectSelectors, podSelectors, readPod } from "./object-selectors.ts";
 import { CORE, type ResourceKind, ResourceKinds } from "./resource-kinds.ts";
@@ -60,7 +60,7 @@ export const kubernetesObject = defineWorkloadAttestor({
     ),
   create: async (config, { clock }) => {
     const node = config.pod_scope === "node" ? await nodeName(config) : undefined;
-    const client = new ApiClient({
+    const client = openApiClient({
       server: config.api_server,
       tokenFile: config.token_file,
       caFile: config.ca_file,
