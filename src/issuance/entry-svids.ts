@@ -48,13 +48,24 @@ export type IssuanceCall = SignatureWaiter;
  */
 export async function issueForEntries<Order extends { readonly entryId: string }, Svid>(
   options: EntryIssuanceOptions,
-  { events, facts }: SvidKind<Svid>,
+  kind: SvidKind<Svid>,
   caller: AgentCaller,
   orders: readonly Order[],
   make: (entry: EntryRecord, order: Order) => Promise<Svid>,
   call?: IssuanceCall,
 ): Promise<readonly Decided<Svid>[]> {
-  using _ = options.underWay?.enter(orders.length);
+  const issue = () => issueBatch(options, kind, caller, orders, make, call);
+  return options.underWay === undefined ? issue() : options.underWay.during(orders.length, issue);
+}
+
+async function issueBatch<Order extends { readonly entryId: string }, Svid>(
+  options: EntryIssuanceOptions,
+  { events, facts }: SvidKind<Svid>,
+  caller: AgentCaller,
+  orders: readonly Order[],
+  make: (entry: EntryRecord, order: Order) => Promise<Svid>,
+  call: IssuanceCall | undefined,
+): Promise<readonly Decided<Svid>[]> {
   const begun: Promise<Decided<Svid>>[] = [];
   const decided: Decided<Svid>[] = [];
   for (const order of orders) {
@@ -89,7 +100,7 @@ export async function issueForEntries<Order extends { readonly entryId: string }
     const isLost = one.error === undefined && options.authorizedEntry(spiffeId, entryId) === undefined;
     return isLost ? withdrawn(one, events.refused, notAuthorized()) : one;
   });
-  return await recordedSoon(options, still);
+  return recordedSoon(options, still);
 }
 
 /**
@@ -99,12 +110,22 @@ export async function issueForEntries<Order extends { readonly entryId: string }
  */
 export async function issueOne<Svid>(
   options: DecisionOptions,
+  kind: SvidKind<Svid>,
+  caller: Caller,
+  known: DecisionFacts,
+  make: (draft: DecisionDraft) => Promise<Svid>,
+): Promise<Svid> {
+  const issue = () => issueSingle(options, kind, caller, known, make);
+  return options.underWay === undefined ? issue() : options.underWay.during(1, issue);
+}
+
+async function issueSingle<Svid>(
+  options: DecisionOptions,
   { events, facts }: SvidKind<Svid>,
   caller: Caller,
   known: DecisionFacts,
   make: (draft: DecisionDraft) => Promise<Svid>,
 ): Promise<Svid> {
-  using _ = options.underWay?.enter(1);
   const decided = await decision(options, events, caller, known, async (draft) => {
     const svid = await make(draft);
     draft.note(facts(svid));

@@ -22,11 +22,11 @@ export class SvidsUnderWay {
   }
 
   /**
-   * Counts `orders` more until what it gives is disposed of. One call that is larger than the bound may still come when
-   * nothing else is under way.
-   * @throws AssayError `SIGNING_BUSY`.
+   * Runs `work` and counts its `orders` meanwhile. One call that is larger than the bound may still come when nothing else is
+   * under way.
+   * @throws AssayError `SIGNING_BUSY`, and what `work` throws.
    */
-  enter(orders: number): Disposable {
+  async during<Result>(orders: number, work: () => Promise<Result>): Promise<Result> {
     if (this.#count > 0 && this.#count + orders > this.#most) {
       throw new AssayError(
         "SIGNING_BUSY",
@@ -34,13 +34,11 @@ export class SvidsUnderWay {
       );
     }
     this.#count += orders;
-    let left = orders;
-    return {
-      [Symbol.dispose]: () => {
-        this.#count -= left;
-        left = 0;
-      },
-    };
+    try {
+      return await work();
+    } finally {
+      this.#count -= orders;
+    }
   }
 }
 
