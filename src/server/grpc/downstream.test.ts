@@ -85,7 +85,7 @@ describe("a server below", () => {
   ])("is refused with %s", async (_, csr, ttl, detail) => {
     await expect(mint(await csr(), ttl)).rejects.toMatchObject({
       status: "INVALID_ARGUMENT",
-      detail: expect.stringMatching(detail),
+      detail: expect.stringMatching(detail) as string,
     });
   });
 
@@ -95,10 +95,10 @@ describe("a server below", () => {
       outcome: "issued",
       spiffe_id: "spiffe://example.org",
       caller_id: "spiffe://example.org/below",
-      entry_id: expect.any(String),
-      serial: expect.any(String),
-      authority_id: expect.any(String),
-      expires_at: expect.any(Number),
+      entry_id: expect.any(String) as string,
+      serial: expect.any(String) as string,
+      authority_id: expect.any(String) as string,
+      expires_at: expect.any(Number) as number,
     });
     await expect(mint(Uint8Array.of(1))).rejects.toThrow();
     expect(bench.audit().at(-1)).toMatchObject({ event: "authority.downstream.denied", outcome: "denied" });
@@ -128,14 +128,17 @@ describe("a server below", () => {
   ])("is refused when it publishes %s", async (_, jwtAuthority, detail) => {
     await expect(
       below.service(Bundle).publishJWTAuthority(jwtAuthority === undefined ? {} : { jwtAuthority }),
-    ).rejects.toMatchObject({ status: "INVALID_ARGUMENT", detail: expect.stringMatching(detail) });
+    ).rejects.toMatchObject({ status: "INVALID_ARGUMENT", detail: expect.stringMatching(detail) as string });
   });
 
   it("cannot put its key under the id of another's", async () => {
     const [own] = (await bench.bundles.getBundle({})).jwtAuthorities;
     await expect(
       below.service(Bundle).publishJWTAuthority({ jwtAuthority: jwtKey(own?.keyId ?? "") }),
-    ).rejects.toMatchObject({ status: "INVALID_ARGUMENT", detail: expect.stringMatching(/another key/) });
+    ).rejects.toMatchObject({
+      status: "INVALID_ARGUMENT",
+      detail: expect.stringMatching(/another key/) as string,
+    });
   });
 
   it("publishes its WIT authorities where WIT-SVIDs are issued", async () => {

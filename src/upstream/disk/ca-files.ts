@@ -93,7 +93,11 @@ function requireChain(
     verifyChain({ leaf: own, intermediates, roots, at: now });
   } catch (error) {
     const reason = toAssayError(error).detail;
-    throw refused("cert_file_path", files.certificate, `leads to no root in ${files.bundle}: ${reason}`);
+    throw refused(
+      "cert_file_path",
+      files.certificate,
+      `leads to no root in ${files.bundle ?? "it"}: ${reason}`,
+    );
   }
 }
 
