@@ -4,6 +4,7 @@ import type { Log } from "../observe/log.ts";
 import type { Registry } from "../registry/registry.ts";
 import { openRevocation, type Revocation } from "../revocation/revocation.ts";
 import type { Signing } from "../signing/signing.ts";
+import type { SpiffeBundle } from "../spiffe/bundle.ts";
 import type { TrustDomain } from "../spiffe/trust-domain.ts";
 import type { AuthorityRecord, RestoreRecord } from "../store/records.ts";
 import type { Store } from "../store/store.ts";
@@ -83,6 +84,23 @@ export async function openServerRevocation(parts: ServerRevocationParts): Promis
 /** The ids of X.509 authorities among others: those that servers have or had keys of. */
 export function x509AuthorityIds(authorities: readonly AuthorityRecord[]): ReadonlySet<string> {
   return new Set(authorities.filter(({ kind }) => kind === "x509").map(({ id }) => id));
+}
+
+/**
+ * Whoever may have signed an X509-SVID of ours: the roots of the bundle, and this server's own authorities, which are not in it
+ * where they were signed upstream.
+ */
+export function signersOf(signing: Pick<Signing, "bundle" | "authorities">): SpiffeBundle {
+  const bundle = signing.bundle();
+  const isThere = (der: Uint8Array) =>
+    bundle.x509Authorities.some(({ certificate }) => Buffer.compare(certificate, der) === 0);
+  const others = signing
+    .authorities()
+    .filter(({ kind, state }) => kind === "x509" && state !== "revoked")
+    .flatMap(({ chain }) => chain.slice(0, 1))
+    .filter((der) => !isThere(der))
+    .map((certificate) => ({ certificate, tainted: false }));
+  return { ...bundle, x509Authorities: [...bundle.x509Authorities, ...others] };
 }
 
 function logPublisherEvent(log: Log, event: PublisherEvent): void {
