@@ -29,6 +29,7 @@ import type { TaskAttestor } from "../plugin/task-attestor.ts";
 import type { UpstreamAuthority } from "../plugin/upstream-authority.ts";
 import type { TrustDomain } from "../spiffe/trust-domain.ts";
 import { awsPcaUpstream } from "../upstream/aws-pca/aws-pca.ts";
+import { certManagerUpstream } from "../upstream/cert-manager/cert-manager.ts";
 import { diskUpstream } from "../upstream/disk/disk.ts";
 import { gcpCasUpstream } from "../upstream/gcp-cas/gcp-cas.ts";
 import { spireUpstream } from "../upstream/spire/spire.ts";
@@ -59,6 +60,7 @@ export const upstreamAuthorities: PluginKind<PluginHost, UpstreamAuthority> = {
   label: "upstream authority",
   builtIns: new Map<string, LoadablePlugin<PluginHost, UpstreamAuthority>>([
     [awsPcaUpstream.name, awsPcaUpstream],
+    [certManagerUpstream.name, certManagerUpstream],
     [diskUpstream.name, diskUpstream],
     [gcpCasUpstream.name, gcpCasUpstream],
     [spireUpstream.name, spireUpstream],
