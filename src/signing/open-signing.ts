@@ -14,6 +14,7 @@ import { checkAdditions, withAuthorities } from "./bundle-edit.ts";
 import { createAccessTokenMinter } from "./access-token.ts";
 import { createCrlSigner } from "./crl.ts";
 import { createDownstreamCaSigner } from "./downstream-ca.ts";
+import { forgetOthers } from "./forget-others.ts";
 import { createJwtSvidSigner } from "./jwt-svid.ts";
 import { OwnBundle } from "./own-bundle.ts";
 import { upkeepSeconds } from "./rotation-schedule.ts";
@@ -149,12 +150,21 @@ export async function openSigning(dependencies: SigningDependencies): Promise<Si
       adopt: (bundle: SpiffeBundle) => own.adopt(bundle),
     },
   );
+  const forget = forgetOthers({
+    authorities: store.authorities,
+    clock,
+    serverId,
+    bundle: () => own.current,
+    adopt: (bundle) => own.adopt(bundle),
+  });
   const keepUp = async () => {
     await lines.keepUp();
     await trust.tidy();
+    await forget();
   };
   const pause = () => 1000 * upkeepSeconds(living(lines.records));
-  for (const part of [...lines.upkeep, () => trust.tidy()]) opening.use(every(clock, pause, part, failed));
+  for (const part of [...lines.upkeep, () => trust.tidy(), forget])
+    opening.use(every(clock, pause, part, failed));
   // A root that was tainted or revoked upstream is no root to wait ten seconds with.
   trust.onChange(() => void lines.x509.keepUp().catch(failed));
   trust.follow();
