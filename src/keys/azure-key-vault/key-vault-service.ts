@@ -132,15 +132,17 @@ export class KeyVaultService implements RemoteKeyService<KeyVaultHandle> {
     }
   }
 
-  /** Deletes keys of other servers of the trust domain that nobody noted to be in use for two weeks. */
+  /**
+   * Deletes keys of other servers of the trust domain that nobody noted to be in use for two weeks, at most 100 at once. The time
+   * is Key Vault's own, as the keys of this server tell it: our clock may be ahead.
+   */
   async dispose(): Promise<void> {
-    const { host, serverId } = this.#options;
-    const oldest = host.clock.now() - STALE_AFTER;
-    for (const properties of await this.#listed()) {
-      const { name, tags = {}, updatedOn } = properties;
-      const isOthers = tags[TD_TAG] === host.trustDomain && (tags[ID_TAG] ?? serverId) !== serverId;
-      if (!isOthers || updatedOn === undefined || updatedOn.getTime() >= oldest) continue;
-      if (keyIdOf({ name, tags }) === undefined) continue;
+    const { host } = this.#options;
+    const all = await this.#listed();
+    const latest = Math.max(...all.filter((key) => this.#isOurs(key)).map((key) => timeOf(key.updatedOn)));
+    const isStale = (key: KeyVaultProperties) =>
+      this.#isOthers(key) && key.updatedOn !== undefined && key.updatedOn.getTime() < latest - STALE_AFTER;
+    for (const { name } of all.filter(isStale).slice(0, MAX_DISPOSED)) {
       host.log.info("a key of a server that is gone is deleted", { key: name });
       await this.#delete(name);
     }
@@ -182,6 +184,14 @@ export class KeyVaultService implements RemoteKeyService<KeyVaultHandle> {
 
   #isOurs({ tags = {} }: KeyVaultProperties): boolean {
     return tags[TD_TAG] === this.#options.host.trustDomain && tags[ID_TAG] === this.#options.serverId;
+  }
+
+  /** Whether a key is named and tagged as that of another server of the trust domain. */
+  #isOthers({ name, tags = {} }: KeyVaultProperties): boolean {
+    const { host, serverId } = this.#options;
+    const owner = tags[ID_TAG];
+    if (tags[TD_TAG] !== host.trustDomain || owner === undefined || owner === serverId) return false;
+    return keyIdOf({ name, tags }) !== undefined;
   }
 
   #tags(): Record<string, string> {
@@ -244,3 +254,4 @@ const ALGORITHMS = {
 const TIMEOUT = 30_000;
 const STALE_AFTER = 14 * 24 * 3_600_000;
 const MAX_KEYS = 20_000;
+const MAX_DISPOSED = 100;
