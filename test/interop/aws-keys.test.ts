@@ -30,7 +30,7 @@ describeWith(["python"], "keys in AWS KMS as moto 5.2.5 imitates it, through the
     const started = await Dialogue.start<{ endpoint: string }>("moto", ["services"]);
     cloud = started.dialogue;
     endpoint = started.first.endpoint;
-    writeFileSync(scratch.at("secret"), "secret");
+    writeFileSync(scratch.at("secret"), "secret", { mode: 0o600 });
     writeFileSync(scratch.at("policy.json"), JSON.stringify({ Version: "2012-10-17", Statement: [] }));
   }, BUILD_PATIENCE);
 

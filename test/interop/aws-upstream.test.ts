@@ -27,7 +27,7 @@ describeWith(["python"], "AWS Private CA as moto 5.2.5 imitates it, through the 
     const started = await Dialogue.start<{ endpoint: string }>("moto", ["services"]);
     cloud = started.dialogue;
     endpoint = started.first.endpoint;
-    writeFileSync(scratch.at("secret"), "secret");
+    writeFileSync(scratch.at("secret"), "secret", { mode: 0o600 });
   }, BUILD_PATIENCE);
 
   afterAll(async () => {

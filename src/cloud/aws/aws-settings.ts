@@ -1,8 +1,8 @@
 import type { Clock } from "../../clock.ts";
 import { AssayError } from "../../errors/assay-error.ts";
 import { loadOptionalPackage } from "../../files/optional-package.ts";
-import { readBounded } from "../../files/read-bounded.ts";
 import { withDeadline } from "../deadline.ts";
+import { readSecretFile } from "../secret-file.ts";
 import { awsError } from "./aws-error.ts";
 import type { AwsClientConfig, AwsCredentials } from "./sdk.ts";
 import type { StsModule } from "./sts.ts";
@@ -54,9 +54,8 @@ async function ownCredentials(
   }
   if (accessKeyId === undefined || secretAccessKeyFile === undefined) return undefined;
   const read = async () => {
-    const secretAccessKey = (await readBounded(secretAccessKeyFile, MAX_SECRET, { code: "CONFIG_INVALID" }))
-      .toString("utf8")
-      .trim();
+    const secret = await readSecretFile("secret_access_key_file", secretAccessKeyFile, MAX_SECRET);
+    const secretAccessKey = secret.toString("utf8").trim();
     if (secretAccessKey === "") {
       throw new AssayError("CONFIG_INVALID", `secret_access_key_file ${secretAccessKeyFile} is empty`);
     }

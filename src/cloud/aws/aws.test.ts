@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeEach, describe, expect, it } from "vitest";
@@ -31,7 +31,7 @@ describe("awsClientConfig", () => {
 
   it("reads the secret from its file, anew each time it is asked", async () => {
     const secretAccessKeyFile = join(folder, "secret");
-    writeFileSync(secretAccessKeyFile, "first\n");
+    writeFileSync(secretAccessKeyFile, "first\n", { mode: 0o600 });
     const { credentials } = await awsClientConfig(
       { region, accessKeyId: "AKIA", secretAccessKeyFile },
       clock,
@@ -47,13 +47,20 @@ describe("awsClientConfig", () => {
 
   it("refuses half a pair, a file that is absent and one that is empty", async () => {
     const empty = join(folder, "empty");
-    writeFileSync(empty, "\n");
+    writeFileSync(empty, "\n", { mode: 0o600 });
     const secretAccessKeyFile = join(folder, "absent");
+    const open = join(folder, "open");
+    writeFileSync(open, "secret");
+    chmodSync(open, 0o604);
     for (const [settings, reason] of [
       [{ region, accessKeyId: "AKIA" }, /together/],
       [{ region, secretAccessKeyFile }, /together/],
       [{ region, accessKeyId: "AKIA", secretAccessKeyFile }, /absent/],
       [{ region, accessKeyId: "AKIA", secretAccessKeyFile: empty }, /is empty/],
+      [
+        { region, accessKeyId: "AKIA", secretAccessKeyFile: open },
+        /has mode 0604, so others could have read it/,
+      ],
     ] as const) {
       await expect(awsClientConfig(settings, clock)).rejects.toThrowCode("CONFIG_INVALID", reason);
     }
@@ -73,7 +80,7 @@ describe("awsClientConfig", () => {
         }
       };`);
     const secretAccessKeyFile = join(folder, "own");
-    writeFileSync(secretAccessKeyFile, "own");
+    writeFileSync(secretAccessKeyFile, "own", { mode: 0o640 });
     const { credentials } = await awsClientConfig(
       {
         region,

@@ -1,6 +1,6 @@
 import { AssayError } from "../../errors/assay-error.ts";
 import { loadOptionalPackage } from "../../files/optional-package.ts";
-import { readBounded } from "../../files/read-bounded.ts";
+import { readSecretFile } from "../secret-file.ts";
 
 /** Where access tokens come from. It keeps one until it is about to expire. */
 export interface GoogleAuth {
@@ -39,7 +39,7 @@ export async function loadGoogleAuth(
 
 /** Only keys of service accounts: other kinds of file tell the library which URL to send credentials to. */
 async function readServiceAccount(file: string): Promise<{ readonly email: string; readonly key: string }> {
-  const bytes = await readBounded(file, MAX_KEY_FILE, { code: "CONFIG_INVALID" });
+  const bytes = await readSecretFile("service_account_file", file, MAX_KEY_FILE);
   try {
     const { type, client_email: email, private_key: key } = JSON.parse(bytes.toString("utf8")) as KeyFile;
     if (type === "service_account" && typeof email === "string" && typeof key === "string")

@@ -141,7 +141,7 @@ describe("loadGoogleAuth", () => {
       private_key: "k",
       token_uri: "http://evil",
     };
-    writeFileSync(file, JSON.stringify(account));
+    writeFileSync(file, JSON.stringify(account), { mode: 0o600 });
     const auth = await loadGoogleAuth(file, folder);
     expect(JSON.parse((await auth.getAccessToken()) ?? "")).toEqual({ email: "a@b", key: "k", scopes });
     expect(await auth.getCredentials()).toEqual({ client_email: "a@b" });
@@ -155,7 +155,7 @@ describe("loadGoogleAuth", () => {
     '{"type":"service_account","client_email":"a@b"}',
   ])("refuses a file of %j", async (content) => {
     const file = join(folder, "bad.json");
-    writeFileSync(file, content);
+    writeFileSync(file, content, { mode: 0o600 });
     await expect(loadGoogleAuth(file, folder)).rejects.toThrowCode(
       "CONFIG_INVALID",
       /key of a service account/,
