@@ -79,6 +79,28 @@ export function planRevocation(roots: readonly AuthorityRecord[], now: number): 
   };
 }
 
+/**
+ * Takes JWT and WIT authorities out of the bundle that ended a day ago and are in no journal: those of servers below, which
+ * publish one after the other and take none back.
+ */
+export function planTidying(stored: readonly AuthorityRecord[], now: number): TrustPlan {
+  const known = new Set(stored.map((record) => (isUpstream(record) ? record.keyId : record.id)));
+  const isKept = ({ keyId, expiresAt }: JwtAuthorityKey) =>
+    known.has(keyId) || expiresAt === 0 || expiresAt >= now - FORGET_AFTER_SECONDS;
+  return {
+    put: [],
+    delete: [],
+    edit(bundle) {
+      const jwtAuthorities = bundle.jwtAuthorities.filter(isKept);
+      const witAuthorities = bundle.witAuthorities.filter(isKept);
+      const isSame =
+        jwtAuthorities.length === bundle.jwtAuthorities.length &&
+        witAuthorities.length === bundle.witAuthorities.length;
+      return isSame ? bundle : { ...bundle, jwtAuthorities, witAuthorities };
+    },
+  };
+}
+
 interface Steps {
   readonly put: AuthorityRecord[];
   readonly delete: string[];

@@ -440,6 +440,68 @@ describe("JWT authorities", () => {
   });
 });
 
+describe("JWT authorities of servers below", () => {
+  it("go up to the root of all, or stay in the own bundle where there is no upstream", async () => {
+    const { world, upstream } = await place();
+    const signing = await open(world);
+    const key = {
+      keyId: "below",
+      publicKey: makeKey().spki,
+      expiresAt: unixSeconds(world.clock) + 600,
+      tainted: false,
+    };
+    await signing.publishJwtAuthority(key);
+    expect(upstream.published.at(-1)).toEqual(key);
+    expect(signing.bundle().jwtAuthorities.map(({ keyId }) => keyId)).toContain("below");
+    // It is trusted because upstream says so, and no longer than that.
+    upstream.jwtKeys.pop();
+    upstream.tell();
+    await until(() => signing.bundle().jwtAuthorities.length === 1);
+  });
+
+  it("are forgotten a day after their end", async () => {
+    const world = new SigningWorld();
+    onTestFinished(() => world[Symbol.asyncDispose]());
+    const signing = await open(world);
+    const now = unixSeconds(world.clock);
+    for (const [keyId, life] of [
+      ["brief", 600],
+      ["long", 10 * 86_400],
+    ] as const) {
+      await signing.publishJwtAuthority({
+        keyId,
+        publicKey: makeKey().spki,
+        expiresAt: now + life,
+        tainted: false,
+      });
+    }
+    const ids = () => signing.bundle().jwtAuthorities.map(({ keyId }) => keyId);
+    await world.clock.advance(20 * HOUR);
+    expect(ids()).toEqual(expect.arrayContaining(["brief", "long"]));
+    await world.clock.advance(8 * HOUR);
+    await until(() => !ids().includes("brief"));
+    expect(ids()).toContain("long");
+  });
+
+  it("are taken in bounded number", async () => {
+    const world = new SigningWorld();
+    onTestFinished(() => world[Symbol.asyncDispose]());
+    const signing = await open(world);
+    const publicKey = makeKey().spki;
+    const expiresAt = unixSeconds(world.clock) + 600;
+    const many = Array.from({ length: 999 }, (_, n) => ({
+      keyId: `key-${n}`,
+      publicKey,
+      expiresAt,
+      tainted: false,
+    }));
+    await signing.appendToBundle({ x509Authorities: [], jwtAuthorities: many });
+    await expect(
+      signing.publishJwtAuthority({ keyId: "more", publicKey, expiresAt, tainted: false }),
+    ).rejects.toThrowCode("PRECONDITION_FAILED", /1000/);
+  });
+});
+
 describe("the journal", () => {
   it("keeps what is trusted upstream apart from authorities of ours", async () => {
     const { world } = await place();
