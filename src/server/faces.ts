@@ -117,7 +117,8 @@ export async function openFaces(parts: FaceParts): Promise<Faces> {
   });
   stack.use(
     registry.subscribe((changes) => {
-      if (!changes.some(({ kind }) => kind === "crl")) return;
+      // A client whose authority is gone is refused at each call; only a new connection can show its new SVID.
+      if (!changes.some(({ kind }) => kind === "crl" || kind === "bundle")) return;
       // A moment later: streams that end because of it first say why.
       clock.schedule(LAST_WORDS_MS, () => {
         for (const listener of [api, webListener]) void listener.recheck();

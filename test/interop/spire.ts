@@ -33,6 +33,8 @@ export async function startSpireServer(
     /** As in its configuration file. */
     readonly federation?: object;
     readonly env?: Readonly<Record<string, string>>;
+    /** The server above it, and the Workload API where it gets its SVID of that one. */
+    readonly above?: { readonly address: string; readonly endpoint: string };
   } = {},
 ): Promise<SpireServer> {
   const name = options.name ?? "spire-server";
@@ -64,6 +66,9 @@ export async function startSpireServer(
             ? []
             : [plugin("x509pop", { ca_bundle_path: options.x509popCaFile })]),
         ],
+        ...(options.above === undefined
+          ? {}
+          : { UpstreamAuthority: [plugin("spire", aboveOf(options.above))] }),
       },
     }),
   );
@@ -90,6 +95,12 @@ export async function startSpireServer(
     },
     [Symbol.asyncDispose]: () => program[Symbol.asyncDispose](),
   };
+}
+
+/** The settings of the upstream authority `spire`, which both makes have. */
+export function aboveOf({ address, endpoint }: { readonly address: string; readonly endpoint: string }) {
+  const [host = "", port = ""] = address.split(":");
+  return { server_address: host, server_port: port, workload_api_socket: endpoint.replace("unix://", "") };
 }
 
 /** The unmodified command line of spire-server, talking to an admin socket of whoever listens there. */

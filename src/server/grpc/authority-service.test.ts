@@ -1,5 +1,5 @@
 import { createLocalJWKSet, decodeProtectedHeader, jwtVerify } from "jose";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { makeCsr } from "../../../test/fakes/issuance-csr.ts";
 import { TestAgent } from "../../../test/fakes/server-agent.ts";
 import { ServerBench } from "../../../test/fakes/server-bench.ts";
@@ -221,6 +221,12 @@ describe("a rotation by hand", () => {
     agent = renewed;
     await agent.entries.getAuthorizedEntries({});
     await expect(late.entries.getAuthorizedEntries({})).rejects.toMatchObject({ status: "UNAUTHENTICATED" });
+    // Its connection is cut a moment later: clients that have a new SVID by then connect with that one.
+    await vi.waitFor(
+      () => expect(late.entries.getAuthorizedEntries({})).rejects.toMatchObject({ status: "UNAVAILABLE" }),
+      { timeout: 10_000, interval: 100 },
+    );
+    await agent.entries.getAuthorizedEntries({});
   });
 
   it("is seamless for JWT-SVIDs: each verifies by keys that were there before it", async () => {
