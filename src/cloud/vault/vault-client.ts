@@ -4,11 +4,11 @@
  * Must never know what an engine is used for, nor put a token, a secret ID or a key into an error or a log line.
  * Called by the key manager `hashicorp_vault` and the upstream authority `vault`.
  */
-import type { PluginHost } from "../../plugin/host.ts";
+import type { Clock } from "../../clock.ts";
 import { pause } from "../deadline.ts";
 import { VaultError } from "./vault-error.ts";
 import { logIn, renewLease } from "./vault-login.ts";
-import { VaultSession } from "./vault-session.ts";
+import { type VaultLog, VaultSession } from "./vault-session.ts";
 import type { VaultSettings } from "./vault-settings.ts";
 import { type VaultAnswer, type VaultCall, VaultTransport } from "./vault-transport.ts";
 
@@ -19,10 +19,10 @@ import { type VaultAnswer, type VaultCall, VaultTransport } from "./vault-transp
 export class VaultClient implements Disposable {
   readonly #transport: VaultTransport;
   readonly #session: VaultSession;
-  readonly #clock: PluginHost["clock"];
+  readonly #clock: Clock;
   readonly #closed = new AbortController();
 
-  constructor(settings: VaultSettings, { clock, log }: Pick<PluginHost, "clock" | "log">) {
+  constructor(settings: VaultSettings, { clock, log }: { readonly clock: Clock; readonly log: VaultLog }) {
     const { signal } = this.#closed;
     this.#clock = clock;
     this.#transport = new VaultTransport(settings, clock);

@@ -1,11 +1,15 @@
 import type { Clock } from "../../clock.ts";
-import type { PluginLog } from "../../plugin/host.ts";
 import type { VaultLease } from "./vault-login.ts";
+
+/** Where is said that a token could not be renewed. */
+export interface VaultLog {
+  warn(message: string, fields: Readonly<Record<string, unknown>>): void;
+}
 
 /** How a session begins and goes on. */
 export interface VaultSessionOptions {
   readonly clock: Clock;
-  readonly log: PluginLog;
+  readonly log: VaultLog;
   logIn(): Promise<VaultLease>;
   renew(lease: VaultLease): Promise<VaultLease>;
 }
