@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { unixSeconds } from "../../src/clock.ts";
 import { lintSubordinateCaTbs, writeSubordinateCaTbs } from "../../src/crypto/ca-certificate.ts";
-import { type Certificate, readCertificate } from "../../src/crypto/certificate-reader.ts";
+import type { Certificate } from "../../src/crypto/certificate-reader.ts";
 import { readCertificationRequest } from "../../src/crypto/pkcs10.ts";
 import { assembleSigned } from "../../src/crypto/signed-der.ts";
 import type {
@@ -117,9 +117,4 @@ export class FakeUpstream implements UpstreamAuthority {
       jwtKeys: [...this.jwtKeys],
     };
   }
-}
-
-/** The CA certificate of an answer, read. */
-export function caOf({ chain }: Pick<UpstreamX509Ca, "chain">): Certificate {
-  return readCertificate(chain[0] ?? new Uint8Array());
 }

@@ -79,28 +79,6 @@ export function planRevocation(roots: readonly AuthorityRecord[], now: number): 
   };
 }
 
-/**
- * Takes JWT and WIT authorities out of the bundle that ended a day ago and are in no journal: those of servers below, which
- * publish one after the other and take none back.
- */
-export function planTidying(stored: readonly AuthorityRecord[], now: number): TrustPlan {
-  const known = new Set(stored.map((record) => (isUpstream(record) ? record.keyId : record.id)));
-  const isKept = ({ keyId, expiresAt }: JwtAuthorityKey) =>
-    known.has(keyId) || expiresAt === 0 || expiresAt >= now - FORGET_AFTER_SECONDS;
-  return {
-    put: [],
-    delete: [],
-    edit(bundle) {
-      const jwtAuthorities = bundle.jwtAuthorities.filter(isKept);
-      const witAuthorities = bundle.witAuthorities.filter(isKept);
-      const isSame =
-        jwtAuthorities.length === bundle.jwtAuthorities.length &&
-        witAuthorities.length === bundle.witAuthorities.length;
-      return isSame ? bundle : { ...bundle, jwtAuthorities, witAuthorities };
-    },
-  };
-}
-
 interface Steps {
   readonly put: AuthorityRecord[];
   readonly delete: string[];
@@ -140,14 +118,15 @@ function planRoots(
     // Looked at even where nothing is new: the bundle may have lost it to somebody's edit.
     steps.edits.push((bundle) => withRoot(bundle, root.certificate, isMarked));
   }
-  const inUse = idsInUse(stored, now);
+  // A day more than they live, so that a clock which is ahead for some hours takes no root from SVIDs that live.
+  const inUse = idsInUse(stored, now - MARGIN_SECONDS);
   for (const record of known.values()) {
-    const isOver = record.notAfter < now - FORGET_AFTER_SECONDS;
-    if (listed.has(record.id) && !isOver) continue;
-    if (isOver || (record.state !== "revoked" && !inUse.has(rootIdOf(record)))) {
-      steps.delete.push(record.id);
-    } else if (record.state === "tainted" && record.keyId === TAINTED_THERE) {
+    // What has ended is forgotten with what other servers left behind.
+    if (listed.has(record.id) || record.notAfter <= now || record.state === "revoked") continue;
+    if (record.state === "tainted" && record.keyId === TAINTED_THERE) {
       steps.put.push({ ...record, state: "revoked", changedAt: now });
+    } else if (!inUse.has(rootIdOf(record))) {
+      steps.delete.push(record.id);
     } else continue;
     steps.edits.push((bundle) => withoutRoot(bundle, record.chain[0]));
   }
@@ -189,8 +168,7 @@ function planKeys(
     steps.edits.push((bundle) => withKey(bundle, key));
   }
   for (const record of known.values()) {
-    const isGone = keys !== undefined && !listed.has(record.id);
-    if (!isGone && record.notAfter >= now - FORGET_AFTER_SECONDS) continue;
+    if (keys === undefined || listed.has(record.id)) continue;
     steps.delete.push(record.id);
     // It may have been heard of upstream before we wrote it down as our own.
     if (!own.has(record.keyId)) steps.edits.push((bundle) => withoutKey(bundle, record.keyId));
@@ -273,5 +251,5 @@ function isOf({ certificate }: X509AuthorityCertificate, other: Uint8Array): boo
 
 // A root has no key in a key manager; what stands there says who tainted it, as only then its absence means revocation.
 const TAINTED_THERE = "tainted-upstream";
-const FORGET_AFTER_SECONDS = 86_400;
+const MARGIN_SECONDS = 86_400;
 const LAST_SECOND = 253_402_300_799;

@@ -4,7 +4,7 @@
  * Must never know how an upstream authority is reached, nor take anything that it answers for true.
  * Called by the lines of authorities and by the composition of signing.
  */
-import { cautiousSeconds, type Clock, unixSeconds } from "../../clock.ts";
+import { type Clock, unixSeconds } from "../../clock.ts";
 import { keyTypeOf } from "../../crypto/keys.ts";
 import { AssayError, toAssayError } from "../../errors/assay-error.ts";
 import type { UpstreamAuthority, UpstreamTrust as UpstreamNews } from "../../plugin/upstream-authority.ts";
@@ -17,7 +17,6 @@ import {
   isUpstream,
   planRevocation,
   planTaint,
-  planTidying,
   planTrust,
   rootIdOf,
   type TrustNews,
@@ -76,13 +75,10 @@ export class UpstreamTrust implements AsyncDisposable {
   #subscription: Disposable | undefined;
   #last: Promise<unknown> = Promise.resolve();
   #tidiedAt: number;
-  readonly #cautiousNow: () => number;
 
   private constructor(dependencies: UpstreamTrustDependencies) {
     this.#with = dependencies;
     this.#tidiedAt = unixSeconds(dependencies.clock);
-    // What is taken out here comes back from nowhere, should the clock turn out to have been wrong.
-    this.#cautiousNow = cautiousSeconds(dependencies.clock, 2 * TIDY_SECONDS);
   }
 
   /** Reads what was trusted upstream. @throws AssayError `STORE_UNAVAILABLE`. */
@@ -202,14 +198,12 @@ export class UpstreamTrust implements AsyncDisposable {
     return this.#found(subjectKeyId, new Set())[0] as AuthorityRecord;
   }
 
-  /** Forgets what has ended, keys of servers below among it, and roots that nothing chains to any more; once an hour. */
+  /** Lets go of roots that nothing chains to any more, though nobody tells anything new; once an hour. */
   async tidy(): Promise<void> {
     const now = unixSeconds(this.#with.clock);
     if (now - this.#tidiedAt < TIDY_SECONDS) return;
     this.#tidiedAt = now;
     await this.settle();
-    const known = this.#cautiousNow();
-    await this.#commit((stored) => planTidying(stored, known));
   }
 
   /** Writes what follows from the last news; without an upstream authority, that nothing is trusted there. */
