@@ -1,8 +1,6 @@
 import { expect, it } from "vitest";
-import { makeKey } from "../../test/fakes/certificates.ts";
 import { SigningWorld } from "../../test/fakes/signing-world.ts";
 import { openMemoryKeyManager } from "../keys/memory/memory.ts";
-import { unixSeconds } from "../clock.ts";
 import type { Signing } from "./signing.ts";
 
 const HOUR = 3600;
@@ -28,8 +26,6 @@ async function afterAnother(world: SigningWorld): Promise<readonly string[]> {
   return ids;
 }
 
-const keyIds = (signing: Signing) => signing.bundle().jwtAuthorities.map(({ keyId }) => keyId);
-
 it("authorities of a server that never comes back are forgotten two days after their end, and no sooner", async () => {
   await using world = new SigningWorld();
   const ids = await afterAnother(world);
@@ -45,27 +41,6 @@ it("authorities of a server that never comes back are forgotten two days after t
   expect(jwtAuthorities.map(({ keyId }) => keyId).filter((id) => ids.includes(id))).toEqual([]);
   expect(witAuthorities.map(({ keyId }) => keyId).filter((id) => ids.includes(id))).toEqual([]);
   expect(x509Authorities).toHaveLength(own.filter(({ kind }) => kind === "x509").length);
-});
-
-it("keys that others published are forgotten two days after their end, and those without an end never", async () => {
-  await using world = new SigningWorld();
-  await using signing = await world.open();
-  const key = (keyId: string, expiresAt: number) => ({
-    keyId,
-    expiresAt,
-    publicKey: makeKey().spki,
-    tainted: false,
-  });
-  const now = unixSeconds(world.clock);
-  await signing.appendToBundle({
-    x509Authorities: [],
-    jwtAuthorities: [key("short", now + HOUR), key("long", now + 30 * DAY), key("endless", 0)],
-  });
-  await pass(world, signing, 48);
-  expect(keyIds(signing)).toContain("short");
-  await pass(world, signing, 4);
-  expect(keyIds(signing)).not.toContain("short");
-  expect(keyIds(signing)).toEqual(expect.arrayContaining(["long", "endless"]));
 });
 
 it("a clock that is a year ahead for hours makes nothing of others forgotten", async () => {
