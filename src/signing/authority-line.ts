@@ -9,6 +9,7 @@ import { isUpstreamFault } from "./upstream/upstream-fault.ts";
 import {
   dueStep,
   isAhead,
+  isStale,
   MAX_RETRY_SECONDS,
   retryAfter,
   type RotationStep,
@@ -159,7 +160,12 @@ export class AuthorityLine<A extends Authority> {
     const now = unixSeconds(this.#with.clock);
     const due = this.#due(now);
     const prepared = this.#prepared?.record;
-    const isReady = prepared !== undefined && this.#mayGoOn(prepared) && willDo(prepared, due, now);
+    const active = this.#active?.record;
+    const isReady =
+      prepared !== undefined &&
+      this.#mayGoOn(prepared) &&
+      willDo(prepared, due, now) &&
+      !(due === "prepare" && active !== undefined && isStale(prepared, active, now));
     if (due !== "nothing" && !isReady) {
       // A clock that was set back must not make the pause longer.
       if (now < this.#retryAt && this.#retryAt <= now + MAX_RETRY_SECONDS) return;
@@ -167,7 +173,6 @@ export class AuthorityLine<A extends Authority> {
         await this.#prepare(false);
         this.#failures = 0;
       } catch (error) {
-        const active = this.#active?.record;
         const left = active === undefined || isAhead(active, now) ? 0 : active.notAfter - now;
         this.#retryAt = unixSeconds(this.#with.clock) + retryAfter(++this.#failures, left);
         throw error;

@@ -53,6 +53,18 @@ export function willDo(successor: Life, due: RotationStep, now: number): boolean
 }
 
 /**
+ * Whether a successor has waited for so long, as one that an operator prepared early, that it would be in the second half of its own
+ * life when its turn comes: it and the next one would then be used though hardly anybody knew them. A new one in its place,
+ * while there is time to publish it, has both halves.
+ */
+export function isStale(successor: Life, active: Life, now: number): boolean {
+  const turn = active.notAfter - Math.min((active.notAfter - active.notBefore) / 6, MAX_ACTIVATE_SECONDS);
+  const lifetime = successor.notAfter - successor.notBefore;
+  const half = Math.min(lifetime / 2, MAX_PREPARE_SECONDS);
+  return now < turn && successor.notAfter - turn < half && now + lifetime - turn >= half;
+}
+
+/**
  * Whether an authority begins later than in a minute: it was made while the clock was ahead, and what it signs now is good for
  * nobody. What a clock that is set right moves by seconds is not worth an authority that nobody has heard of.
  */

@@ -44,6 +44,33 @@ describe("the schedule", () => {
     expect(activeAuthorities(signing).filter((id) => first.includes(id))).toEqual([]);
   });
 
+  it("replaces a successor that was prepared by hand so early that it would be old when its turn comes, once", async () => {
+    await using world = new SigningWorld();
+    await using signing = await world.open();
+    await stepAndKeepUp(world, signing, 3600);
+    const early = await signing.prepareAuthority("x509");
+    await stepAndKeepUp(world, signing, 10 * 3600);
+    expect(signing.authorityStates("x509").prepared?.id).toBe(early.id);
+    world.told();
+    await stepAndKeepUp(world, signing, 3600 + 60);
+    const next = signing.authorityStates("x509").prepared?.id;
+    expect(next).not.toBe(early.id);
+    expect(world.told().toSorted()).toEqual(["jwt prepared", "x509 prepared", "x509 retired superseded"]);
+    await stepAndKeepUp(world, signing, 7 * 3600);
+    expect(world.told()).toEqual([]);
+    await stepAndKeepUp(world, signing, 3600);
+    expect(signing.authorityStates("x509").active?.id).toBe(next);
+  });
+
+  it("keeps a successor that was prepared by hand not long before it would have been anyway", async () => {
+    await using world = new SigningWorld();
+    await using signing = await world.open();
+    await stepAndKeepUp(world, signing, 9 * 3600);
+    const { id } = await signing.prepareAuthority("x509");
+    for (let hour = 9; hour < 21; hour++) await stepAndKeepUp(world, signing, 3600);
+    expect(signing.authorityStates("x509").active?.id).toBe(id);
+  });
+
   it("keeps every SVID verifiable to its end, and the bundle and the journal small, over a fortnight", async () => {
     await using world = new SigningWorld();
     await using signing = await world.open();
