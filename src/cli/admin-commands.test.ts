@@ -244,6 +244,34 @@ describe("assay authority", () => {
     expect(asked).toEqual(["prepare", "activate next", "taint old", "revoke old"]);
   });
 
+  it("shows the root upstream of each authority, taints it and revokes it", async () => {
+    const asked: string[] = [];
+    server.serve(LocalAuthority, {
+      getX509AuthorityState: () => ({
+        active: { authorityId: "ab12", expiresAt: 1_800_000_000n, upstreamAuthoritySubjectKeyId: "ee01" },
+      }),
+      taintX509UpstreamAuthority: ({ subjectKeyId }: { readonly subjectKeyId: string }) => {
+        asked.push(`taint ${subjectKeyId}`);
+        return { upstreamAuthoritySubjectKeyId: subjectKeyId };
+      },
+      revokeX509UpstreamAuthority: ({ subjectKeyId }: { readonly subjectKeyId: string }) => {
+        asked.push(`revoke ${subjectKeyId}`);
+        return { upstreamAuthoritySubjectKeyId: subjectKeyId };
+      },
+    });
+    expect((await server.run(["authority", "x509", "show"])).stdout).toMatch(
+      /UPSTREAM AUTHORITY ID[^]*ab12 .* ee01/,
+    );
+    const run = (...args: readonly string[]) => server.run(["authority", "upstream", ...args]);
+    expect((await run("taint", "--subject-key-id", "ee00")).stdout).toBe(
+      "tainted the upstream authority ee00\n",
+    );
+    const { stdout } = await run("revoke", "--subject-key-id", "ee00", "--output", "json");
+    expect(JSON.parse(stdout)).toEqual({ revoked: "ee00" });
+    expect(asked).toEqual(["taint ee00", "revoke ee00"]);
+    expect((await run("taint")).code).toBe(2);
+  });
+
   it("asks which authority is meant", async () => {
     for (const step of ["activate", "taint", "revoke"]) {
       const { code, stderr } = await server.run(["authority", "jwt", step]);

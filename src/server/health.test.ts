@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { FakeClock } from "../../test/fakes/clock.ts";
 import { AssayError } from "../errors/assay-error.ts";
-import { createHealth } from "./health.ts";
+import { createHealth, degradedChecks } from "./health.ts";
 
 describe("the health of a server", () => {
   it("is not ready before it was looked at", async () => {
@@ -38,6 +38,23 @@ describe("the health of a server", () => {
     });
   });
 
+  it("is ready though an upstream authority or a key manager elsewhere is in trouble, and says so", async () => {
+    const upstream = () => ({ isConfigured: true, failing: ["mint", "watch"] });
+    const keyState = () => ({ status: "degraded", since: 0, cause: "no answer" }) as const;
+    const degraded = () => degradedChecks({ upstream }, keyState);
+    await using world = setUp(degraded);
+    const { ready, checks } = await world.health.refresh();
+    expect(ready).toBe(true);
+    expect(checks.slice(3)).toEqual([
+      { name: "upstream_authority", ok: false, detail: "failed to mint, watch" },
+      { name: "key_manager", ok: false, detail: "no answer" },
+    ]);
+  });
+
+  it("has no checks of what is not elsewhere", () => {
+    expect(degradedChecks({ upstream: () => ({ isConfigured: false, failing: [] }) }, undefined)).toEqual([]);
+  });
+
   it("looks no more once it is disposed", async () => {
     const world = setUp();
     await world[Symbol.asyncDispose]();
@@ -45,13 +62,14 @@ describe("the health of a server", () => {
   });
 });
 
-function setUp() {
+function setUp(degraded?: Parameters<typeof createHealth>[0]["degraded"]) {
   const clock = new FakeClock();
   const end = clock.now() / 1000 + 60;
   const world = {
     clock,
     fault: undefined as AssayError | undefined,
     health: createHealth({
+      ...(degraded !== undefined && { degraded }),
       clock,
       store: {
         async check() {
