@@ -155,6 +155,7 @@ export async function openFaces(parts: FaceParts): Promise<Faces> {
     tasks: () => parts.serverTasks.tasks.live,
     authorities: () => signing.authorities(),
     keyManagerDegraded: () => parts.keyState?.().status === "degraded",
+    svidsUnderWay: () => parts.workloadIssuance.underWay?.count ?? 0,
     upstreamFailing: () => signing.upstream().failing.length,
   });
   const kept = stack.move();

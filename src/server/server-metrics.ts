@@ -28,6 +28,8 @@ export interface ServerGauges {
   readonly connections: () => number;
   readonly tasks: () => number;
   readonly authorities: () => readonly AuthorityRecord[];
+  /** SVIDs that agents asked for and that are not yet signed and recorded. */
+  readonly svidsUnderWay: () => number;
   /** How much could not be done upstream when it was last tried. */
   readonly upstreamFailing: () => number;
   /** Whether a key manager that is not in this process fails. */
@@ -84,6 +86,7 @@ export function createServerMetrics(): ServerMetrics & { observe(gauges: ServerG
       gauge("agents", "Attested agents", gauges.agents);
       gauge("agents_following", "Agents with an open stream of changes", gauges.followingAgents);
       gauge("rpc_connections", "Open gRPC connections", gauges.connections);
+      gauge("svids_under_way", "SVIDs asked for by agents and not yet recorded", gauges.svidsUnderWay);
       gauge(
         "upstream_failing",
         "Tasks that the upstream authority did not do when last asked: minting, publishing, telling of roots",

@@ -4,6 +4,7 @@
  * Must never know a command line or a configuration file, nor anything of the agent but the wire between them.
  * Called by the commands.
  */
+import { SvidsUnderWay } from "../issuance/svids-under-way.ts";
 import { spireName } from "../crypto/x501-name.ts";
 import { createComposing } from "../issuance/composing.ts";
 import { randomBytes, randomUUID } from "node:crypto";
@@ -105,6 +106,11 @@ export async function startServer(
       metrics.decided(records);
       logAlarms(log, records);
     },
+    async appendSoon(records: Parameters<typeof auditFile.append>[0]) {
+      await auditFile.appendSoon(records);
+      metrics.decided(records);
+      logAlarms(log, records);
+    },
   };
 
   const surroundings = { trustDomain, clock, log };
@@ -188,7 +194,8 @@ export async function startServer(
       audit,
     }),
   );
-  const decisions = { audit, newDecisionId: randomUUID };
+  const underWay = new SvidsUnderWay();
+  const decisions = { audit, newDecisionId: randomUUID, underWay };
   const policy = policyOptions(options);
   const svidOptions = { ...decisions, trustDomain, clock, policy, composing, signing };
   const limits = createServerLimits(options.rateLimit, clock);
