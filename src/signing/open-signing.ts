@@ -3,7 +3,7 @@ import type { Random } from "../crypto/random.ts";
 import type { DistinguishedName } from "../crypto/x501-name.ts";
 import { AssayError } from "../errors/assay-error.ts";
 import type { KeyManager, KeyType } from "../plugin/key-manager.ts";
-import type { SpiffeBundle } from "../spiffe/bundle.ts";
+import type { JwtAuthorityKey, SpiffeBundle } from "../spiffe/bundle.ts";
 import type { UpstreamAuthority } from "../plugin/upstream-authority.ts";
 import type { TrustDomain } from "../spiffe/trust-domain.ts";
 import type { AuthorityRecord } from "../store/records.ts";
@@ -106,6 +106,8 @@ export async function openSigning(dependencies: SigningDependencies): Promise<Si
       authorities: store.authorities,
       clock,
       bundle: () => own.current,
+      // Nobody asks before there is news, and nobody listens for news before the lines are open.
+      ownJwtKeys: () => jwtKeysOf(living(lines.records)),
       adopt: (bundle) => own.adopt(bundle),
       report,
     }),
@@ -164,6 +166,8 @@ export async function openSigning(dependencies: SigningDependencies): Promise<Si
   const pause = () => 1000 * upkeepSeconds(living(lines.records));
   for (const part of [...lines.upkeep, () => trust.tidy(), forget])
     opening.use(every(clock, pause, part, failed));
+  // First of all when this ends: upkeep may be waiting for an answer.
+  opening.defer(() => trust.stop());
   // A root that was tainted or revoked upstream is no root to wait ten seconds with.
   trust.onChange(() => void lines.x509.keepUp().catch(failed));
   trust.follow();
@@ -235,6 +239,12 @@ export async function openSigning(dependencies: SigningDependencies): Promise<Si
     keepUp,
     [Symbol.asyncDispose]: () => open.disposeAsync(),
   };
+}
+
+function jwtKeysOf(records: readonly AuthorityRecord[]): readonly JwtAuthorityKey[] {
+  return records
+    .filter(({ kind }) => kind === "jwt")
+    .map(({ id, publicKey, notAfter }) => ({ keyId: id, publicKey, expiresAt: notAfter, tainted: false }));
 }
 
 /** The authorities that sign or will; what has become old waits for no step. */

@@ -54,6 +54,8 @@ export interface UpstreamTrustDependencies {
   readonly authorities: AuthorityStore;
   readonly clock: Clock;
   readonly bundle: () => SpiffeBundle;
+  /** The JWT authorities of this server that sign, or will. */
+  readonly ownJwtKeys: () => readonly JwtAuthorityKey[];
   /** Takes the own bundle as it stands after a commit. */
   readonly adopt: (bundle: SpiffeBundle) => void;
   readonly report: (event: UpstreamEvent) => void;
@@ -215,10 +217,15 @@ export class UpstreamTrust implements AsyncDisposable {
     );
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
+  /** Waits for no answer any more: whoever asked is told that there will be none. */
+  stop(): void {
     this.#subscription?.[Symbol.dispose]();
-    this.#stopped.abort();
     this.#listeners.clear();
+    this.#stopped.abort();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.stop();
     await this.#last;
   }
 
@@ -250,8 +257,19 @@ export class UpstreamTrust implements AsyncDisposable {
       };
       await this.#take(news);
       this.#recovered("watch");
+      await this.#publishLost(news.jwtKeys);
     } catch (error) {
       this.#failed("watch", toAssayError(error));
+    }
+  }
+
+  /** Publishes again what signs or will, and upstream has lost, as where its store came back from a backup. */
+  async #publishLost(jwtKeys: readonly JwtAuthorityKey[] | undefined): Promise<void> {
+    if (jwtKeys === undefined) return;
+    const there = new Set(jwtKeys.map(({ keyId }) => keyId));
+    for (const key of this.#with.ownJwtKeys()) {
+      // What fails is told where it is asked, and asked again with the next news.
+      if (!there.has(key.keyId)) await this.publishJwtKey(key, true).catch(() => undefined);
     }
   }
 

@@ -217,6 +217,20 @@ describe("what is trusted upstream", () => {
     await until(() => world.told().includes("upstream-recovered watch"));
   });
 
+  it("holds up nobody who closes signing while it is silent", async () => {
+    const { world, upstream } = await place();
+    const signing = await openSigning(world);
+    upstream.mintX509Ca = (order) => {
+      upstream.orders.push(order);
+      return new Promise(() => undefined);
+    };
+    const asked = upstream.orders.length;
+    await world.clock.advance(12.1 * HOUR);
+    await until(() => upstream.orders.length > asked);
+    await signing[Symbol.asyncDispose]();
+    expect(upstream.orders.at(-1)?.signal.aborted).toBe(true);
+  });
+
   it("is not followed any more after signing was closed", async () => {
     const { world, upstream } = await place();
     const signing = await openSigning(world);
@@ -427,6 +441,18 @@ describe("JWT authorities", () => {
     upstream.tell();
     await world.clock.advance(1000);
     expect(signing.bundle().jwtAuthorities).toHaveLength(2);
+  });
+
+  it("of ours are published again where upstream has lost them", async () => {
+    const { world, upstream } = await place();
+    const signing = await open(world);
+    upstream.jwtKeys = [];
+    upstream.tell();
+    await until(() => upstream.jwtKeys.length === 1);
+    expect(upstream.jwtKeys[0]?.keyId).toBe(signing.authorityStates("jwt").active?.id);
+    upstream.tell();
+    await world.clock.advance(1000);
+    expect(upstream.published).toHaveLength(2);
   });
 
   it("of others cannot take the place of ours", async () => {
