@@ -70,7 +70,7 @@ describe("a server that cannot start says in one line what to mend, before anybo
       "ca_ttl: 1h\nagent_ttl: 2h",
       /agent_ttl: expected at most ca_ttl.*\(lower it or raise/,
     ],
-    ["an unknown plugin", "key_manager: { type: cloud }", /key_manager.*cloud/],
+    ["an unknown plugin", "key_manager: { type: cloud }", /key.manager.*cloud/],
     [
       "a plugin's unknown setting",
       "node_attestors: [{ type: join_token, config: { ttl: 1 } }]",
