@@ -135,8 +135,17 @@ function unjudged(): readonly LintLine[] {
     [
       "every access token",
       judgeAccessToken(nothing, {
-        ...{ keyId: "", algorithm: "", authorityNotAfter: 0, confirmation: undefined },
-        ...{ iss: "", sub: "", aud: "", clientId: "", jti: "", iat: 0, exp: 0 },
+        keyId: "",
+        algorithm: "",
+        authorityNotAfter: 0,
+        confirmation: undefined,
+        iss: "",
+        sub: "",
+        aud: "",
+        clientId: "",
+        jti: "",
+        iat: 0,
+        exp: 0,
       }),
     ],
   ];
@@ -159,8 +168,15 @@ function leafRules(): readonly LintVerdict[] {
       extensions: [],
     },
     {
-      ...{ spiffeId: "", spki: empty, dnsNames: [], issuer: empty, authorityKeyId: empty },
-      ...{ signatureAlgorithm: "ecdsa-sha256", authorityNotAfter: 0, notAfter: 0, serial: empty },
+      spiffeId: "",
+      spki: empty,
+      dnsNames: [],
+      issuer: empty,
+      authorityKeyId: empty,
+      signatureAlgorithm: "ecdsa-sha256",
+      authorityNotAfter: 0,
+      notAfter: 0,
+      serial: empty,
     },
   );
 }

@@ -87,7 +87,8 @@ const MAX_NAME_BYTES = 16_384;
 const MAX_ATTRIBUTES = 64;
 const STRING_TAGS: ReadonlySet<number> = new Set([0x0c, 0x12, 0x13, 0x14, 0x16, 0x1a, 0x1e]);
 const UNREAD_TAGS: ReadonlySet<number> = new Set([0x03, 0x1c]);
-const ASCII = /^[\x01-\x7f]*$/;
+// Without control characters: at some of them others would stop reading.
+const ASCII = /^[\x20-\x7e]*$/;
 // X.680 §41.4. Stars and ampersands do not belong to PrintableString and are in many a name all the same.
 const ALPHABETS: Readonly<Record<number, RegExp>> = {
   0x12: /^[0-9 ]*$/,

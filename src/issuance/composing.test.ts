@@ -125,7 +125,7 @@ describe("credential composers", () => {
       },
     });
     await asked;
-    clock.advance(5000);
+    await clock.advance(5000);
     expect((await issuing)?.error).toMatchObject({ code: "COMPOSER_FAILED" });
     expect(told?.aborted).toBe(true);
   });

@@ -68,12 +68,12 @@ export class RemoteKeys implements KeyManager {
     return (await this.#memory.listKeys()).map((key) => this.#remote(key));
   }
 
-  deleteKey(id: string): Promise<void> {
-    return this.#memory.deleteKey(id);
+  async deleteKey(id: string): Promise<void> {
+    await this.#memory.deleteKey(id);
   }
 
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.#memory[Symbol.asyncDispose]();
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#memory[Symbol.asyncDispose]();
   }
 
   #remote(key: ManagedKey): ManagedKey {
