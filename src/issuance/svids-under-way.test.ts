@@ -1,8 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { agentCaller, IssuanceBench } from "../../test/fakes/issuance-bench.ts";
-import { brokenSignature, makeCsr } from "../../test/fakes/issuance-csr.ts";
+import { makeCsr } from "../../test/fakes/issuance-csr.ts";
 import { RemoteKeys } from "../../test/fakes/remote-keys.ts";
-import { RequestPool } from "../crypto/request-pool.ts";
 import { AssayError } from "../errors/assay-error.ts";
 import { issueJwtSvid } from "./jwt-svids.ts";
 import { SvidsUnderWay } from "./svids-under-way.ts";
@@ -170,27 +169,5 @@ describe("the bound of SVIDs under way", () => {
       "AUDIT_UNAVAILABLE",
     );
     expect(options.underWay.count).toBe(0);
-  });
-});
-
-describe("a batch whose requests are read by threads", () => {
-  it("comes out as if it had been read here", async () => {
-    bench.entry("other");
-    await using requests = new RequestPool({ isBusy: () => true, threads: 1 });
-    const orders = [
-      { entryId: "web", csr: makeCsr() },
-      { entryId: "none", csr: makeCsr() },
-      { entryId: "web", csr: brokenSignature(makeCsr()) },
-      { entryId: "other", csr: makeCsr() },
-      { entryId: "web", csr: new Uint8Array() },
-    ];
-    const here = await issueX509Svids(bench.options(), agentCaller(), orders);
-    const there = await issueX509Svids({ ...bench.options(), requests }, agentCaller(), orders);
-    expect(requests.threads).toBe(1);
-    const outcomes = (all: typeof here) => all.map(({ value, error }) => value?.spiffeId ?? error?.detail);
-    expect(outcomes(there)).toEqual(outcomes(here));
-    expect(outcomes(there)[0]).toBe("spiffe://example.org/web");
-    const [leaf] = [there[3]?.value].map((svid) => bench.validated(svid?.chain ?? []));
-    expect(leaf?.subjectAltName?.uris).toEqual(["spiffe://example.org/other"]);
   });
 });

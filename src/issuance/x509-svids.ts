@@ -1,8 +1,7 @@
 import type { Composing } from "./composing.ts";
 import { keyFactsOf, type KeyWanted } from "./key-facts.ts";
 import { type Clock, unixSeconds } from "../clock.ts";
-import { readCertificationRequest } from "../crypto/pkcs10.ts";
-import type { RequestedKey, RequestPool } from "../crypto/request-pool.ts";
+import { type CertificationRequest, readCertificationRequest } from "../crypto/pkcs10.ts";
 import { AssayError } from "../errors/assay-error.ts";
 import { denials, type PolicyDecision } from "../policy/decision.ts";
 import type { PolicyOptions } from "../policy/policy-options.ts";
@@ -32,10 +31,7 @@ export interface SvidOptions {
 }
 
 /** What the issuance of workloads' SVIDs stands on. */
-export interface WorkloadIssuanceOptions extends EntryIssuanceOptions, SvidOptions {
-  /** Reads the requests of large batches elsewhere when there is no time here; they are read here where it is absent. */
-  readonly requests?: Pick<RequestPool, "readAhead">;
-}
+export interface WorkloadIssuanceOptions extends EntryIssuanceOptions, SvidOptions {}
 
 /** One X509-SVID that an agent asks for. */
 export interface X509SvidOrder {
@@ -55,12 +51,7 @@ export async function issueX509Svids(
   orders: readonly X509SvidOrder[],
   call?: IssuanceCall,
 ): Promise<readonly Decided<IssuedX509Svid>[]> {
-  let ahead: ReturnType<RequestPool["readAhead"]>;
-  let isFirst = true;
   const make = (entry: EntryRecord, { csr }: X509SvidOrder) => {
-    // Not before there is one that the agent may have and the batch is taken on.
-    if (isFirst) ahead = options.requests?.readAhead(orders.map((order) => order.csr));
-    isFirst = false;
     const wanted = {
       spiffeId: entry.spiffeId,
       dnsNames: entry.dnsNames,
@@ -68,9 +59,7 @@ export async function issueX509Svids(
       entryExpiresAt: entry.expiresAt,
       svidKeyType: entry.svidKeyType,
     };
-    return ahead === undefined
-      ? x509SvidFor(options, readCertificationRequest(csr), wanted, call)
-      : ahead.then((keyOf) => x509SvidFor(options, keyOf(csr), wanted, call));
+    return x509SvidFor(options, readCertificationRequest(csr), wanted, call);
   };
   return issueForEntries(options, X509, caller, orders, make, call);
 }
@@ -118,7 +107,7 @@ export function allowedTtl(decided: PolicyDecision): number {
  */
 export async function x509SvidFor(
   options: SvidOptions,
-  csr: RequestedKey,
+  csr: Pick<CertificationRequest, "spki" | "keyType">,
   wanted: SvidWanted & KeyWanted & { readonly dnsNames: readonly string[] },
   call?: IssuanceCall,
 ): Promise<IssuedX509Svid> {

@@ -1,3 +1,9 @@
+/**
+ * upstream/ — upstream authorities: plugins that have our X.509 authorities signed from outside, one folder each.
+ *
+ * Must never know what an answer is for, nor judge it: signing checks everything that comes back.
+ * Called by the server's composition, which gives the one that is configured to signing.
+ */
 import { parsePemCertificates } from "../crypto/pem.ts";
 import { AssayError, toAssayError } from "../errors/assay-error.ts";
 import { readBounded } from "../files/read-bounded.ts";

@@ -1,8 +1,6 @@
 import { createPrivateKey, createPublicKey, randomUUID, sign, verify } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { generateEcKeyPair } from "../../src/crypto/keys.ts";
-import { RequestPool } from "../../src/crypto/request-pool.ts";
-import { loopLoad } from "../../src/issuance/loop-load.ts";
 import { SvidsUnderWay } from "../../src/issuance/svids-under-way.ts";
 import { issueX509Svids, type WorkloadIssuanceOptions } from "../../src/issuance/x509-svids.ts";
 import { agentCaller, IssuanceBench } from "../fakes/issuance-bench.ts";
@@ -31,8 +29,8 @@ beforeAll(async () => {
 });
 afterAll(() => bench[Symbol.asyncDispose]());
 
-const issue = async (more: Partial<WorkloadIssuanceOptions> = {}) => {
-  const decided = await issueX509Svids({ ...options, ...more }, agentCaller(), orders);
+const issue = async () => {
+  const decided = await issueX509Svids(options, agentCaller(), orders);
   if (decided.some(({ error }) => error !== undefined)) throw new Error("an SVID was refused");
 };
 
@@ -48,24 +46,5 @@ describe("a batch of X509-SVIDs", () => {
     }).run();
     const whole = await measure("50 X509-SVIDs, decided and recorded", () => issue()).run();
     expect(whole.latency.p50 / bare.latency.p50).toBeLessThan(3);
-  });
-
-  test("costs nothing more where threads are ready and not needed", async ({ bench: measure }) => {
-    const isFull = loopLoad();
-    await using requests = new RequestPool({ isBusy: () => isFull() && false });
-    await measure("50 X509-SVIDs", () => issue()).run();
-    await measure("50 X509-SVIDs, threads not needed", () => issue({ requests })).run();
-    expect(requests.threads).toBe(0);
-  });
-
-  test("shows what a thread gains, which is nothing where no processor is free", async ({
-    bench: measure,
-  }) => {
-    await using requests = new RequestPool({ isBusy: () => true, threads: 1 });
-    const four = (more?: Partial<WorkloadIssuanceOptions>) =>
-      Promise.all([1, 2, 3, 4].map(() => issue(more)));
-    await measure("4 × 50 X509-SVIDs", () => four()).run();
-    await measure("4 × 50 X509-SVIDs, one thread reads requests", () => four({ requests })).run();
-    expect(requests.threads).toBe(1);
   });
 });

@@ -1,14 +1,18 @@
-import { describe, expect, it, onTestFinished } from "vitest";
-import { readCertificate } from "../../crypto/certificate-reader.ts";
-import { validateX509Svid } from "../../crypto/x509-svid.ts";
+import { describe, expect, it } from "vitest";
 import { unixSeconds } from "../../clock.ts";
 import { AssayError } from "../../errors/assay-error.ts";
-import { parseSpiffeId } from "../../spiffe/id.ts";
-import { makeKey } from "../../../test/fakes/certificates.ts";
 import { SigningWorld } from "../../../test/fakes/signing-world.ts";
 import { FakeUpstream } from "../../../test/fakes/upstream.ts";
-import type { SigningOptions } from "../open-signing.ts";
-import type { Signing } from "../signing.ts";
+import {
+  failed,
+  issue,
+  open,
+  openSigning,
+  place,
+  roots,
+  tainted,
+  until,
+} from "../../../test/fakes/upstream-world.ts";
 import { UPSTREAM } from "./trust-plan.ts";
 
 const HOUR = 3_600_000;
@@ -374,136 +378,6 @@ describe("an operator", () => {
   }
 });
 
-describe("JWT authorities", () => {
-  it("are published upstream before they sign", async () => {
-    const { world, upstream } = await place();
-    const signing = await open(world, { rs256: true });
-    const own = signing.bundle().jwtAuthorities.map(({ keyId }) => keyId);
-    expect(upstream.published.map(({ keyId }) => keyId).toSorted()).toEqual(own.toSorted());
-    expect(own).toHaveLength(2);
-  });
-
-  it("that cannot be published are not used", async () => {
-    const { world, upstream } = await place();
-    const signing = await open(world);
-    upstream.failure = down();
-    await expect(signing.prepareAuthority("jwt")).rejects.toThrowCode("UPSTREAM_UNAVAILABLE");
-    expect(signing.authorityStates("jwt").prepared).toBeUndefined();
-  });
-
-  it("that the upstream does not list afterwards are not used", async () => {
-    const { world, upstream } = await place();
-    const signing = await open(world);
-    upstream.publishJwtKey = async () => [];
-    await expect(signing.prepareAuthority("jwt")).rejects.toThrowCode("UPSTREAM_REFUSED", /not among/);
-  });
-
-  it("are our own affair where none are published upstream", async () => {
-    const { world, upstream } = await place();
-    Object.defineProperty(upstream, "publishJwtKey", { value: undefined });
-    const signing = await open(world);
-    expect(signing.bundle().jwtAuthorities).toHaveLength(1);
-  });
-
-  it("of others come into the bundle, are marked there, and leave it as they do upstream", async () => {
-    const { world, upstream } = await place();
-    const signing = await open(world);
-    const other = {
-      keyId: "other",
-      publicKey: makeKey().spki,
-      expiresAt: unixSeconds(world.clock) + 9000,
-      tainted: false,
-    };
-    upstream.jwtKeys.push(other);
-    upstream.tell();
-    await until(() => signing.bundle().jwtAuthorities.length === 2);
-    upstream.jwtKeys[1] = { ...other, tainted: true };
-    upstream.tell();
-    await until(() => signing.bundle().jwtAuthorities.some(({ tainted: marked }) => marked));
-    upstream.jwtKeys = [];
-    upstream.tell();
-    await until(() => signing.bundle().jwtAuthorities.length === 1);
-    // Our own stays, whatever is said of it.
-    expect(signing.bundle().jwtAuthorities[0]?.keyId).toBe(signing.authorityStates("jwt").active?.id);
-  });
-
-  it("of ours stay, though they were heard of upstream before we had written them down", async () => {
-    const { world, upstream } = await place();
-    const publish = upstream.publishJwtKey.bind(upstream);
-    upstream.publishJwtKey = async (key) => {
-      const keys = await publish(key);
-      upstream.tell();
-      return keys;
-    };
-    const signing = await open(world);
-    await signing.prepareAuthority("jwt");
-    upstream.jwtKeys = [];
-    upstream.tell();
-    await world.clock.advance(1000);
-    expect(signing.bundle().jwtAuthorities).toHaveLength(2);
-  });
-
-  it("of ours are published again where upstream has lost them", async () => {
-    const { world, upstream } = await place();
-    const signing = await open(world);
-    upstream.jwtKeys = [];
-    upstream.tell();
-    await until(() => upstream.jwtKeys.length === 1);
-    expect(upstream.jwtKeys[0]?.keyId).toBe(signing.authorityStates("jwt").active?.id);
-    upstream.tell();
-    await world.clock.advance(1000);
-    expect(upstream.published).toHaveLength(2);
-  });
-
-  it("of others cannot take the place of ours", async () => {
-    const { world, upstream } = await place();
-    const signing = await open(world);
-    const [own] = signing.bundle().jwtAuthorities;
-    upstream.jwtKeys = [{ ...(own ?? failed()), publicKey: makeKey().spki }];
-    upstream.tell();
-    await world.clock.advance(1000);
-    expect(signing.bundle().jwtAuthorities).toEqual([own]);
-  });
-});
-
-describe("JWT authorities of servers below", () => {
-  it("go up to the root of all, or stay in the own bundle where there is no upstream", async () => {
-    const { world, upstream } = await place();
-    const signing = await open(world);
-    const key = {
-      keyId: "below",
-      publicKey: makeKey().spki,
-      expiresAt: unixSeconds(world.clock) + 600,
-      tainted: false,
-    };
-    await signing.publishJwtAuthority(key);
-    expect(upstream.published.at(-1)).toEqual(key);
-    expect(signing.bundle().jwtAuthorities.map(({ keyId }) => keyId)).toContain("below");
-    // It is trusted because upstream says so, and no longer than that.
-    upstream.jwtKeys.pop();
-    upstream.tell();
-    await until(() => signing.bundle().jwtAuthorities.length === 1);
-  });
-
-  it("are taken in bounded number", async () => {
-    const world = new SigningWorld();
-    onTestFinished(() => world[Symbol.asyncDispose]());
-    const signing = await open(world);
-    const publicKey = makeKey().spki;
-    const expiresAt = unixSeconds(world.clock) + 600;
-    const many = Array.from({ length: 999 }, (_, n) => ({
-      keyId: `key-${n}`,
-      publicKey,
-      expiresAt,
-      tainted: false,
-    }));
-    await signing.appendToBundle({ x509Authorities: [], jwtAuthorities: many });
-    await expect(
-      signing.publishJwtAuthority({ keyId: "more", publicKey, expiresAt, tainted: false }),
-    ).rejects.toThrowCode("PRECONDITION_FAILED", /1000/);
-  });
-});
-
 describe("the journal", () => {
   it("keeps what is trusted upstream apart from authorities of ours", async () => {
     const { world } = await place();
@@ -512,68 +386,3 @@ describe("the journal", () => {
     expect(signing.authorities().some(({ serverId }) => serverId === UPSTREAM)).toBe(false);
   });
 });
-
-async function place() {
-  const world = new SigningWorld();
-  onTestFinished(() => world[Symbol.asyncDispose]());
-  const upstream = new FakeUpstream(world.clock);
-  world.upstream = upstream;
-  return { world, upstream };
-}
-
-async function open(world: SigningWorld, options: Partial<SigningOptions> = {}): Promise<Signing> {
-  const signing = await openSigning(world, options);
-  onTestFinished(() => signing[Symbol.asyncDispose]());
-  return signing;
-}
-
-function openSigning(world: SigningWorld, options: Partial<SigningOptions> = {}): Promise<Signing> {
-  return world.open(options);
-}
-
-/** Issues an X509-SVID and validates it against the bundle of this moment. */
-async function issue(signing: Signing, world: SigningWorld) {
-  const svid = await signing.signX509Svid(
-    signing.prepareX509Svid({
-      spiffeId: parseSpiffeId("spiffe://example.org/workload"),
-      publicKey: makeKey().spki,
-      dnsNames: [],
-      ttl: 600,
-    }),
-  );
-  const trusted = signing.bundle().x509Authorities.map(({ certificate }) => readCertificate(certificate));
-  validateX509Svid(
-    svid.chain.map((der) => readCertificate(der)),
-    trusted,
-    unixSeconds(world.clock),
-  );
-  return svid;
-}
-
-function roots(signing: Signing): readonly string[] {
-  return signing.bundle().x509Authorities.map(({ certificate }) => idOf(certificate));
-}
-
-function tainted(signing: Signing): readonly string[] {
-  return signing
-    .bundle()
-    .x509Authorities.filter((one) => one.tainted)
-    .map(({ certificate }) => idOf(certificate));
-}
-
-function idOf(certificate: Uint8Array): string {
-  return Buffer.from(readCertificate(certificate).subjectKeyId ?? []).toString("hex");
-}
-
-/** Waits for what happens without the clock: promises that have to settle. */
-async function until(holds: () => boolean): Promise<void> {
-  for (let turn = 0; turn < 2000; turn++) {
-    if (holds()) return;
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-  expect(holds()).toBe(true);
-}
-
-function failed(): never {
-  throw new Error("there is none");
-}
