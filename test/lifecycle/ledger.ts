@@ -74,6 +74,13 @@ export class Ledger {
     for (const line of lines) site.disturbedAt.set(line, this.#now.server);
   }
 
+  /** Remembers that a server has lost all its keys. */
+  keysLost(site: SiteFacts): void {
+    for (const facts of this.#authorities.values()) {
+      if (facts.record.serverId === site.id) facts.isKeyLost = true;
+    }
+  }
+
   /** Remembers that an operator moves something of these lines. */
   moveByHand(site: SiteFacts, lines: readonly LineName[]): void {
     this.disturb(site, lines);
@@ -235,6 +242,7 @@ export class Ledger {
         promise: 0,
         activeSince: Number.POSITIVE_INFINITY,
         wasMovedByHand: false,
+        isKeyLost: false,
         isExcused: false,
       });
       return;
@@ -311,13 +319,14 @@ export class Ledger {
   }
 
   /** Whether an authority could have gone on signing until somebody looks again. */
-  #canGoOn(site: SiteFacts, { record }: AuthorityFacts): boolean {
+  #canGoOn(site: SiteFacts, { record, isKeyLost }: AuthorityFacts): boolean {
     const { server } = this.#now;
     const life = record.notAfter - record.notBefore;
     const nextLook = Math.ceil(Math.max(1, Math.min(life / 24, 10))) + 2;
     return (
       record.notAfter - server > nextLook &&
       record.notBefore <= server + MINUTE &&
+      !isKeyLost &&
       site.holdsKey(record.publicKey)
     );
   }
@@ -346,6 +355,8 @@ interface AuthorityFacts {
   promise: number;
   /** By the servers' clock. */
   activeSince: number;
+  /** Whether its server has lost all keys since; one of RSA may come back in this world, with another authority. */
+  isKeyLost: boolean;
   /** Whether an operator moved something of its line while it was active. */
   wasMovedByHand: boolean;
   /** Whether it had to leave the bundle too early, as its server could not know better. */

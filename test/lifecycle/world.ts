@@ -127,7 +127,10 @@ export class LifecycleWorld implements AsyncDisposable {
     await site.signing?.[Symbol.asyncDispose]();
     site.signing = undefined;
     site.isWell = false;
-    if (losesKeys) site.keys.loseAll();
+    if (losesKeys) {
+      site.keys.loseAll();
+      this.ledger.keysLost(site);
+    }
     this.ledger.disturb(site, this.lines);
   }
 
