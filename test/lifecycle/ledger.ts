@@ -307,8 +307,8 @@ export class Ledger {
       !prior.wasMovedByHand &&
       prior.activeSince <= prepareAt &&
       (site.disturbedAt.get(line) ?? server) < prepareAt - this.stride;
-    const third = Math.min(life / 2, 30 * DAY) - Math.min(life / 6, 7 * DAY) - 2 * this.stride - 2;
-    const lead = Math.min(life / 24, 600) - 1;
+    const third = Math.min(life / 2, 30 * DAY) - Math.min(life / 6, 7 * DAY) - 2 * this.stride - ROUNDING;
+    const lead = Math.max(0, Math.min(life / 24, 600) - ROUNDING / 2);
     facts.promise = isUndisturbed ? third : Math.min(lead, third);
     this.activations[isUndisturbed ? "third" : "lead"] += 1;
     const missing = facts.promise - published;
@@ -376,6 +376,8 @@ function lineOf({ kind, keyId }: AuthorityRecord): LineName {
   return keyId.startsWith("JWT-RS256") ? "rs256" : kind;
 }
 
+/** Seconds that are lost as clocks are read in whole ones, and certificates begin ten seconds earlier than keys. */
+const ROUNDING = 4;
 const MINUTE = 60;
 const HOUR = 3600;
 const DAY = 86_400;
