@@ -31,6 +31,8 @@ export interface SiteFacts {
   readonly disturbedAt: Map<LineName, number>;
   /** Seconds that the clock was ahead when it was started. */
   startedAhead: number;
+  /** Whether something that it did has failed: it pauses then, and what is written down as prepared may have lost its key. */
+  hadTrouble: boolean;
   /** Whether time went on without it, so that it forgets later than it would: by and by. */
   lags: boolean;
   /** Of the newest bundle it has shown. */
@@ -306,7 +308,8 @@ export class Ledger {
     const isUndisturbed =
       !prior.wasMovedByHand &&
       prior.activeSince <= prepareAt &&
-      (site.disturbedAt.get(line) ?? server) < prepareAt - this.stride;
+      (site.disturbedAt.get(line) ?? server) + (site.hadTrouble ? LONGEST_PAUSE : 0) <
+        prepareAt - this.stride;
     const third = Math.min(life / 2, 30 * DAY) - Math.min(life / 6, 7 * DAY) - 2 * this.stride - ROUNDING;
     const lead = Math.max(0, Math.min(life / 24, 600) - ROUNDING / 2);
     facts.promise = isUndisturbed ? third : Math.min(lead, third);
@@ -378,6 +381,8 @@ function lineOf({ kind, keyId }: AuthorityRecord): LineName {
 
 /** Seconds that are lost as clocks are read in whole ones, and certificates begin ten seconds earlier than keys. */
 const ROUNDING = 4;
+/** Seconds that a server pauses at most after a failure, and as many by which a clock that is set back may prolong that. */
+const LONGEST_PAUSE = 600;
 const MINUTE = 60;
 const HOUR = 3600;
 const DAY = 86_400;

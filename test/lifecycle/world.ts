@@ -32,8 +32,6 @@ interface Site extends SiteFacts {
   signing: Signing | undefined;
   /** Whether it has looked after its authorities, without a failure, since time last moved. */
   isWell: boolean;
-  /** Whether something it was asked for has failed: what is written down as prepared may have lost its key since. */
-  hadTrouble: boolean;
 }
 
 /**
