@@ -1,5 +1,5 @@
 import { cautiousSeconds, type Clock, unixSeconds } from "../clock.ts";
-import type { SpiffeBundle } from "../spiffe/bundle.ts";
+import type { JwtAuthorityKey, SpiffeBundle } from "../spiffe/bundle.ts";
 import type { AuthorityRecord } from "../store/records.ts";
 import type { AuthorityStore } from "../store/store.ts";
 import { tokenAuthorityEdits, x509AuthorityEdits } from "./bundle-edit.ts";
@@ -11,14 +11,15 @@ export interface ForgetOthersOptions {
   readonly clock: Clock;
   /** The server that forgets; its own authorities are its journal's. */
   readonly serverId: string;
+  readonly bundle: () => SpiffeBundle;
   /** Takes the own bundle as it stands afterwards. */
   readonly adopt: (bundle: SpiffeBundle) => void;
 }
 
 /**
- * Makes what takes authorities of other servers on the same store out of it, and out of the bundle, two days after their end:
- * their own server may be gone for good. Does something once an hour at most, however often it is called. What it gives
- * rejects with `STORE_UNAVAILABLE`.
+ * Makes what takes out of store and bundle what ended two days ago and whose own server may be gone for good: authorities of
+ * other servers on the same store, what was trusted upstream, and keys that servers below have published. Does something once an hour at most, however
+ * often it is called. What it gives rejects with `STORE_UNAVAILABLE`.
  */
 export function forgetOthers(options: ForgetOthersOptions): () => Promise<void> {
   const { authorities, clock, serverId } = options;
@@ -31,19 +32,31 @@ export function forgetOthers(options: ForgetOthersOptions): () => Promise<void> 
     lastAt = now;
     const before = past() - FORGET_AFTER_SECONDS;
     const ended = (await authorities.list()).filter(
-      (record) => record.serverId !== serverId && !isUpstream(record) && record.notAfter < before,
+      (record) => record.serverId !== serverId && record.notAfter < before,
     );
-    if (ended.length === 0) return;
+    if (ended.length === 0 && without(options.bundle(), ended, before) === options.bundle()) return;
     const bundle = await authorities.commit({ delete: ended.map(({ id }) => id) }, (stored) =>
-      ended.reduce(without, stored),
+      without(stored, ended, before),
     );
     options.adopt(bundle);
   };
 }
 
-function without(bundle: SpiffeBundle, record: AuthorityRecord): SpiffeBundle {
-  const edits = record.kind === "x509" ? x509AuthorityEdits : tokenAuthorityEdits(record.kind);
-  return edits.unpublish(bundle, record);
+/** The bundle without these authorities and without token keys that ended before; the same object where none is in it. */
+function without(bundle: SpiffeBundle, ended: readonly AuthorityRecord[], before: number): SpiffeBundle {
+  const edited = ended.reduce((left, record) => {
+    const edits = record.kind === "x509" ? x509AuthorityEdits : tokenAuthorityEdits(record.kind);
+    // One upstream is known in the journal by a name of its own, so that it cannot pass for one of ours.
+    const isKeyUpstream = isUpstream(record) && record.kind !== "x509";
+    return edits.unpublish(left, isKeyUpstream ? { ...record, id: record.keyId } : record);
+  }, bundle);
+  const lasts = ({ expiresAt }: JwtAuthorityKey) => expiresAt === 0 || expiresAt >= before;
+  if (edited.jwtAuthorities.every(lasts) && edited.witAuthorities.every(lasts)) return edited;
+  return {
+    ...edited,
+    jwtAuthorities: edited.jwtAuthorities.filter(lasts),
+    witAuthorities: edited.witAuthorities.filter(lasts),
+  };
 }
 
 const EVERY_SECONDS = 3600;

@@ -156,6 +156,7 @@ export async function openSigning(dependencies: SigningDependencies): Promise<Si
     authorities: store.authorities,
     clock,
     serverId,
+    bundle: () => own.current,
     adopt: (bundle) => own.adopt(bundle),
   });
   const keepUp = async () => {

@@ -51,6 +51,18 @@ describe("what an upstream authority answers", () => {
 });
 
 describe("roots upstream", () => {
+  it("that have ended count for nothing", () => {
+    const brief = makeCertificate({
+      subject: "old",
+      key: makeKey(),
+      ca: true,
+      notBefore: 1,
+      notAfter: TEST_NOW,
+    });
+    const many = rootsOf([...Array<Certificate>(300).fill(brief), root]);
+    expect(checkUpstreamRoots(many, TEST_NOW)).toHaveLength(1);
+  });
+
   it("that have ended are left out", () => {
     const old = makeCertificate({
       subject: "old",
@@ -139,6 +151,11 @@ function faults(): readonly (readonly [string, UpstreamX509Ca, RegExp])[] {
       "too many roots",
       answer([makeOwn(), middle], Array(257).fill(root)),
       /count: there must be at most 256 roots/,
+    ],
+    [
+      "more roots than are read at all",
+      answer([makeOwn(), middle], Array(2049).fill(ended)),
+      /count: there must be at most 2048 roots, ended ones among them/,
     ],
     ["a foreign key", answer([makeOwn({ key: makeKey() }), middle], [root]), /key: .*another key/],
     ["another trust domain", answer([makeOwn({ uris: ["spiffe://other.org"] }), middle], [root]), /XS-08/],

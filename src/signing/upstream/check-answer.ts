@@ -86,8 +86,12 @@ export function checkUpstreamRoots(
   roots: readonly X509AuthorityCertificate[],
   now: number,
 ): readonly CheckedRoot[] {
-  if (roots.length > MAX_ROOTS)
-    fail("count", `there must be at most ${MAX_ROOTS} roots, are ${roots.length}`);
+  if (roots.length > MAX_ROOTS_READ) {
+    fail(
+      "count",
+      `there must be at most ${MAX_ROOTS_READ} roots, ended ones among them, are ${roots.length}`,
+    );
+  }
   const checked = roots.flatMap(({ certificate, tainted }, at): CheckedRoot[] => {
     const root = read(certificate, `roots/${at}`);
     if (root.basicConstraints?.ca !== true) fail("XS-13", `roots/${at} is not a CA certificate`);
@@ -107,6 +111,9 @@ export function checkUpstreamRoots(
       },
     ];
   });
+  if (checked.length > MAX_ROOTS) {
+    fail("count", `there must be at most ${MAX_ROOTS} roots that have not expired, are ${checked.length}`);
+  }
   if (checked.length === 0) fail("count", "there must be at least one root that has not expired");
   return checked;
 }
@@ -205,5 +212,7 @@ function equal(left: Uint8Array, right: Uint8Array): boolean {
 // With a leaf below and a root above it is the longest chain that is verified anywhere.
 const MAX_CHAIN = 8;
 const MAX_ROOTS = 256;
+// Who forgets late has many that ended. Each is read, which takes some tens of microseconds.
+const MAX_ROOTS_READ = 2048;
 // What others put into a CA's certificate beside what ours have: harmless usages, and purposes that are judged here.
 const LENIENT: ReadonlySet<string> = new Set(["XS-43", "XS-28"]);

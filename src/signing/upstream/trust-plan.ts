@@ -102,7 +102,8 @@ function planRoots(
     now,
   );
   const listed = new Set<string>();
-  for (const root of roots) {
+  // One that has ended since it was told would come back each time that it is forgotten.
+  for (const root of roots.filter(({ notAfter }) => notAfter > now)) {
     // Were an authority of ours taken for one of theirs, they could take it out of the bundle.
     if (own.some((certificate) => Buffer.compare(certificate, root.certificate) === 0)) continue;
     const id = `upstream-x509-${hash("sha256", root.certificate, "hex")}`;
@@ -150,6 +151,8 @@ function planKeys(
     if (own.has(key.keyId) || listed.has(id)) continue;
     listed.add(id);
     const before = known.get(id);
+    // It would come back each time that it is forgotten.
+    if (before === undefined && key.expiresAt !== 0 && key.expiresAt <= now) continue;
     const state = key.tainted ? "tainted" : "active";
     if (before?.state !== state) {
       steps.put.push({
