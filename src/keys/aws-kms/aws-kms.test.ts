@@ -333,6 +333,42 @@ describe("the care of awsKmsKeyManager for keys", () => {
     expect([...kms.keys.values()].map(({ state }) => state)).toEqual(["Enabled"]);
   });
 
+  it("goes by the time of KMS, not by a clock that was ahead when it was opened", async () => {
+    await using live = await open({ key_identifier_value: "live" });
+    await live.generateKey("a", "ec-p256");
+    const ahead = { ...host(), clock: shifted(clock, 20 * DAY) };
+    await using keys = await open({}, kms, "example.org", ahead);
+    await keys.generateKey("a", "ec-p256");
+    await passed(5 * DAY);
+    expect([...kms.keys.values()].map(({ state }) => state)).toEqual(["Enabled", "Enabled"]);
+  });
+
+  it("gives nothing up before KMS has told it the time by a key of its own", async () => {
+    await using dead = await open({ key_identifier_value: "dead" });
+    await dead.generateKey("a", "ec-p256");
+    await dead[Symbol.asyncDispose]();
+    await using keys = await open();
+    await passed(20 * DAY);
+    expect([...kms.keys.values()].map(({ state }) => state)).toEqual(["Enabled"]);
+    await keys.generateKey("a", "ec-p256");
+    await passed(3 * DAY);
+    expect([...kms.keys.values()].map(({ state }) => state)).toEqual(["PendingDeletion", "Enabled"]);
+  });
+
+  it("leaves a server a day to come back after all were away", async () => {
+    await using late = await open({ key_identifier_value: "late" });
+    await late.generateKey("a", "ec-p256");
+    await late[Symbol.asyncDispose]();
+    clock.step(20 * DAY);
+    await using first = await open();
+    await first.generateKey("a", "ec-p256");
+    await passed(20 * HOUR);
+    await using again = await open({ key_identifier_value: "late" });
+    await again.listKeys();
+    await passed(3 * DAY);
+    expect([...kms.keys.values()].map(({ state }) => state)).toEqual(["Enabled", "Enabled"]);
+  });
+
   it("goes on after a chore has failed", async () => {
     await using keys = await open();
     await keys.generateKey("a", "ec-p256");
@@ -403,11 +439,12 @@ async function open(
   settings: Readonly<Record<string, unknown>> = {},
   client = kms,
   trustDomain = "example.org",
+  by = host(trustDomain),
 ): Promise<KeyManager> {
   const given = { region: "eu-central-1", key_identifier_value: "server-1", ...settings };
   const parsed = await awsKmsKeyManager.config["~standard"].validate(given);
   if (parsed.issues !== undefined) throw new Error(JSON.stringify(parsed.issues));
-  return openAwsKms(parsed.value, host(trustDomain), client, async () => '{"a":1}');
+  return openAwsKms(parsed.value, by, client, async () => '{"a":1}');
 }
 
 function host(trustDomain = "example.org"): PluginHost {
@@ -417,6 +454,14 @@ function host(trustDomain = "example.org"): PluginHost {
     trustDomain: parseTrustDomain(trustDomain),
     clock: clock ?? new FakeClock(),
     log: { debug() {}, info: note("info"), warn: note("warn"), error: note("error") },
+  };
+}
+
+/** A clock that is ahead of another. */
+function shifted(other: FakeClock, milliseconds: number): PluginHost["clock"] {
+  return {
+    now: () => other.now() + milliseconds,
+    schedule: (delay, callback) => other.schedule(delay, callback),
   };
 }
 

@@ -1,4 +1,4 @@
-import { type Clock, cautiousSeconds, unixSeconds } from "../../clock.ts";
+import { type Clock, unixSeconds } from "../../clock.ts";
 import type { PluginLog } from "../../plugin/host.ts";
 import type { Chore } from "../chores.ts";
 import type { RemoteKeyManager } from "../remote-key-manager.ts";
@@ -23,11 +23,15 @@ export interface KmsChoresOptions {
  * are refreshed every 6 hours; an alias of another server that nobody refreshed for two weeks goes with its key, and so
  * does a key of the trust domain that has no alias 48 hours after it was made. Only keys whose description names the
  * trust domain are ever given up, at most 100 each time, and KMS keeps each for 7 days in which it can be called back.
+ *
+ * Whether something is old is told by KMS's own time, as the aliases tell it that this process has refreshed: our clock may be ahead. A
+ * stale alias is given up only when it was as stale the time before: all servers may have been away together.
  */
 export function kmsChores({ calls, names, manager, tagged, clock, log }: KmsChoresOptions): readonly Chore[] {
-  // Giving up another's key is hard to undo: a clock that was set ahead has to stay so for days to do harm.
-  const staleNow = cautiousSeconds(clock, ALIASES_EVERY / 1000 + 3600);
-  const orphanNow = cautiousSeconds(clock, KEYS_EVERY / 1000 + 3600);
+  /** The ARN to which this process has refreshed the alias of each key id. */
+  const refreshed = new Map<string, string>();
+  /** When each alias was updated that was stale the last time. */
+  let suspects: ReadonlyMap<string, number> = new Map();
 
   return [
     { name: "keeping keys alive", first: MINUTE, every: KEEP_ALIVE_EVERY, run: keepAlive },
@@ -60,32 +64,55 @@ export function kmsChores({ calls, names, manager, tagged, clock, log }: KmsChor
     await calls.call("kms:UpdateAlias", (kms, call) =>
       kms.updateAlias({ AliasName: alias, TargetKeyId: arn }, call),
     );
+    refreshed.set(id, arn);
     if (!tagged) return;
     await calls.call("kms:TagResource", (kms, call) =>
       kms.tagResource({ KeyId: arn, Tags: [lastUpdateTag(unixSeconds(clock))] }, call),
     );
   }
 
+  /** Milliseconds of KMS's time, a few hours ago at most; `undefined` until an alias was refreshed. */
+  async function kmsTime(): Promise<number | undefined> {
+    const held = await manager.withKeys(async (keys) => keys.map(({ id, handle }) => ({ id, handle })));
+    const times: number[] = [];
+    for (const { id, handle } of held) {
+      if (refreshed.get(id) !== handle) continue;
+      for await (const { AliasName, LastUpdatedDate } of calls.aliases(handle)) {
+        if (AliasName === names.aliasOf(id) && LastUpdatedDate) times.push(LastUpdatedDate.getTime());
+      }
+    }
+    return times.length === 0 ? undefined : Math.max(...times);
+  }
+
   async function disposeAliases(): Promise<void> {
-    const limit = (staleNow() - STALE_AFTER) * 1000;
-    let disposed = 0;
+    const now = await kmsTime();
+    if (now === undefined) return;
+    const before = suspects;
+    const stale = new Map<string, { readonly target: string; readonly updated: number }>();
     for await (const alias of calls.aliases()) {
+      if (!isStale(alias, now - STALE_AFTER)) continue;
+      const { AliasName, TargetKeyId, LastUpdatedDate } = alias as Required<KmsAlias>;
+      const updated = (LastUpdatedDate as Date).getTime();
+      stale.set(AliasName as string, { target: TargetKeyId as string, updated });
+    }
+    suspects = new Map([...stale].map(([alias, { updated }]) => [alias, updated]));
+    let disposed = 0;
+    for (const [alias, { target, updated }] of stale) {
       if (disposed >= MOST_AT_ONCE) return;
-      if (!isStale(alias, limit)) continue;
-      const { AliasName, TargetKeyId } = alias as Required<KmsAlias>;
-      const facts = await describe(TargetKeyId as string);
+      if (before.get(alias) !== updated) continue;
+      const facts = await describe(target);
       if (!isOurs(facts)) continue;
-      log.info("the key of a server that is gone is given up", { alias: AliasName, key: facts.Arn });
-      await calls.call("kms:DeleteAlias", (kms, call) =>
-        kms.deleteAlias({ AliasName: AliasName as string }, call),
-      );
+      log.info("the key of a server that is gone is given up", { alias, key: facts.Arn });
+      await calls.call("kms:DeleteAlias", (kms, call) => kms.deleteAlias({ AliasName: alias }, call));
       await giveUp(facts.Arn as string);
       disposed++;
     }
   }
 
   async function disposeKeys(): Promise<void> {
-    const limit = (orphanNow() - ORPHAN_AFTER) * 1000;
+    const now = await kmsTime();
+    if (now === undefined) return;
+    const limit = now - ORPHAN_AFTER;
     let disposed = 0;
     for await (const arn of calls.keys()) {
       if (disposed >= MOST_AT_ONCE) return;
@@ -141,7 +168,6 @@ const HOUR = 60 * MINUTE;
 const KEEP_ALIVE_EVERY = 6 * HOUR;
 const ALIASES_EVERY = 24 * HOUR;
 const KEYS_EVERY = 48 * HOUR;
-/** Seconds. */
-const STALE_AFTER = 14 * 86_400;
-const ORPHAN_AFTER = 48 * 3600;
+const STALE_AFTER = 14 * 24 * HOUR;
+const ORPHAN_AFTER = 48 * HOUR;
 const MOST_AT_ONCE = 100;
