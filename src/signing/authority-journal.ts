@@ -19,10 +19,10 @@ export interface AuthorityJournalDependencies {
   readonly report: (event: AuthorityEvent) => void;
 }
 
-/** Whose authorities a journal holds: those of one kind whose keys have one of two names. */
+/** Whose authorities a journal holds: those of one kind whose keys have one of three names. */
 export interface JournaledLine extends BundleEdits {
   readonly kind: KindName;
-  readonly slots: readonly [string, string];
+  readonly slots: readonly [string, string, string];
 }
 
 /** Changes that are written by one transaction. */

@@ -252,11 +252,10 @@ export class AuthorityLine<A extends Authority> {
 
   async #prepare(byOrder: boolean): Promise<AuthorityRecord> {
     const { keyManager, clock } = this.#with;
-    const [a, b] = this.#kind.slots;
+    const [a, b, c] = this.#kind.slots;
     const taken = new Set([this.#active?.record.keyId, this.#prepared?.record.keyId]);
-    const slot = [a, b].find((name) => !taken.has(name)) ?? (this.#active?.record.keyId === a ? b : a);
-    // Its key is about to be replaced: should anything fail from here on, it must not be activated.
-    if (this.#prepared?.record.keyId === slot) this.#prepared = undefined;
+    // One prepared before stays as good as it is until the next one is written down: whoever makes that one may fail for days.
+    const slot = [a, b].find((name) => !taken.has(name)) ?? c;
     // Who signs elsewhere may fail for days; each attempt with a key of its own would leave as many in a service that bills them.
     const spare = this.#spare?.id === slot ? this.#spare : undefined;
     this.#spare = undefined;

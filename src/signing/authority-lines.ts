@@ -165,6 +165,6 @@ function isRsa(type: KeyType): boolean {
 }
 
 // Names of keys in the key manager. They are in journals, and so never change.
-const JWT_SLOTS = ["JWT-Signer-A", "JWT-Signer-B"] as const;
-const RS256_SLOTS = ["JWT-RS256-Signer-A", "JWT-RS256-Signer-B"] as const;
-const WIT_SLOTS = ["WIT-Signer-A", "WIT-Signer-B"] as const;
+const JWT_SLOTS = ["JWT-Signer-A", "JWT-Signer-B", "JWT-Signer-C"] as const;
+const RS256_SLOTS = ["JWT-RS256-Signer-A", "JWT-RS256-Signer-B", "JWT-RS256-Signer-C"] as const;
+const WIT_SLOTS = ["WIT-Signer-A", "WIT-Signer-B", "WIT-Signer-C"] as const;

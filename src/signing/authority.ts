@@ -22,8 +22,11 @@ export interface BundleEdits {
 /** The parts of an authority's life that differ between X.509, JWT and WIT. */
 export interface AuthorityKind<A extends Authority> extends BundleEdits {
   readonly kind: AuthorityRecord["kind"];
-  /** The key manager's names for the two keys that take turns. A record belongs to the line whose slot its key has. */
-  readonly slots: readonly [string, string];
+  /**
+   * The key manager's names for the two keys that take turns, and for a third one while one prepared before is replaced. A record
+   * belongs to the line whose slot its key has.
+   */
+  readonly slots: readonly [string, string, string];
   /** Type of new keys. */
   readonly keyType: KeyType;
   /** A new authority of state `prepared` for a fresh key. `now` in Unix seconds. */

@@ -14,8 +14,8 @@ export interface TokenAuthority extends Authority {
 /** What new JWT and WIT authorities are made of. */
 export interface TokenAuthorityOptions {
   readonly kind: "jwt" | "wit";
-  /** The key manager's names for the two keys that take turns; by them the journal tells lines of one kind apart. */
-  readonly slots: readonly [string, string];
+  /** The key manager's names for the line's keys; by them the journal tells lines of one kind apart. */
+  readonly slots: readonly [string, string, string];
   readonly serverId: string;
   readonly keyType: KeyType;
   /** Lifetime in seconds. */

@@ -54,7 +54,7 @@ export function x509AuthorityKind(options: X509AuthorityOptions): AuthorityKind<
     reviveX509Authority(record, key, options.svidSubject);
   return {
     kind: "x509",
-    slots: ["x509-CA-A", "x509-CA-B"],
+    slots: ["x509-CA-A", "x509-CA-B", "x509-CA-C"],
     keyType: options.keyType,
     async found(key, now) {
       const made =
