@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { FakeClock } from "../../../test/fakes/clock.ts";
+import { open, place } from "../../../test/fakes/upstream-world.ts";
 import { AssayError } from "../../errors/assay-error.ts";
 import type { AuditRecord } from "../../observe/audit-record.ts";
 import { createLog } from "../../observe/log.ts";
@@ -12,6 +13,8 @@ class Authorities {
   readonly steps: string[] = [];
   readonly #clock: FakeClock;
   fault: AssayError | undefined;
+  /** Kinds that the fault does not touch. */
+  spared: ReadonlySet<AuthorityKind> = new Set();
 
   constructor(clock: FakeClock) {
     this.#clock = clock;
@@ -25,7 +28,8 @@ class Authorities {
   }
 
   #move(id: string, state: AuthorityState): AuthorityRecord {
-    if (this.fault !== undefined) throw this.fault;
+    const { kind } = this.records.find((record) => record.id === id) ?? BLANK;
+    if (this.fault !== undefined && !this.spared.has(kind)) throw this.fault;
     const at = this.records.findIndex((record) => record.id === id);
     const moved = { ...(this.records[at] ?? BLANK), state };
     this.records[at] = moved;
@@ -42,7 +46,7 @@ class Authorities {
       return { ...(active && { active }), ...(prepared && { prepared }) };
     },
     prepareAuthority: async (kind) => {
-      if (this.fault !== undefined) throw this.fault;
+      if (this.fault !== undefined && !this.spared.has(kind)) throw this.fault;
       const prepared = this.port.authorityStates(kind).prepared;
       if (prepared !== undefined) this.#move(prepared.id, "old");
       const made = this.add(`${kind}-new`, kind, "prepared");
@@ -55,6 +59,7 @@ class Authorities {
       return this.#move(id, "active");
     },
     taintAuthority: async (_, id) => this.#move(id, "tainted"),
+    upstreamIdOf: () => undefined,
   };
 }
 
@@ -87,13 +92,13 @@ afterEach(async () => {
   for (const one of running.splice(0)) await one[Symbol.asyncDispose]();
 });
 
-function start(ids: readonly string[]): void {
+function start(ids: readonly string[], signing: ReplaceAuthoritiesParts["signing"] = authorities.port): void {
   const restored = { at: 1, backupAt: 0, authorities: ids, statusLists: 0, told: true };
   running.push(
     replaceAuthorities({
       restored,
       backups: { settle: async (change) => void settled.push(change) },
-      signing: authorities.port,
+      signing,
       clock,
       log: createLog({ level: "trace", clock, destination: { write: (line) => void lines.push(line) } }),
       audit: { append: (added) => void records.push(...added) },
@@ -162,6 +167,43 @@ describe("authorities of before a restore", () => {
     start(["x"]);
     await pass(2);
     expect(authorities.steps).toEqual(["x509-new prepared", "x old", "x509-new active", "x tainted"]);
+  });
+
+  it("are replaced by kind, so that trouble with one holds up no other", async () => {
+    authorities.add("x", "x509", "active");
+    authorities.add("j", "jwt", "active");
+    authorities.fault = new AssayError("UPSTREAM_UNAVAILABLE", "nobody signs");
+    authorities.spared = new Set(["jwt"]);
+    start(["x", "j"]);
+    await pass(500);
+    expect(authorities.steps).toEqual(["jwt-new prepared", "j old", "jwt-new active", "j tainted"]);
+    expect(settled).toEqual([]);
+    authorities.fault = undefined;
+    await pass(500);
+    expect(authorities.records.find(({ id }) => id === "x")?.state).toBe("tainted");
+    expect(settled).toEqual([{ authorities: [] }]);
+  });
+
+  it("are replaced and not tainted where an upstream authority signed them, and hold up no other", async () => {
+    const { world } = await place();
+    ({ clock } = world);
+    const signing = await open(world);
+    const before = signing.authorities();
+    start(
+      before.map(({ id }) => id),
+      signing,
+    );
+    for (let n = 0; n < 600; n++) {
+      await clock.advance(1000);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    const now = new Map(signing.authorities().map(({ id, state }) => [id, state]));
+    expect(before.map(({ id, kind }) => `${kind} ${now.get(id) ?? "gone"}`).toSorted()).toEqual([
+      "jwt tainted",
+      "x509 old",
+    ]);
+    expect(settled).toEqual([{ authorities: [] }]);
+    expect(lines.join("\n")).not.toMatch(/cannot be replaced/);
   });
 
   it("are left alone where the operator keeps them", async () => {

@@ -14,7 +14,12 @@ export interface ReplaceAuthoritiesParts {
   readonly backups: Pick<BackupStore, "settle">;
   readonly signing: Pick<
     Signing,
-    "authorities" | "authorityStates" | "prepareAuthority" | "activateAuthority" | "taintAuthority"
+    | "authorities"
+    | "authorityStates"
+    | "prepareAuthority"
+    | "activateAuthority"
+    | "taintAuthority"
+    | "upstreamIdOf"
   >;
   readonly clock: Clock;
   readonly log: Log;
@@ -24,7 +29,8 @@ export interface ReplaceAuthoritiesParts {
 /**
  * Replaces the authorities of before a restore: nobody knows any more which of what they signed was revoked. The ordinary way
  * and without a pause but one: successors are prepared at once and sign when agents have had time to hear of them, and what they
- * replace is tainted, so that all that it signed is made anew. It goes on where it was after a restart, until all is done.
+ * replace is tainted, so that all that it signed is made anew; one that an upstream authority signed only makes room, as its root
+ * is what is trusted. Each kind goes its own way, and on where it was after a restart, until all is done.
  */
 export function replaceAuthorities(parts: ReplaceAuthoritiesParts): AsyncDisposable {
   const { restored, backups, signing, clock, log, audit } = parts;
@@ -34,6 +40,12 @@ export function replaceAuthorities(parts: ReplaceAuthoritiesParts): AsyncDisposa
   let closed = false;
 
   const ofBefore = () => signing.authorities().filter(({ id }) => before.has(id));
+  // What was signed upstream cannot be tainted: to be old is all that can become of it.
+  const isTaintable = (one: AuthorityRecord) =>
+    one.state === "old" && signing.upstreamIdOf(one) === undefined;
+  const left = () => ofBefore().filter((one) => LIVING.has(one.state) || isTaintable(one));
+  /** Unix milliseconds before which a kind in trouble is left alone. */
+  const retryAt = new Map<AuthorityKind, number>();
 
   async function replace(kind: AuthorityKind): Promise<void> {
     const { active, prepared } = signing.authorityStates(kind);
@@ -45,8 +57,10 @@ export function replaceAuthorities(parts: ReplaceAuthoritiesParts): AsyncDisposa
       if (unixSeconds(clock) < prepared.changedAt + leadOf(prepared)) return;
       tell("authority.activated", await signing.activateAuthority(kind, prepared.id));
     }
-    for (const { id, kind: own, state } of ofBefore()) {
-      if (own === kind && state === "old") tell("authority.tainted", await signing.taintAuthority(kind, id));
+    for (const one of ofBefore()) {
+      if (one.kind === kind && isTaintable(one)) {
+        tell("authority.tainted", await signing.taintAuthority(kind, one.id));
+      }
     }
   }
 
@@ -62,10 +76,22 @@ export function replaceAuthorities(parts: ReplaceAuthoritiesParts): AsyncDisposa
     ]);
   }
 
+  /** One that is in trouble holds up no other. */
+  async function attempt(kind: AuthorityKind): Promise<void> {
+    if (clock.now() < (retryAt.get(kind) ?? 0)) return;
+    try {
+      await replace(kind);
+    } catch (error) {
+      retryAt.set(kind, clock.now() + RETRY_MS);
+      log.error(`${kind} authorities of before the restore cannot be replaced, will be tried again`, {
+        [FIELD.error]: toAssayError(error),
+      });
+    }
+  }
+
   async function step(): Promise<void> {
-    const left = ofBefore().filter(({ state }) => UNTAINTED.has(state));
-    for (const kind of new Set(left.map((authority) => authority.kind))) await replace(kind);
-    if (ofBefore().some(({ state }) => UNTAINTED.has(state))) return;
+    for (const kind of new Set(left().map((authority) => authority.kind))) await attempt(kind);
+    if (left().length > 0) return;
     await backups.settle({ authorities: [] });
     closed = true;
     const tainted = ofBefore().filter(({ state }) => state === "tainted");
@@ -80,7 +106,7 @@ export function replaceAuthorities(parts: ReplaceAuthoritiesParts): AsyncDisposa
       running = step()
         .then(() => INTERVAL_MS)
         .catch((error: unknown) => {
-          log.error("authorities of before the restore cannot be replaced, will be tried again", {
+          log.error("that authorities are replaced cannot be noted, will be tried again", {
             [FIELD.error]: toAssayError(error),
           });
           return RETRY_MS;
@@ -106,7 +132,7 @@ function leadOf({ notBefore, notAfter }: AuthorityRecord): number {
   return Math.min((notAfter - notBefore) / 24, MAX_LEAD_SECONDS);
 }
 
-const UNTAINTED: ReadonlySet<AuthorityRecord["state"]> = new Set(["prepared", "active", "old"]);
+const LIVING: ReadonlySet<AuthorityRecord["state"]> = new Set(["prepared", "active"]);
 const MAX_LEAD_SECONDS = 60;
 const INTERVAL_MS = 1000;
 const RETRY_MS = 30_000;
