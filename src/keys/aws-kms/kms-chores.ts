@@ -21,7 +21,7 @@ export interface KmsChoresOptions {
 /**
  * What a server does for its keys, and for those that dead servers of the trust domain left, on SPIRE's schedule: aliases
  * are refreshed every 6 hours; an alias of another server that nobody refreshed for two weeks goes with its key, and so
- * does a key of the trust domain that has no alias 48 hours after it was made. Only keys whose description names the
+ * does a key of the trust domain that has no alias 48 hours after it was made, and had none the time before. Only keys whose description names the
  * trust domain are ever given up, at most 100 each time, and KMS keeps each for 7 days in which it can be called back.
  *
  * Whether something is old is told by KMS's own time, as the aliases tell it that this process has refreshed: our clock may be ahead. A
@@ -32,6 +32,8 @@ export function kmsChores({ calls, names, manager, tagged, clock, log }: KmsChor
   const refreshed = new Map<string, string>();
   /** When each alias was updated that was stale the last time. */
   let suspects: ReadonlyMap<string, number> = new Map();
+  /** The keys that had no alias the last time. */
+  let orphans: ReadonlySet<string> = new Set();
 
   return [
     { name: "keeping keys alive", first: MINUTE, every: KEEP_ALIVE_EVERY, run: keepAlive },
@@ -56,14 +58,21 @@ export function kmsChores({ calls, names, manager, tagged, clock, log }: KmsChor
 
   async function refresh(id: string, arn: string): Promise<void> {
     const alias = names.aliasOf(id);
-    const facts = await describe(alias);
-    if (facts.Arn !== arn) {
-      log.warn("an alias points at another key than the one in use", { alias, key: facts.Arn, used: arn });
+    const { Arn: target } = await describe(alias);
+    if (target !== undefined && target !== arn) {
+      log.error(
+        "an alias points at another key than the one in use: a second server runs with this key identifier",
+        { alias, key: target, used: arn },
+      );
       return;
     }
-    await calls.call("kms:UpdateAlias", (kms, call) =>
-      kms.updateAlias({ AliasName: alias, TargetKeyId: arn }, call),
-    );
+    const order = { AliasName: alias, TargetKeyId: arn };
+    if (target === undefined) {
+      log.error("the alias of a key in use was removed and is made again", { alias, used: arn });
+      await calls.call("kms:CreateAlias", (kms, call) => kms.createAlias(order, call));
+    } else {
+      await calls.call("kms:UpdateAlias", (kms, call) => kms.updateAlias(order, call));
+    }
     refreshed.set(id, arn);
     if (!tagged) return;
     await calls.call("kms:TagResource", (kms, call) =>
@@ -113,15 +122,19 @@ export function kmsChores({ calls, names, manager, tagged, clock, log }: KmsChor
     const now = await kmsTime();
     if (now === undefined) return;
     const limit = now - ORPHAN_AFTER;
-    let disposed = 0;
+    const before = orphans;
+    const found = new Set<string>();
     for await (const arn of calls.keys()) {
-      if (disposed >= MOST_AT_ONCE) return;
       const facts = await describe(arn);
       if (!isOurs(facts) || facts.CreationDate === undefined) continue;
       if (facts.CreationDate.getTime() > limit || (await hasAlias(arn)) || (await isHeld(arn))) continue;
+      found.add(arn);
+    }
+    orphans = found;
+    // An alias that was removed by mistake is made again by its server meanwhile.
+    for (const arn of [...found].filter((one) => before.has(one)).slice(0, MOST_AT_ONCE)) {
       log.info("a key without alias is given up", { key: arn });
       await giveUp(arn);
-      disposed++;
     }
   }
 
