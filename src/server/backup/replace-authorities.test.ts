@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { FakeClock } from "../../../test/fakes/clock.ts";
+import { SigningWorld } from "../../../test/fakes/signing-world.ts";
 import { open, place } from "../../../test/fakes/upstream-world.ts";
 import { AssayError } from "../../errors/assay-error.ts";
 import type { AuditRecord } from "../../observe/audit-record.ts";
@@ -204,6 +205,48 @@ describe("authorities of before a restore", () => {
     ]);
     expect(settled).toEqual([{ authorities: [] }]);
     expect(lines.join("\n")).not.toMatch(/cannot be replaced/);
+  });
+
+  it("are replaced with RS256 too where a server had to make the other one anew at its start", async () => {
+    const world = new SigningWorld();
+    running.push(world);
+    ({ clock } = world);
+    const options = { rs256: true };
+    await using first = await world.open(options);
+    const before = first.authorities().map(({ id }) => id);
+    await first[Symbol.asyncDispose]();
+    await world.keyManager.deleteKey("JWT-Signer-A");
+    const signing = await world.open(options);
+    running.push(signing);
+    start(before, signing);
+    // Making an RSA key takes what it takes.
+    const passed = async () => {
+      await clock.advance(1000);
+      return settled.length;
+    };
+    await expect.poll(passed, { timeout: 30_000, interval: 1 }).toBe(1);
+    const now = signing.authorities();
+    expect(now.filter(({ id }) => before.includes(id)).map(({ state }) => state)).toEqual(
+      before.map(() => "tainted"),
+    );
+    expect(now.filter(({ kind, state }) => kind === "jwt" && state === "active")).toHaveLength(2);
+    expect(settled).toEqual([{ authorities: [] }]);
+  });
+
+  it("are said to stay where nothing moves for minutes, and are not while they only wait", async () => {
+    authorities.add("x", "x509", "active");
+    authorities.fault = new AssayError("KEY_UNAVAILABLE", "the HSM is away");
+    start(["x"]);
+    const said = () => lines.filter((line) => /are still there/.test(line));
+    await pass(250);
+    expect(said()).toEqual([]);
+    await pass(500);
+    expect(said()).toHaveLength(2);
+    expect(said()[0]).toMatch(/"x509 x"/);
+    authorities.fault = undefined;
+    await pass(600);
+    expect(settled).toEqual([{ authorities: [] }]);
+    expect(said()).toHaveLength(2);
   });
 
   it("are left alone where the operator keeps them", async () => {

@@ -47,14 +47,17 @@ export function replaceAuthorities(parts: ReplaceAuthoritiesParts): AsyncDisposa
   /** Unix milliseconds before which a kind in trouble is left alone. */
   const retryAt = new Map<AuthorityKind, number>();
 
-  async function replace(kind: AuthorityKind): Promise<void> {
-    const { active, prepared } = signing.authorityStates(kind);
-    if (active === undefined || before.has(active.id)) {
-      if (prepared === undefined || before.has(prepared.id)) {
+  /** Gives whether a successor waits for its time. */
+  async function replace(kind: AuthorityKind): Promise<boolean> {
+    const living = ofBefore().filter((one) => one.kind === kind && LIVING.has(one.state));
+    const { prepared } = signing.authorityStates(kind);
+    // A kind may have a second line, with RS256, that its states do not name: what is of before is asked of all records.
+    if (living.length > 0) {
+      if (prepared === undefined || living.some(({ state }) => state === "prepared")) {
         tell("authority.prepared", await signing.prepareAuthority(kind));
-        return;
+        return false;
       }
-      if (unixSeconds(clock) < prepared.changedAt + leadOf(prepared)) return;
+      if (unixSeconds(clock) < prepared.changedAt + leadOf(prepared)) return true;
       tell("authority.activated", await signing.activateAuthority(kind, prepared.id));
     }
     for (const one of ofBefore()) {
@@ -62,6 +65,7 @@ export function replaceAuthorities(parts: ReplaceAuthoritiesParts): AsyncDisposa
         tell("authority.tainted", await signing.taintAuthority(kind, one.id));
       }
     }
+    return false;
   }
 
   function tell(event: AuditEvent, authority: AuthorityRecord): void {
@@ -76,21 +80,39 @@ export function replaceAuthorities(parts: ReplaceAuthoritiesParts): AsyncDisposa
     ]);
   }
 
-  /** One that is in trouble holds up no other. */
-  async function attempt(kind: AuthorityKind): Promise<void> {
-    if (clock.now() < (retryAt.get(kind) ?? 0)) return;
+  /** One that is in trouble holds up no other. Gives whether it only waits. */
+  async function attempt(kind: AuthorityKind): Promise<boolean> {
+    if (clock.now() < (retryAt.get(kind) ?? 0)) return false;
     try {
-      await replace(kind);
+      return await replace(kind);
     } catch (error) {
       retryAt.set(kind, clock.now() + RETRY_MS);
       log.error(`${kind} authorities of before the restore cannot be replaced, will be tried again`, {
         [FIELD.error]: toAssayError(error),
       });
+      return false;
     }
   }
 
+  let moved = { picture: "", at: clock.now() };
+  function watch(isWaiting: boolean): void {
+    const picture = left()
+      .map(({ id, state }) => `${id} ${state}`)
+      .join();
+    if (picture !== moved.picture || isWaiting) moved = { picture, at: clock.now() };
+    if (clock.now() - moved.at < STILL_MS) return;
+    moved = { picture, at: clock.now() };
+    log.warn("authorities of before the restore are still there, and nothing moves", {
+      authorities: left().map(({ kind, id }) => `${kind} ${id}`),
+    });
+  }
+
   async function step(): Promise<void> {
-    for (const kind of new Set(left().map((authority) => authority.kind))) await attempt(kind);
+    let isWaiting = false;
+    for (const kind of new Set(left().map((authority) => authority.kind))) {
+      isWaiting = (await attempt(kind)) || isWaiting;
+    }
+    watch(isWaiting);
     if (left().length > 0) return;
     await backups.settle({ authorities: [] });
     closed = true;
@@ -136,3 +158,4 @@ const LIVING: ReadonlySet<AuthorityRecord["state"]> = new Set(["prepared", "acti
 const MAX_LEAD_SECONDS = 60;
 const INTERVAL_MS = 1000;
 const RETRY_MS = 30_000;
+const STILL_MS = 300_000;
