@@ -161,7 +161,7 @@ describe("a store restored from yesterday's backup", () => {
     const seen = await sequenceOf(world);
     await world.fleetingAgent?.program.stop();
 
-    const [restore = "", lost = "", revoke = ""] = await commandsOf("The store is lost");
+    const [restore = "", lost = "", activate = "", revoke = ""] = await commandsOf("The store is lost");
     await machine.run(restore.replace("2026-11-21.assay", file));
     expect(await sequenceOf(world)).toBeGreaterThan(seen);
     const told = world.server?.program.lines.filter((line) =>
@@ -185,6 +185,9 @@ describe("a store restored from yesterday's backup", () => {
       expect(number).toBeGreaterThan(seenLists.get(authority) ?? 0n);
     }
 
+    const of = world;
+    await expect.poll(() => preparedOf(of), BACK).not.toBe("");
+    await machine.run(activate);
     await world.server?.program.line((line) => /of before the restore are replaced and tainted/.test(line), {
       patience: 120_000,
     });

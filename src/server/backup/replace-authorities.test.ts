@@ -2,9 +2,12 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { FakeClock } from "../../../test/fakes/clock.ts";
 import { SigningWorld } from "../../../test/fakes/signing-world.ts";
 import { open, place } from "../../../test/fakes/upstream-world.ts";
+import { unixSeconds } from "../../clock.ts";
 import { AssayError } from "../../errors/assay-error.ts";
 import type { AuditRecord } from "../../observe/audit-record.ts";
 import { createLog } from "../../observe/log.ts";
+import { emptyBundle } from "../../spiffe/bundle.ts";
+import { parseTrustDomain } from "../../spiffe/trust-domain.ts";
 import type { AuthorityKind, AuthorityRecord, AuthorityState, RestoreRecord } from "../../store/records.ts";
 import { replaceAuthorities, type ReplaceAuthoritiesParts } from "./replace-authorities.ts";
 
@@ -14,6 +17,7 @@ class Authorities {
   readonly steps: string[] = [];
   readonly #clock: FakeClock;
   fault: AssayError | undefined;
+  refreshHint = 300;
   /** Kinds that the fault does not touch. */
   spared: ReadonlySet<AuthorityKind> = new Set();
 
@@ -61,6 +65,7 @@ class Authorities {
     },
     taintAuthority: async (_, id) => this.#move(id, "tainted"),
     upstreamIdOf: () => undefined,
+    bundle: () => ({ ...emptyBundle(parseTrustDomain("example.org")), refreshHint: this.refreshHint }),
   };
 }
 
@@ -112,7 +117,7 @@ async function pass(seconds: number): Promise<void> {
 }
 
 describe("authorities of before a restore", () => {
-  it("are replaced when their successors have been published for a minute, tainted, and then left alone", async () => {
+  it("are replaced when their successors have been known to everybody, tainted, and then left alone", async () => {
     authorities.add("x-older", "x509", "old");
     authorities.add("x", "x509", "active");
     authorities.add("x-next", "x509", "prepared");
@@ -121,7 +126,10 @@ describe("authorities of before a restore", () => {
     await pass(30);
     expect(authorities.steps).toEqual(["x-next old", "x509-new prepared", "jwt-new prepared"]);
     expect(settled).toEqual([]);
-    await pass(40);
+    // As long as federated trust domains may keep a bundle, and a minute for the way.
+    await pass(325);
+    expect(authorities.steps).toHaveLength(3);
+    await pass(10);
     expect(authorities.steps.slice(3).toSorted()).toEqual(
       [
         "x old",
@@ -142,6 +150,31 @@ describe("authorities of before a restore", () => {
     const before = authorities.steps.length;
     await pass(100);
     expect(authorities.steps).toHaveLength(before);
+  });
+
+  it("are replaced before they end, though not everybody may have heard of their successors", async () => {
+    const { id } = authorities.add("x", "x509", "active");
+    authorities.records[0] = { ...(authorities.records[0] ?? BLANK), notAfter: unixSeconds(clock) + 120 };
+    start([id]);
+    await pass(85);
+    expect(authorities.steps).toEqual(["x509-new prepared"]);
+    await pass(15);
+    expect(authorities.steps.slice(1)).toEqual(["x old", "x509-new active", "x tainted"]);
+  });
+
+  it.each([
+    [0, 360],
+    [5, 65],
+    [30, 90],
+    [3600, 3660],
+  ])("wait for a refresh hint of %i s and a minute more", async (hint, lead) => {
+    authorities.refreshHint = hint;
+    authorities.add("x", "x509", "active");
+    start(["x"]);
+    await pass(lead - 5);
+    expect(authorities.steps).toHaveLength(1);
+    await pass(10);
+    expect(authorities.steps).toHaveLength(4);
   });
 
   it("are replaced no second time where a server had to make new ones at its start", async () => {
@@ -165,6 +198,7 @@ describe("authorities of before a restore", () => {
     await running.pop()?.[Symbol.asyncDispose]();
     await pass(100);
     expect(authorities.steps).toHaveLength(1);
+    await clock.advance(300_000);
     start(["x"]);
     await pass(2);
     expect(authorities.steps).toEqual(["x509-new prepared", "x old", "x509-new active", "x tainted"]);

@@ -11,6 +11,8 @@ import type { BackupStore } from "../../store/store.ts";
 /** What the replacement of authorities needs. */
 export interface ReplaceAuthoritiesParts {
   readonly restored: RestoreRecord;
+  /** Seconds that federated trust domains are told to wait, where an endpoint tells them another time than the bundle. */
+  readonly refreshHint?: number | undefined;
   readonly backups: Pick<BackupStore, "settle">;
   readonly signing: Pick<
     Signing,
@@ -19,6 +21,7 @@ export interface ReplaceAuthoritiesParts {
     | "prepareAuthority"
     | "activateAuthority"
     | "taintAuthority"
+    | "bundle"
     | "upstreamIdOf"
   >;
   readonly clock: Clock;
@@ -28,8 +31,8 @@ export interface ReplaceAuthoritiesParts {
 
 /**
  * Replaces the authorities of before a restore: nobody knows any more which of what they signed was revoked. The ordinary way
- * and without a pause but one: successors are prepared at once and sign when agents have had time to hear of them, and what they
- * replace is tainted, so that all that it signed is made anew; one that an upstream authority signed only makes room, as its root
+ * and without a pause but one: successors are prepared at once and sign when agents and federated trust domains have had time to
+ * hear of them, and what they replace is tainted, so that all that it signed is made anew; one that an upstream authority signed only makes room, as its root
  * is what is trusted. Each kind goes its own way, and on where it was after a restart, until all is done.
  */
 export function replaceAuthorities(parts: ReplaceAuthoritiesParts): AsyncDisposable {
@@ -57,7 +60,7 @@ export function replaceAuthorities(parts: ReplaceAuthoritiesParts): AsyncDisposa
         tell("authority.prepared", await signing.prepareAuthority(kind));
         return false;
       }
-      if (unixSeconds(clock) < prepared.changedAt + leadOf(prepared)) return true;
+      if (unixSeconds(clock) < signsAt(prepared, living)) return true;
       tell("authority.activated", await signing.activateAuthority(kind, prepared.id));
     }
     for (const one of ofBefore()) {
@@ -66,6 +69,13 @@ export function replaceAuthorities(parts: ReplaceAuthoritiesParts): AsyncDisposa
       }
     }
     return false;
+  }
+
+  /** Unix seconds: who has a bundle keeps it for as long as its hint says, and the old authority must not end first. */
+  function signsAt({ changedAt }: AuthorityRecord, living: readonly AuthorityRecord[]): number {
+    const hint = Math.max(signing.bundle().refreshHint || DEFAULT_HINT_SECONDS, parts.refreshHint ?? 0);
+    const ends = living.map(({ notAfter }) => notAfter - BEFORE_END_SECONDS);
+    return Math.min(changedAt + hint + MARGIN_SECONDS, ...ends);
   }
 
   function tell(event: AuditEvent, authority: AuthorityRecord): void {
@@ -149,13 +159,12 @@ export function replaceAuthorities(parts: ReplaceAuthoritiesParts): AsyncDisposa
   };
 }
 
-/** How many seconds a successor is published before it signs: agents are back within half a minute. */
-function leadOf({ notBefore, notAfter }: AuthorityRecord): number {
-  return Math.min((notAfter - notBefore) / 24, MAX_LEAD_SECONDS);
-}
-
 const LIVING: ReadonlySet<AuthorityRecord["state"]> = new Set(["prepared", "active"]);
-const MAX_LEAD_SECONDS = 60;
+// What a consumer waits that is told nothing (Trust Domain and Bundle §6.1).
+const DEFAULT_HINT_SECONDS = 300;
+// Agents are back within half a minute, and intervals are spread.
+const MARGIN_SECONDS = 60;
+const BEFORE_END_SECONDS = 30;
 const INTERVAL_MS = 1000;
 const RETRY_MS = 30_000;
 const STILL_MS = 300_000;
