@@ -29,6 +29,8 @@ export interface JsonPeer {
 export interface JsonAnswer {
   readonly status: number;
   readonly body: unknown;
+  /** The server's own time, in milliseconds, where it tells that (RFC 9110 §6.6.1). */
+  readonly time?: number | undefined;
 }
 
 /** Connections that are kept open between requests to one server. */
@@ -58,10 +60,16 @@ export class JsonConnections implements Disposable {
     };
     return new Promise((resolve, reject) => {
       const answered = (response: IncomingMessage) => {
-        readJson(response, maxBytes).then(resolve, (error: unknown) => {
-          call.destroy();
-          reject(error instanceof Error ? error : new UnreadableAnswer("cannot be read"));
-        });
+        const time = Date.parse(response.headers.date ?? "");
+        const told = Number.isNaN(time) ? {} : { time };
+        const read = readJson(response, maxBytes);
+        read.then(
+          (answer) => resolve({ ...answer, ...told }),
+          (error: unknown) => {
+            call.destroy();
+            reject(error instanceof Error ? error : new UnreadableAnswer("cannot be read"));
+          },
+        );
       };
       const call =
         url.protocol === "http:"

@@ -44,6 +44,8 @@ export class FakeGoogleKms {
         return this.#list(parts.slice(0, 6).join("/"), query);
       case "POST 7":
         return this.#create(resource, query, body);
+      case "GET 8":
+        return shownKey(this.#key(resource));
       case "PATCH 8":
         return this.#update(this.#key(resource), query, body);
       case "GET 8 getIamPolicy":
@@ -219,6 +221,7 @@ function shownVersion({ name, state, algorithm }: FakeVersion) {
 
 /** As much of Google's filters as keys are looked for by: comparisons of labels joined by AND. */
 function fits(filter: string, labels: Readonly<Record<string, string>>): boolean {
+  if (filter === "") return true;
   return filter.split(" AND ").every((term) => {
     const [, name, operator, value = ""] = /^labels\.([a-z0-9-]+) (=|!=|<) (\S+)$/.exec(term) ?? [];
     if (name === undefined) throw invalid();

@@ -32,13 +32,16 @@ export function googleFailure(code: number, status: string, message = "they said
 export class GoogleService implements AsyncDisposable {
   readonly requests: GoogleRequest[] = [];
   fault: GoogleFault | undefined;
+  /** The time in its answers, in milliseconds. */
+  now: () => number = () => Date.now();
   readonly #server: Server;
 
   private constructor(handle: GoogleHandler) {
     this.#server = createServer((request, response) => {
       this.#answer(request, handle).then(
         ({ status, text }) => {
-          response.writeHead(status, { "content-type": "application/json; charset=UTF-8" }).end(text);
+          const date = new Date(this.now()).toUTCString();
+          response.writeHead(status, { "content-type": "application/json; charset=UTF-8", date }).end(text);
         },
         (error: unknown) => response.destroy(error as Error),
       );

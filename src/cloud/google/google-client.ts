@@ -14,6 +14,8 @@ export interface GoogleCall {
   readonly body?: unknown;
   /** Whether it may be sent again where it is not known to have been done. Not so unless told, but for GET. */
   readonly repeatable?: boolean;
+  /** Told the service's own time, in milliseconds, where its answer has one. */
+  readonly tellTime?: (time: number) => void;
   /** Milliseconds with all repetitions. */
   readonly timeout: number;
   readonly signal: AbortSignal;
@@ -35,7 +37,7 @@ export function openGoogleService(endpoint: string, auth: GoogleAuth, clock: Clo
   const base = baseOf(endpoint);
   const connections = new JsonConnections();
 
-  async function once({ method, path, query = {}, body }: GoogleCall, signal: AbortSignal) {
+  async function once({ method, path, query = {}, body, tellTime }: GoogleCall, signal: AbortSignal) {
     const url = new URL(`/v1/${path}`, base);
     for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value);
     let bearer: string | null | undefined;
@@ -53,6 +55,7 @@ export function openGoogleService(endpoint: string, auth: GoogleAuth, clock: Clo
     if (typeof answer.body !== "object" || answer.body === null || Array.isArray(answer.body)) {
       throw new GoogleError(0, "the answer is no JSON object");
     }
+    if (answer.time !== undefined) tellTime?.(answer.time);
     return answer.body as Readonly<Record<string, unknown>>;
   }
 

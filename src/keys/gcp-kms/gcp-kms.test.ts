@@ -30,6 +30,7 @@ beforeEach(async () => {
   clock = new FakeClock();
   kms = new FakeGoogleKms();
   service = await GoogleService.start(kms.handle);
+  service.now = () => clock.now();
   log = [];
 });
 afterEach(() => service[Symbol.asyncDispose]());
@@ -321,6 +322,62 @@ describe("the care of gcpKmsKeyManager for keys", () => {
     expect(states()).toEqual(["DESTROY_SCHEDULED", "ENABLED", "ENABLED"]);
   });
 
+  it.each([20 * DAY, -20 * DAY, 2 * HOUR])(
+    "gives nothing of others up where its clock is %d ms from Google's, and says so",
+    async (shift) => {
+      await using live = await open({ key_identifier_value: "live" });
+      await live.generateKey("a", "ec-p256");
+      await live[Symbol.asyncDispose]();
+      if (shift < 0) all()[0]!.labels["spire-last-update"] = String((clock.now() + 2 * shift) / 1000);
+      const now = clock.now();
+      clock.step(shift);
+      service.now = () => clock.now() - shift;
+      expect(service.now()).toBe(now);
+      await using keys = await open();
+      await keys.generateKey("a", "ec-p256");
+      await passed(5 * DAY);
+      expect(all()[0]?.versions.map(({ state }) => state)).toEqual(["ENABLED"]);
+      expect(log.map(({ fields }) => JSON.stringify(fields))).toContainEqual(
+        expect.stringContaining("our clock is more than an hour away from Google's"),
+      );
+    },
+  );
+
+  it("leaves a server two days to come back after all were away", async () => {
+    await using late = await open({ key_identifier_value: "late" });
+    await late.generateKey("a", "ec-p256");
+    await late[Symbol.asyncDispose]();
+    clock.step(20 * DAY);
+    await using first = await open();
+    await first.listKeys();
+    await passed(6 * HOUR);
+    await using again = await open({ key_identifier_value: "late" });
+    await again.listKeys();
+    await passed(5 * DAY);
+    expect(all()[0]?.versions.map(({ state }) => state)).toEqual(["ENABLED"]);
+  });
+
+  it.each([
+    ["another trust domain", { "spire-server-td": "0".repeat(40) }],
+    ["this server", { "spire-server-id": "server-1" }],
+    ["a server that has given it up", { "spire-active": "false" }],
+    ["a server that cared for it since", { "spire-last-update": "4000000000" }],
+  ])("looks at the labels again before it gives up a key, and leaves one of %s alone", async (_, labels) => {
+    await using dead = await open({ key_identifier_value: "dead" });
+    await dead.generateKey("a", "ec-p256");
+    await dead[Symbol.asyncDispose]();
+    await using keys = await open();
+    service.fault = ({ path, method }) => {
+      if (method === "GET" && path.endsWith("/cryptoKeys/spire-key-dead-a")) {
+        Object.assign(all()[0]?.labels ?? {}, labels);
+      }
+      return undefined;
+    };
+    await passed(20 * DAY);
+    expect(all()[0]?.versions.map(({ state }) => state)).toEqual(["ENABLED"]);
+    expect(all()[0]?.labels).toMatchObject(labels);
+  });
+
   it("is not led to give keys up by a clock that jumps ahead, nor by a filter that does not filter", async () => {
     await using other = await open({ key_identifier_value: "other" });
     await other.generateKey("a", "ec-p256");
@@ -328,7 +385,9 @@ describe("the care of gcpKmsKeyManager for keys", () => {
     await using keys = await open();
     await keys.listKeys();
     const real = kms.handle;
+    const { now } = service;
     clock.step(400 * DAY);
+    service.now = () => now() - 400 * DAY;
     service.fault = (request) => {
       if (!(request.query.get("filter") ?? "").includes("<")) return undefined;
       const query = new URLSearchParams({ filter: "labels.spire-active = true" });

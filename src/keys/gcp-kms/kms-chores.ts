@@ -1,4 +1,5 @@
-import { type Clock, cautiousSeconds, unixSeconds } from "../../clock.ts";
+import type { Clock } from "../../clock.ts";
+import { AssayError } from "../../errors/assay-error.ts";
 import type { PluginLog } from "../../plugin/host.ts";
 import type { Chore } from "../chores.ts";
 import type { RemoteKeyManager } from "../remote-key-manager.ts";
@@ -20,10 +21,13 @@ export interface KmsChoresOptions {
  * with the time is set anew every 6 hours, and older versions that a key left enabled are given up with it; every 48 hours
  * the versions of CryptoKeys go, at most 100 of them, whose label is two weeks old. Cloud KMS keeps each version for
  * weeks in which it can be restored.
+ *
+ * The time is Google's. Where our clock is away from it nothing of others is given up, and what is, is so only when it was as
+ * old the time before: all servers may have been away together.
  */
 export function gcpKmsChores({ kms, names, manager, clock, log }: KmsChoresOptions): readonly Chore[] {
-  // Giving up another's key is hard to undo: a clock that was set ahead has to stay so for days to do harm.
-  const staleNow = cautiousSeconds(clock, DISPOSE_EVERY / 1000 + 3600);
+  /** The time in the label of each CryptoKey that was stale the last time. */
+  let suspects: ReadonlyMap<string, string | undefined> = new Map();
 
   return [
     { name: "keeping keys alive", first: MINUTE, every: KEEP_ALIVE_EVERY, run: keepAlive },
@@ -32,38 +36,49 @@ export function gcpKmsChores({ kms, names, manager, clock, log }: KmsChoresOptio
 
   async function keepAlive(): Promise<void> {
     const ids = await manager.withKeys(async (keys) => keys.map(({ id }) => id));
+    if (ids.length === 0) return;
+    const now = Math.floor((await kms.time()) / 1000);
     const faults: Error[] = [];
     for (const id of ids) {
       // One at a time and between changes, so that no version is given up that is just being taken into use.
       await manager.withKeys(async (keys) => {
         const key = keys.find((held) => held.id === id);
         if (key === undefined) return;
-        await refresh(id, key.handle).catch((error: unknown) => faults.push(error as Error));
+        await refresh(id, key.handle, now).catch((error: unknown) => faults.push(error as Error));
       });
     }
     const [first] = faults;
     if (first !== undefined) throw first;
   }
 
-  async function refresh(id: string, used: string): Promise<void> {
+  async function refresh(id: string, used: string, now: number): Promise<void> {
     const cryptoKey = cryptoKeyOf(used);
-    await kms.updateCryptoKey(cryptoKey, names.labelsOf(id, unixSeconds(clock)));
+    await kms.updateCryptoKey(cryptoKey, names.labelsOf(id, now));
     for await (const { name } of kms.enabledVersions(cryptoKey)) {
       if (numberOf(name) < numberOf(used)) await kms.destroyVersion(name);
     }
   }
 
   async function disposeStale(): Promise<void> {
-    const before = staleNow() - STALE_AFTER;
-    let disposed = 0;
+    const now = await kms.time();
+    if (Math.abs(clock.now() - now) > HOUR) {
+      throw new AssayError("KEY_UNAVAILABLE", "our clock is more than an hour away from Google's");
+    }
+    const before = Math.floor(now / 1000) - STALE_AFTER;
+    const earlier = suspects;
+    const stale = new Map<string, string | undefined>();
     for await (const { name, labels } of kms.cryptoKeys(names.staleFilter(before))) {
-      if (disposed >= MOST_AT_ONCE) return;
       // Whatever became of the filter.
-      if (!(Number(labels["spire-last-update"]) < before)) continue;
+      if (names.isStale(labels, before)) stale.set(name, labels["spire-last-update"]);
+    }
+    suspects = stale;
+    const certain = [...stale].filter(([name, updated]) => earlier.get(name) === updated);
+    for (const [name] of certain.slice(0, MOST_AT_ONCE)) {
+      const { labels } = await kms.cryptoKey(name);
+      if (!names.isStale(labels, before)) continue;
       log.info("the key of a server that is gone is given up", { key: name });
       for await (const version of kms.enabledVersions(name)) await kms.destroyVersion(version.name);
       await kms.updateCryptoKey(name, { ...labels, "spire-active": "false" });
-      disposed++;
     }
   }
 }

@@ -13,6 +13,8 @@ export interface CryptoKeyNames {
   readonly ownFilter: string;
   /** Filter for keys of other servers of the trust domain that nobody cared for since. @param before Unix seconds. */
   staleFilter(before: number): string;
+  /** Whether labels say what that filter asks for. */
+  isStale(labels: Readonly<Record<string, string>>, before: number): boolean;
 }
 
 /**
@@ -30,6 +32,11 @@ export function cryptoKeyNames(trustDomain: TrustDomain, serverId: string): Cryp
     ownFilter: `${ofDomain} AND labels.spire-server-id = ${serverId} AND labels.spire-active = true`,
     staleFilter: (before) =>
       `${ofDomain} AND labels.spire-server-id != ${serverId} AND labels.spire-active = true AND labels.spire-last-update < ${before}`,
+    isStale(labels, before) {
+      const { "spire-server-td": td, "spire-server-id": id, "spire-active": active } = labels;
+      if (td !== domain || id === undefined || id === serverId || active !== "true") return false;
+      return Number(labels["spire-last-update"]) < before;
+    },
     cryptoKeyIdOf(id) {
       if (id.length <= room) return `${prefix}${id}`;
       const short = createHash("sha256")

@@ -26,6 +26,10 @@ export type IamPolicy = Readonly<Record<string, unknown>> & {
 
 /** Cloud KMS version 1, its REST face, as much of it as we use. Every method throws `KEY_UNAVAILABLE`. */
 export interface KmsService {
+  /** Google's own time, in milliseconds. */
+  time(): Promise<number>;
+  /** One CryptoKey. */
+  cryptoKey(name: string): Promise<CryptoKey>;
   /** The CryptoKeys of the key ring that the filter fits. */
   cryptoKeys(filter: string): AsyncIterable<CryptoKey>;
   /** The versions of a CryptoKey that are enabled. */
@@ -99,6 +103,22 @@ export function openKmsService(client: GoogleClient, keyRing: string, clock: Clo
   }
 
   return {
+    async time() {
+      let time: number | undefined;
+      await ask("cryptoKeys.list", {
+        method: "GET",
+        path: `${keyRing}/cryptoKeys`,
+        query: { pageSize: "1" },
+        tellTime: (told) => {
+          time = told;
+        },
+      });
+      if (time === undefined) throw new AssayError("KEY_UNAVAILABLE", "Cloud KMS does not tell its time");
+      return time;
+    },
+    async cryptoKey(name) {
+      return cryptoKeyIn(await ask("cryptoKeys.get", { method: "GET", path: name }));
+    },
     async *cryptoKeys(filter) {
       for await (const item of listed("cryptoKeys.list", `${keyRing}/cryptoKeys`, "cryptoKeys", filter)) {
         yield cryptoKeyIn(item);
