@@ -24,6 +24,9 @@ export function logSigningEvent(
       log.error(`the upstream authority ${what}, will be tried again`, { [FIELD.error]: event.error });
       return;
     }
+    case "upstream-key-skipped":
+      log.warn("a JWT authority upstream is left out of the bundle", { [FIELD.error]: event.error });
+      return;
     case "upstream-recovered":
       log.info("the upstream authority works again", { [FIELD.detail]: event.what });
       return;

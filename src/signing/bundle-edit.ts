@@ -1,5 +1,5 @@
 import { readCertificate } from "../crypto/certificate-reader.ts";
-import { keyTypeOf } from "../crypto/keys.ts";
+import { importPublicKey, keyTypeOf } from "../crypto/keys.ts";
 import { AssayError } from "../errors/assay-error.ts";
 import type { JwtAuthorityKey, SpiffeBundle, WitAuthorityKey } from "../spiffe/bundle.ts";
 import type { BundleEdits } from "./authority.ts";
@@ -109,6 +109,7 @@ export function checkAdditions(bundle: SpiffeBundle, additions: BundleAdditions)
     for (const [at, { keyId, publicKey }] of (additions[field] ?? []).entries()) {
       if (keyId === "") throw invalid(`${field}/${at} has no key id`);
       keyTypeOf(publicKey, "INVALID_BUNDLE");
+      importPublicKey(publicKey, "INVALID_BUNDLE");
       const known = held.get(keyId);
       if (known !== undefined && (known.field !== field || !equal(known.publicKey, publicKey))) {
         throw invalid(`${field}/${at} has the key id of another key`);

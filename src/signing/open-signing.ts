@@ -1,7 +1,6 @@
 import type { Clock } from "../clock.ts";
 import type { Random } from "../crypto/random.ts";
 import type { DistinguishedName } from "../crypto/x501-name.ts";
-import { AssayError } from "../errors/assay-error.ts";
 import type { KeyManager, KeyType } from "../plugin/key-manager.ts";
 import type { JwtAuthorityKey, SpiffeBundle } from "../spiffe/bundle.ts";
 import type { UpstreamAuthority } from "../plugin/upstream-authority.ts";
@@ -15,6 +14,7 @@ import { createAccessTokenMinter } from "./access-token.ts";
 import { createCrlSigner } from "./crl.ts";
 import { createDownstreamCaSigner } from "./downstream-ca.ts";
 import { forgetOthers } from "./forget-others.ts";
+import { createKeysBelow } from "./keys-below.ts";
 import { createJwtSvidSigner } from "./jwt-svid.ts";
 import { OwnBundle } from "./own-bundle.ts";
 import { upkeepSeconds } from "./rotation-schedule.ts";
@@ -181,6 +181,11 @@ export async function openSigning(dependencies: SigningDependencies): Promise<Si
     authority: (algorithm?: "RS256") => lines.jwt(algorithm).active(),
     ...(jwtIssuer === undefined ? {} : { issuer: jwtIssuer }),
   };
+  const edit = async (how: (bundle: SpiffeBundle) => SpiffeBundle) => {
+    const bundle = await store.authorities.commit({}, how);
+    own.adopt(bundle);
+    return bundle;
+  };
   const open = opening.move();
   return {
     x509AuthorityNotAfter: () => lines.x509.active().record.notAfter,
@@ -193,21 +198,11 @@ export async function openSigning(dependencies: SigningDependencies): Promise<Si
       ...(options.caPathLength !== undefined && { pathLength: options.caPathLength }),
       nameConstraints: options.caNameConstraints ?? false,
     }),
-    async publishJwtAuthority(key) {
-      const additions = { x509Authorities: [], jwtAuthorities: [key] };
-      checkAdditions(own.current, additions);
-      if (own.current.jwtAuthorities.length >= MAX_JWT_AUTHORITIES) {
-        throw new AssayError(
-          "PRECONDITION_FAILED",
-          `there are ${MAX_JWT_AUTHORITIES} JWT authorities, so no more are taken`,
-        );
-      }
-      const upstream = await trust.publishJwtKey(key, false);
-      if (upstream !== undefined) return upstream;
-      const bundle = await store.authorities.commit({}, (stored) => withAuthorities(stored, additions));
-      own.adopt(bundle);
-      return bundle.jwtAuthorities;
-    },
+    ...createKeysBelow({
+      bundle: () => own.current,
+      publishUpstream: (key) => trust.publishJwtKey(key, false),
+      commit: edit,
+    }),
     ...createWitSvidSigner({ ...makes, authority: () => lines.wit.active() }),
     ...createJwtSvidSigner(tokens),
     mintAccessToken: createAccessTokenMinter(tokens),
@@ -217,9 +212,7 @@ export async function openSigning(dependencies: SigningDependencies): Promise<Si
     onBundleChange: (listener) => own.onChange(listener),
     async appendToBundle(additions) {
       checkAdditions(own.current, additions);
-      const bundle = await store.authorities.commit({}, (stored) => withAuthorities(stored, additions));
-      own.adopt(bundle);
-      return bundle;
+      return edit((stored) => withAuthorities(stored, additions));
     },
     authorities: () => lines.records,
     authorityStates: (kind) => lines.states(kind),
@@ -283,5 +276,3 @@ function every(
 }
 
 const DAY = 86_400;
-// A server has two at a time, a nested one of many levels some dozens below it.
-const MAX_JWT_AUTHORITIES = 1000;

@@ -10,7 +10,7 @@ import type { ExtraClaims } from "../crypto/jose/extra-claims.ts";
 import type { SvidAlgorithm } from "../crypto/jose/svid-algorithms.ts";
 import type { DistinguishedName } from "../crypto/x501-name.ts";
 import type { Audience } from "../spiffe/audience.ts";
-import type { JwtAuthorityKey, SpiffeBundle } from "../spiffe/bundle.ts";
+import type { JwtAuthorityKey, SpiffeBundle, WitAuthorityKey } from "../spiffe/bundle.ts";
 import type { SpiffeId } from "../spiffe/id.ts";
 import type { AuthorityKind, AuthorityRecord } from "../store/records.ts";
 import type { SignatureWaiter } from "./bounded-sign.ts";
@@ -105,6 +105,11 @@ export interface Signing extends AsyncDisposable {
    * `UPSTREAM_REFUSED`, `STORE_UNAVAILABLE`.
    */
   publishJwtAuthority(key: JwtAuthorityKey): Promise<readonly JwtAuthorityKey[]>;
+  /**
+   * Publishes a WIT authority of a server below this one in the own bundle. Gives all WIT authorities of the trust domain.
+   * @throws AssayError `INVALID_BUNDLE`, `PRECONDITION_FAILED` where there are too many, `STORE_UNAVAILABLE`.
+   */
+  publishWitAuthority(key: WitAuthorityKey): Promise<readonly WitAuthorityKey[]>;
   /** The own bundle now. */
   bundle(): SpiffeBundle;
   /** Calls the listener with every newer own bundle, whoever wrote it. A listener must not throw. */

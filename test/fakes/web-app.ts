@@ -109,6 +109,7 @@ export async function webBench(options: Partial<WebAppOptions> = {}): Promise<We
     revokeAuthority: () => Promise.reject(new Error("no authority is moved over HTTP")),
     taintUpstreamAuthority: () => Promise.reject(new Error("no authority is moved over HTTP")),
     publishJwtAuthority: () => Promise.reject(new Error("no authority is moved over HTTP")),
+    publishWitAuthority: () => Promise.reject(new Error("no authority is moved over HTTP")),
     revokeUpstreamAuthority: () => Promise.reject(new Error("no authority is moved over HTTP")),
   };
   const app = await buildWebApp({

@@ -55,8 +55,14 @@ export function downstreamBundleHandlers({
   "publishJWTAuthority" | "publishWITAuthority"
 > {
   function requireLife(expiresAt: number, field: string): void {
-    if (expiresAt > unixSeconds(clock)) return;
-    throw new AssayError("INVALID_BUNDLE", `${field}: expires_at must lie in the future`);
+    const left = expiresAt - unixSeconds(clock);
+    if (left <= 0) throw new AssayError("INVALID_BUNDLE", `${field}: expires_at must lie in the future`);
+    if (left > (MAX_LIFE_DAYS + 1) * DAY) {
+      throw new AssayError(
+        "INVALID_BUNDLE",
+        `${field}: expires_at must lie at most ${MAX_LIFE_DAYS} d in the future`,
+      );
+    }
   }
 
   return {
@@ -74,15 +80,16 @@ export function downstreamBundleHandlers({
       async publishWITAuthority({ witAuthority }, context) {
         takeFrom(limits.bundle, context.caller.who);
         if (witAuthority === undefined) throw new AssayError("INVALID_REQUEST", "missing WIT authority");
-        const witAuthorities = witAuthoritiesFromWire([{ ...witAuthority, tainted: false }]);
-        for (const { expiresAt } of witAuthorities) requireLife(expiresAt, "wit_authority");
-        const bundle = await operations.appendBundle(operatorCall(context), {
-          x509Authorities: [],
-          jwtAuthorities: [],
-          witAuthorities,
-        });
-        return { witAuthorities: keysToWire(bundle.witAuthorities) };
+        const [key] = witAuthoritiesFromWire([{ ...witAuthority, tainted: false }]);
+        if (key === undefined) throw new AssayError("INTERNAL", "a WIT authority was read and is gone");
+        requireLife(key.expiresAt, "wit_authority");
+        const keys = await operations.publishWitAuthority(operatorCall(context), key);
+        return { witAuthorities: keysToWire(keys) };
       },
     }),
   };
 }
+
+// The longest life that `ca_ttl` allows, and a day for clocks.
+const MAX_LIFE_DAYS = 3650;
+const DAY = 86_400;

@@ -15,6 +15,7 @@ import { SVID } from "../../proto/gen/spire/api/server/svid/v1/svid_pb.ts";
 import type { RpcClient } from "../../rpc/client.ts";
 import type { ServerOptions } from "../options.ts";
 
+const DAY = 86_400;
 const now = () => Math.floor(Date.now() / 1000);
 
 describe("a server below", () => {
@@ -124,6 +125,14 @@ describe("a server below", () => {
     ["one without an id", { ...jwtKey("") }, /missing key ID/],
     ["one that has ended", { ...jwtKey("ended"), expiresAt: BigInt(now() - 1) }, /must lie in the future/],
     ["one without an end", { ...jwtKey("endless"), expiresAt: 0n }, /must lie in the future/],
+    ["one with an id without end", jwtKey("x".repeat(1025)), /key ID: expected at most 1024 characters/],
+    [
+      "one that ends too late",
+      { ...jwtKey("late"), expiresAt: BigInt(now() + 3700 * DAY) },
+      /at most 3650 d/,
+    ],
+    ["one whose end no number holds", { ...jwtKey("later"), expiresAt: 2n ** 62n }, /expires_at/],
+    ["one that ended before time", { ...jwtKey("early"), expiresAt: -1n }, /expires_at/],
     ["no key", { ...jwtKey("broken"), publicKey: Uint8Array.of(1) }, /jwt_authorities/],
   ])("is refused when it publishes %s", async (_, jwtAuthority, detail) => {
     await expect(
@@ -146,6 +155,32 @@ describe("a server below", () => {
       .service(Bundle)
       .publishWITAuthority({ witAuthority: jwtKey("wit-below") });
     expect(witAuthorities.map(({ keyId }) => keyId)).toContain("wit-below");
+  });
+});
+
+describe("WIT authorities of servers below", () => {
+  it("are taken in bounded number, with ids and ends as those of JWT", async () => {
+    const bench = await ServerBench.start({ features: ["wit-svid"] });
+    onTestFinished(() => bench[Symbol.asyncDispose]());
+    const below = (await downstreamClient(bench)).service(Bundle);
+    const late = { ...jwtKey("late"), expiresAt: BigInt(now() + 3700 * DAY) };
+    for (const witAuthority of [late, jwtKey("x".repeat(1025))]) {
+      await expect(below.publishWITAuthority({ witAuthority })).rejects.toMatchObject({
+        status: "INVALID_ARGUMENT",
+      });
+    }
+    const key = jwtKey("first");
+    const witAuthorities = Array.from({ length: 998 }, (_, n) => ({ ...key, keyId: `wit-${n}` }));
+    await bench.bundles.appendBundle({ witAuthorities });
+    await below.publishWITAuthority({ witAuthority: key });
+    await expect(below.publishWITAuthority({ witAuthority: jwtKey("more") })).rejects.toMatchObject({
+      status: "FAILED_PRECONDITION",
+      detail: expect.stringMatching(/1000 WIT authorities/) as string,
+    });
+    // Again, as after a lost answer.
+    await below.publishWITAuthority({ witAuthority: key });
+    const record = bench.audit().findLast(({ event }) => event === "bundle.changed");
+    expect(record).toMatchObject({ authority_id: "first", reasons: ["WIT authority of a server below"] });
   });
 });
 

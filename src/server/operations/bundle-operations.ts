@@ -1,7 +1,7 @@
 import { AssayError } from "../../errors/assay-error.ts";
 import type { AuditRecord } from "../../observe/audit-record.ts";
 import type { Signing } from "../../signing/signing.ts";
-import type { JwtAuthorityKey, SpiffeBundle } from "../../spiffe/bundle.ts";
+import type { JwtAuthorityKey, SpiffeBundle, WitAuthorityKey } from "../../spiffe/bundle.ts";
 import type { TrustDomain } from "../../spiffe/trust-domain.ts";
 import type { BundleStore } from "../../store/store.ts";
 import { changeRecord, type OperatorCall } from "./operator-call.ts";
@@ -10,7 +10,7 @@ import { changeRecord, type OperatorCall } from "./operator-call.ts";
 export type OperatedBundles = Pick<BundleStore, "put" | "delete">;
 
 /** Signing, as far as the own bundle is changed through it. */
-export type OperatedSigning = Pick<Signing, "appendToBundle" | "publishJwtAuthority">;
+export type OperatedSigning = Pick<Signing, "appendToBundle" | "publishJwtAuthority" | "publishWitAuthority">;
 
 /** Which existing bundle a write expects: none, one, or either. */
 export type BundleWriteMode = Parameters<BundleStore["put"]>[1];
@@ -40,6 +40,8 @@ export interface BundleOperations {
    * @throws AssayError `INVALID_BUNDLE`, `PRECONDITION_FAILED`, `UPSTREAM_UNAVAILABLE`, `UPSTREAM_REFUSED`.
    */
   publishJwtAuthority(call: OperatorCall, key: JwtAuthorityKey): Promise<readonly JwtAuthorityKey[]>;
+  /** Publishes a WIT authority of a server below this one; gives all there are. @throws AssayError `INVALID_BUNDLE`, `PRECONDITION_FAILED`. */
+  publishWitAuthority(call: OperatorCall, key: WitAuthorityKey): Promise<readonly WitAuthorityKey[]>;
 }
 
 /** Makes the operations on bundles. */
@@ -50,6 +52,15 @@ export function bundleOperations(options: {
   readonly audit: { append(records: readonly AuditRecord[]): void };
 }): BundleOperations {
   const { trustDomain: own, bundles, signing, audit } = options;
+  const recordBelow = (call: OperatorCall, kind: "JWT" | "WIT", key: JwtAuthorityKey) =>
+    audit.append([
+      changeRecord("bundle.changed", call, {
+        trust_domain: own,
+        authority_id: key.keyId,
+        expires_at: key.expiresAt,
+        reasons: [`${kind} authority of a server below`],
+      }),
+    ]);
   return {
     async setFederatedBundle(call, bundle, mode) {
       refuseOwn(bundle.trustDomain, own);
@@ -74,14 +85,12 @@ export function bundleOperations(options: {
     },
     async publishJwtAuthority(call, key) {
       const keys = await signing.publishJwtAuthority(key);
-      audit.append([
-        changeRecord("bundle.changed", call, {
-          trust_domain: own,
-          authority_id: key.keyId,
-          expires_at: key.expiresAt,
-          reasons: ["JWT authority of a server below"],
-        }),
-      ]);
+      recordBelow(call, "JWT", key);
+      return keys;
+    },
+    async publishWitAuthority(call, key) {
+      const keys = await signing.publishWitAuthority(key);
+      recordBelow(call, "WIT", key);
       return keys;
     },
   };

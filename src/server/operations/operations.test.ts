@@ -203,6 +203,7 @@ function makeOperations(options: Partial<OperationsOptions>): Operations {
     signing: {
       appendToBundle: () => Promise.resolve(sampleBundle(own)),
       publishJwtAuthority: (key) => Promise.resolve([key]),
+      publishWitAuthority: (key) => Promise.resolve([key]),
       prepareAuthority: (kind) => Promise.resolve(authority(kind, "next")),
       activateAuthority: (kind, id) => Promise.resolve(authority(kind, id ?? "next")),
       taintAuthority: (kind, id) => Promise.resolve(authority(kind, id)),

@@ -97,6 +97,12 @@ function keysFromWire(wire: readonly (JWTKey | WITKey)[], field: string): readon
   return wire.map(({ publicKey, keyId, expiresAt, tainted }, index) => {
     const where = `${field}[${index}]`;
     if (keyId === "") throw new AssayError("INVALID_BUNDLE", `${where}: missing key ID`);
+    if (keyId.length > MAX_KEY_ID) {
+      throw new AssayError("INVALID_BUNDLE", `${where}: key ID: expected at most ${MAX_KEY_ID} characters`);
+    }
+    if (expiresAt < 0n || expiresAt > MAX_EXPIRES_AT) {
+      throw new AssayError("INVALID_BUNDLE", `${where}: expires_at: expected 0 to ${MAX_EXPIRES_AT} seconds`);
+    }
     if (ids.has(keyId)) throw new AssayError("INVALID_BUNDLE", `${where}: key ID is repeated`);
     ids.add(keyId);
     try {
@@ -122,3 +128,5 @@ function malformed(field: string, error: unknown): AssayError {
 }
 
 const MAX_REFRESH_HINT = 31_536_000n;
+const MAX_KEY_ID = 1024;
+const MAX_EXPIRES_AT = BigInt(Number.MAX_SAFE_INTEGER);

@@ -3,7 +3,7 @@ import { unixSeconds } from "../../clock.ts";
 import { AssayError } from "../../errors/assay-error.ts";
 import { makeKey } from "../../../test/fakes/certificates.ts";
 import { SigningWorld } from "../../../test/fakes/signing-world.ts";
-import { failed, open, place, until } from "../../../test/fakes/upstream-world.ts";
+import { failed, open, place, roots, until } from "../../../test/fakes/upstream-world.ts";
 
 const down = () => new AssayError("UPSTREAM_UNAVAILABLE", "connection refused");
 
@@ -86,6 +86,51 @@ describe("JWT authorities", () => {
     upstream.tell();
     await world.clock.advance(1000);
     expect(upstream.published).toHaveLength(2);
+  });
+
+  it("of others that cannot be are left out and told of once, and hold up nothing else", async () => {
+    const { world, upstream } = await place();
+    const signing = await open(world);
+    const ids = () => signing.bundle().jwtAuthorities.map(({ keyId }) => keyId);
+    const good = {
+      keyId: "good",
+      publicKey: makeKey().spki,
+      expiresAt: unixSeconds(world.clock) + 9000,
+      tainted: false,
+    };
+    const offCurve = Uint8Array.from(good.publicKey);
+    offCurve[offCurve.length - 1] = (offCurve.at(-1) ?? 0) ^ 1;
+    upstream.jwtKeys.push(
+      { ...good, keyId: "x".repeat(2000) },
+      { ...good, keyId: "" },
+      { ...good, keyId: "late", expiresAt: 2 ** 63 },
+      { ...good, keyId: "early", expiresAt: -1 },
+      { ...good, keyId: "no key", publicKey: Uint8Array.of(1) },
+      { ...good, keyId: "off its curve", publicKey: offCurve },
+      good,
+    );
+    const old = upstream.signer;
+    const next = upstream.makeRoot("next");
+    upstream.signer = next;
+    upstream.roots.push({ root: next, tainted: false });
+    world.told();
+    upstream.tell();
+    await until(() => ids().includes("good"));
+    expect(ids()).toHaveLength(2);
+    expect(roots(signing)).toEqual([old.id, next.id]);
+    expect(signing.upstream().failing).toEqual([]);
+    const skipped = world.told().filter((text) => text === "upstream-key-skipped UPSTREAM_REFUSED");
+    expect(skipped).toHaveLength(6);
+    upstream.tell();
+    await signing.prepareAuthority("jwt");
+    await signing.prepareAuthority("x509");
+    expect(world.told().filter((text) => text.startsWith("upstream"))).toEqual([]);
+    // What comes back after it was gone is told of again.
+    const bad = upstream.jwtKeys.splice(1, 1);
+    upstream.tell();
+    upstream.jwtKeys.push(...bad);
+    upstream.tell();
+    await until(() => world.told().includes("upstream-key-skipped UPSTREAM_REFUSED"));
   });
 
   it("of others cannot take the place of ours", async () => {

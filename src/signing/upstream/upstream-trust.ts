@@ -5,7 +5,7 @@
  * Called by the lines of authorities and by the composition of signing.
  */
 import { type Clock, unixSeconds } from "../../clock.ts";
-import { keyTypeOf } from "../../crypto/keys.ts";
+import { importPublicKey, keyTypeOf } from "../../crypto/keys.ts";
 import { AssayError, toAssayError } from "../../errors/assay-error.ts";
 import type { UpstreamAuthority, UpstreamTrust as UpstreamNews } from "../../plugin/upstream-authority.ts";
 import type { JwtAuthorityKey, SpiffeBundle } from "../../spiffe/bundle.ts";
@@ -30,6 +30,8 @@ export type UpstreamEvent =
   | { readonly event: "upstream-failed"; readonly what: UpstreamTask; readonly error: AssayError }
   /** It can be used again. */
   | { readonly event: "upstream-recovered"; readonly what: UpstreamTask }
+  /** A JWT authority upstream cannot be one, and is left out of the own bundle; told once for as long as it is there. */
+  | { readonly event: "upstream-key-skipped"; readonly error: AssayError }
   /** What is trusted upstream came into the own bundle, was marked there, or left it. */
   | {
       readonly event:
@@ -72,6 +74,8 @@ export class UpstreamTrust implements AsyncDisposable {
   readonly #listeners = new Set<() => void>();
   /** JWT authorities of ours that were published and may not be written down yet. */
   readonly #ownKeys = new Set<string>();
+  /** JWT authorities upstream that were left out of the last news, and why. */
+  #skipped: ReadonlySet<string> = new Set();
   #roots: readonly AuthorityRecord[] = [];
   #news: TrustNews | undefined;
   #subscription: Disposable | undefined;
@@ -143,7 +147,7 @@ export class UpstreamTrust implements AsyncDisposable {
     if (this.#with.upstream?.publishJwtKey === undefined) return undefined;
     if (isOwn) this.#ownKeys.add(key.keyId);
     return this.#asked("publish", async (upstream, signal) => {
-      const jwtKeys = checkedKeys((await upstream.publishJwtKey?.(key, signal)) ?? []);
+      const jwtKeys = this.#usable((await upstream.publishJwtKey?.(key, signal)) ?? []);
       const isThere = jwtKeys.some(
         ({ keyId, publicKey }) => keyId === key.keyId && equal(publicKey, key.publicKey),
       );
@@ -253,7 +257,7 @@ export class UpstreamTrust implements AsyncDisposable {
       const now = unixSeconds(this.#with.clock);
       const news = {
         roots: checkUpstreamRoots(roots, now),
-        ...(jwtKeys !== undefined && { jwtKeys: checkedKeys(jwtKeys) }),
+        ...(jwtKeys !== undefined && { jwtKeys: this.#usable(jwtKeys) }),
       };
       await this.#take(news);
       this.#recovered("watch");
@@ -261,6 +265,31 @@ export class UpstreamTrust implements AsyncDisposable {
     } catch (error) {
       this.#failed("watch", toAssayError(error));
     }
+  }
+
+  /** Keys without those that cannot be: one that a server below has published must not keep all others from us. */
+  #usable(keys: readonly JwtAuthorityKey[]): readonly JwtAuthorityKey[] {
+    if (keys.length > MAX_KEYS)
+      throw refusal(`there must be at most ${MAX_KEYS} JWT authorities, are ${keys.length}`);
+    const skipped = new Set<string>();
+    const usable = keys.flatMap((key) => {
+      try {
+        return [checkedKey(key)];
+      } catch (error) {
+        const text = `${key.keyId.slice(0, SHOWN_OF_KEY_ID)}: ${toAssayError(error).detail}`;
+        if (!this.#skipped.has(text) && !skipped.has(text)) {
+          const detail = `upstream authority: JWT authority ${text}`;
+          this.#with.report({
+            event: "upstream-key-skipped",
+            error: new AssayError("UPSTREAM_REFUSED", detail, { cause: error }),
+          });
+        }
+        skipped.add(text);
+        return [];
+      }
+    });
+    this.#skipped = skipped;
+    return usable;
   }
 
   /** Publishes again what signs or will, and upstream has lost, as where its store came back from a backup. */
@@ -367,16 +396,15 @@ function keep(stored: readonly AuthorityRecord[]): TrustNews["roots"] {
     }));
 }
 
-/** Keys as an upstream authority tells them. @throws AssayError `UPSTREAM_REFUSED`. */
-function checkedKeys(keys: readonly JwtAuthorityKey[]): readonly JwtAuthorityKey[] {
-  if (keys.length > MAX_KEYS)
-    throw refusal(`there must be at most ${MAX_KEYS} JWT authorities, are ${keys.length}`);
-  return keys.map(({ keyId, publicKey, expiresAt, tainted }, at) => {
-    if (keyId === "" || keyId.length > MAX_KEY_ID) throw refusal(`jwtKeys/${at} has no usable key id`);
-    if (!Number.isSafeInteger(expiresAt) || expiresAt < 0) throw refusal(`jwtKeys/${at} has no usable end`);
-    keyTypeOf(publicKey, "UPSTREAM_REFUSED");
-    return { keyId, publicKey, expiresAt, tainted };
-  });
+/** A key as an upstream authority tells it. @throws AssayError `UPSTREAM_REFUSED`. */
+function checkedKey({ keyId, publicKey, expiresAt, tainted }: JwtAuthorityKey): JwtAuthorityKey {
+  const refused = (detail: string) => new AssayError("UPSTREAM_REFUSED", detail);
+  if (keyId === "" || keyId.length > MAX_KEY_ID)
+    throw refused(`expected an id of 1 to ${MAX_KEY_ID} characters`);
+  if (!Number.isSafeInteger(expiresAt) || expiresAt < 0) throw refused("has no usable end");
+  keyTypeOf(publicKey, "UPSTREAM_REFUSED");
+  importPublicKey(publicKey, "UPSTREAM_REFUSED");
+  return { keyId, publicKey, expiresAt, tainted };
 }
 
 /** Whatever a plugin throws, in words that say whose fault it is. */
@@ -412,3 +440,4 @@ const PATIENCE_MS = 60_000;
 const TIDY_SECONDS = 3600;
 const MAX_KEYS = 1024;
 const MAX_KEY_ID = 1024;
+const SHOWN_OF_KEY_ID = 64;

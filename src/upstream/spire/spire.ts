@@ -7,7 +7,7 @@
 import { isIPv6 } from "node:net";
 import { z } from "zod";
 import type { Clock } from "../../clock.ts";
-import { AssayError, toAssayError } from "../../errors/assay-error.ts";
+import { toAssayError } from "../../errors/assay-error.ts";
 import type { Bundle as BundleMessage, JWTKey } from "../../proto/gen/spire/api/types/bundle_pb.ts";
 import type { PluginHost } from "../../plugin/host.ts";
 import {
@@ -79,7 +79,7 @@ class SpireUpstream implements UpstreamAuthority {
     );
     // Its own list of roots does not say which are tainted.
     const bundle = await this.#bundle(signal);
-    return { chain: caCertChain.map((der) => Uint8Array.from(der)), roots: trustOf(bundle).roots };
+    return { chain: caCertChain.map((der) => Uint8Array.from(der)), roots: rootsOf(bundle) };
   }
 
   async publishJwtKey(key: JwtAuthorityKey, signal: AbortSignal): Promise<readonly JwtAuthorityKey[]> {
@@ -162,19 +162,17 @@ class SpireUpstream implements UpstreamAuthority {
   }
 }
 
-function trustOf({ x509Authorities, jwtAuthorities }: BundleMessage): UpstreamTrust {
-  return {
-    roots: x509Authorities.map(({ asn1, tainted }) => ({ certificate: Uint8Array.from(asn1), tainted })),
-    jwtKeys: jwtAuthorities.map(keyOf),
-  };
+function trustOf(bundle: BundleMessage): UpstreamTrust {
+  return { roots: rootsOf(bundle), jwtKeys: bundle.jwtAuthorities.map(keyOf) };
+}
+
+function rootsOf({ x509Authorities }: BundleMessage): UpstreamTrust["roots"] {
+  return x509Authorities.map(({ asn1, tainted }) => ({ certificate: Uint8Array.from(asn1), tainted }));
 }
 
 function keyOf({ keyId, publicKey, expiresAt, tainted }: JWTKey): JwtAuthorityKey {
-  const end = Number(expiresAt);
-  if (!Number.isSafeInteger(end) || end < 0) {
-    throw new AssayError("UPSTREAM_REFUSED", `upstream server: JWT authority ${keyId} has no usable end`);
-  }
-  return { keyId, publicKey: Uint8Array.from(publicKey), expiresAt: end, tainted };
+  // An end that is none stays one as a number: who asked leaves out the one key that has it, and not all the others.
+  return { keyId, publicKey: Uint8Array.from(publicKey), expiresAt: Number(expiresAt), tainted };
 }
 
 const POLL_MS = 5000;

@@ -1,0 +1,57 @@
+import { AssayError } from "../errors/assay-error.ts";
+import type { JwtAuthorityKey, SpiffeBundle } from "../spiffe/bundle.ts";
+import { type BundleAdditions, checkAdditions, withAuthorities } from "./bundle-edit.ts";
+
+/** What publishing keys of servers below works with. */
+export interface KeysBelowDependencies {
+  readonly bundle: () => SpiffeBundle;
+  /** Publishes a JWT authority upstream; `undefined` where none are published there. */
+  readonly publishUpstream: (key: JwtAuthorityKey) => Promise<readonly JwtAuthorityKey[] | undefined>;
+  /** Writes the own bundle. */
+  readonly commit: (edit: (bundle: SpiffeBundle) => SpiffeBundle) => Promise<SpiffeBundle>;
+}
+
+/** The way by which keys of servers below come into the own bundle, or into the one upstream. */
+export interface KeysBelow {
+  /** As `Signing.publishJwtAuthority`. */
+  publishJwtAuthority(key: JwtAuthorityKey): Promise<readonly JwtAuthorityKey[]>;
+  /** As `Signing.publishWitAuthority`. */
+  publishWitAuthority(key: JwtAuthorityKey): Promise<readonly JwtAuthorityKey[]>;
+}
+
+/** Publishes JWT and WIT authorities of servers below. */
+export function createKeysBelow({ bundle, publishUpstream, commit }: KeysBelowDependencies): KeysBelow {
+  async function check(
+    field: "jwtAuthorities" | "witAuthorities",
+    additions: BundleAdditions,
+  ): Promise<void> {
+    checkAdditions(bundle(), additions);
+    const held = bundle()[field];
+    const isNew = additions[field]?.some(({ keyId }) => !held.some((one) => one.keyId === keyId)) === true;
+    if (isNew && held.length >= MAX_KEYS) {
+      const kind = field === "jwtAuthorities" ? "JWT" : "WIT";
+      throw new AssayError(
+        "PRECONDITION_FAILED",
+        `there are ${MAX_KEYS} ${kind} authorities, so no more are taken`,
+      );
+    }
+  }
+
+  return {
+    async publishJwtAuthority(key) {
+      const additions = { x509Authorities: [], jwtAuthorities: [key] };
+      await check("jwtAuthorities", additions);
+      const upstream = await publishUpstream(key);
+      if (upstream !== undefined) return upstream;
+      return (await commit((stored) => withAuthorities(stored, additions))).jwtAuthorities;
+    },
+    async publishWitAuthority(key) {
+      const additions = { x509Authorities: [], jwtAuthorities: [], witAuthorities: [key] };
+      await check("witAuthorities", additions);
+      return (await commit((stored) => withAuthorities(stored, additions))).witAuthorities;
+    },
+  };
+}
+
+// A server has two at a time, a nested one of many levels some dozens below it.
+const MAX_KEYS = 1000;
