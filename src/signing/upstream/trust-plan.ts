@@ -38,6 +38,14 @@ export function upstreamIdOf({ kind, chain }: Pick<AuthorityRecord, "kind" | "ch
   return Buffer.from(authorityKeyId).toString("hex");
 }
 
+/** Whether a record is about a certificate of the same key as a root, by the key itself or by its identifier. */
+export function isSameKey(
+  record: AuthorityRecord,
+  { id, publicKey }: Pick<CheckedRoot, "id" | "publicKey">,
+): boolean {
+  return rootIdOf(record) === id || Buffer.compare(record.publicKey, publicKey) === 0;
+}
+
 /** The subject key identifier of the root that a record upstream is about, in hex. */
 export function rootIdOf({ chain: [root] }: Pick<AuthorityRecord, "chain">): string {
   return root === undefined ? "" : Buffer.from(readCertificate(root).subjectKeyId ?? []).toString("hex");
@@ -46,7 +54,8 @@ export function rootIdOf({ chain: [root] }: Pick<AuthorityRecord, "chain">): str
 /**
  * What has to change. A root that is new upstream is added; one that is tainted there is marked as soon as no authority that
  * signs chains to it; one that is there no longer goes when no unexpired authority of ours chains to it, and at once where it was tainted there before, for then it was
- * revoked. What an operator revoked here stays away, whoever lists it. JWT authorities are as upstream has them, but for our own.
+ * revoked. What an operator revoked here stays away, whoever lists it and
+ * with whatever certificate of the same key. JWT authorities are as upstream has them, but for our own.
  * @param stored Every record of the journal, of all servers.
  * @param now Unix seconds.
  */
@@ -101,6 +110,12 @@ function planRoots(
     stored.filter(({ state }) => state === "active"),
     now,
   );
+  // Read once: there may be hundreds of roots, each compared with all.
+  const identified = [...known.values()].map((record) => ({
+    record,
+    of: rootIdOf(record),
+    publicKey: record.publicKey,
+  }));
   const listed = new Set<string>();
   // One that has ended since it was told would come back each time that it is forgotten.
   for (const root of roots.filter(({ notAfter }) => notAfter > now)) {
@@ -111,9 +126,22 @@ function planRoots(
     listed.add(id);
     const before = known.get(id);
     if (before?.state === "revoked") continue;
-    const isNews = root.tainted && before?.keyId !== TAINTED_THERE;
-    if (before === undefined || isNews) steps.put.push(rootRecord(id, root, before, now));
-    const isTainted = root.tainted || before?.state === "tainted";
+    // It is the key that is no longer trusted; certificates of it can be renewed.
+    const twins = identified
+      .filter(({ of, publicKey }) => of === root.id || Buffer.compare(publicKey, root.publicKey) === 0)
+      .map(({ record }) => record);
+    if (twins.some(({ state }) => state === "revoked")) {
+      // Written down, as the record of the certificate that was revoked is forgotten when that has ended.
+      steps.put.push(rootRecord(id, root, "revoked", before, now));
+      steps.edits.push((bundle) => withoutRoot(bundle, root.certificate));
+      continue;
+    }
+    const isTainted = root.tainted || twins.some(({ state }) => state === "tainted");
+    const isNews =
+      before === undefined ||
+      (root.tainted && before.keyId !== TAINTED_THERE) ||
+      (isTainted && before.state === "active");
+    if (isNews) steps.put.push(rootRecord(id, root, isTainted ? "tainted" : "active", before, now));
     // Agents replace once what chains to a marked root. Were it marked before another signs, they would get the same again.
     const isMarked = isTainted && !signing.has(root.id);
     // Looked at even where nothing is new: the bundle may have lost it to somebody's edit.
@@ -181,13 +209,14 @@ function planKeys(
 function rootRecord(
   id: string,
   root: CheckedRoot,
+  state: AuthorityRecord["state"],
   before: AuthorityRecord | undefined,
   now: number,
 ): AuthorityRecord {
   return {
     id,
     kind: "x509",
-    state: root.tainted ? "tainted" : "active",
+    state,
     serverId: UPSTREAM,
     keyId: root.tainted ? TAINTED_THERE : "",
     publicKey: root.publicKey,

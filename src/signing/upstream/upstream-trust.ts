@@ -14,6 +14,7 @@ import type { AuthorityRecord } from "../../store/records.ts";
 import type { AuthorityStore } from "../../store/store.ts";
 import { type CheckedUpstreamCa, checkUpstreamCa, checkUpstreamRoots } from "./check-answer.ts";
 import {
+  isSameKey,
   isUpstream,
   planRevocation,
   planTaint,
@@ -127,7 +128,7 @@ export class UpstreamTrust implements AsyncDisposable {
       const answer = await upstream.mintX509Ca({ csr, ttl, signal });
       const ca = checkUpstreamCa(answer, { trustDomain, publicKey, now: unixSeconds(clock) });
       await this.#take({ roots: ca.roots, jwtKeys: this.#news?.jwtKeys });
-      const state = this.#stateOf(ca.root.id);
+      const state = stateOf(this.#roots.filter((root) => isSameKey(root, ca.root)));
       if (ca.root.tainted || state === "tainted" || state === "revoked") {
         throw new AssayError(
           "UPSTREAM_REFUSED",
@@ -163,7 +164,7 @@ export class UpstreamTrust implements AsyncDisposable {
   /** The state of the root that an authority chains to: `undefined` for one that is self-signed or of an unknown root. */
   rootStateOf(record: AuthorityRecord): AuthorityRecord["state"] | undefined {
     const id = upstreamIdOf(record);
-    return id === undefined ? undefined : this.#stateOf(id);
+    return id === undefined ? undefined : stateOf(this.#roots.filter((root) => rootIdOf(root) === id));
   }
 
   /** Since when, in Unix seconds, the root that an authority chains to is in the bundle; 0 where that is not known. */
@@ -245,11 +246,6 @@ export class UpstreamTrust implements AsyncDisposable {
       );
     }
     return roots;
-  }
-
-  #stateOf(id: string): AuthorityRecord["state"] | undefined {
-    const states = this.#roots.filter((root) => rootIdOf(root) === id).map(({ state }) => state);
-    return (["revoked", "tainted", "active"] as const).find((state) => states.includes(state));
   }
 
   async #hear({ roots, jwtKeys }: UpstreamNews): Promise<void> {
@@ -335,7 +331,7 @@ export class UpstreamTrust implements AsyncDisposable {
     for (const root of roots) {
       const was = before.get(root.id)?.state;
       before.delete(root.id);
-      if (was === undefined) tell("upstream-root-added", root);
+      if (was === undefined && root.state !== "revoked") tell("upstream-root-added", root);
       if (was !== root.state && root.state === "tainted") tell("upstream-root-tainted", root);
       if (was !== root.state && root.state === "revoked") tell("upstream-root-revoked", root);
     }
@@ -377,6 +373,13 @@ export class UpstreamTrust implements AsyncDisposable {
 }
 
 type RootEvent = Extract<UpstreamEvent, { subjectKeyId: string }>["event"];
+
+/** The worst that is known of certificates of one key. */
+function stateOf(roots: readonly AuthorityRecord[]): AuthorityRecord["state"] | undefined {
+  return (["revoked", "tainted", "active"] as const).find((state) =>
+    roots.some((root) => root.state === state),
+  );
+}
 
 function rootsIn(stored: readonly AuthorityRecord[]): readonly AuthorityRecord[] {
   return stored.filter((record) => isUpstream(record) && record.kind === "x509");

@@ -1,8 +1,9 @@
 import { describe, expect, it } from "vitest";
 import { unixSeconds } from "../../clock.ts";
 import { AssayError } from "../../errors/assay-error.ts";
+import { makeCertificate } from "../../../test/fakes/certificates.ts";
 import { SigningWorld } from "../../../test/fakes/signing-world.ts";
-import { FakeUpstream } from "../../../test/fakes/upstream.ts";
+import { type FakeRoot, FakeUpstream } from "../../../test/fakes/upstream.ts";
 import {
   failed,
   issue,
@@ -330,6 +331,39 @@ describe("an operator", () => {
     await issue(signing, world);
   });
 
+  it("revokes the key of a root for good: it does not come back with a renewed certificate", async () => {
+    const { world, upstream, signing, old } = await rotated();
+    await signing.taintUpstreamAuthority(old.id);
+    await signing.revokeUpstreamAuthority(old.id);
+    const before = roots(signing);
+    world.told();
+    upstream.roots.push({ root: renewed(old, world), tainted: false });
+    upstream.tell();
+    await until(() => world.told().includes("upstream-root-revoked"));
+    expect(roots(signing)).toEqual(before);
+    expect(roots(signing)).not.toContain(old.id);
+    // Not after the certificate that was revoked has been forgotten, either.
+    for (const [id, { notAfter }] of world.store.records) {
+      if (notAfter === old.certificate.notAfter) world.store.records.delete(id);
+    }
+    upstream.tell();
+    await world.clock.advance(2 * HOUR);
+    expect(roots(signing)).not.toContain(old.id);
+    upstream.signer = renewed(old, world);
+    await expect(signing.prepareAuthority("x509")).rejects.toThrowCode("UPSTREAM_REFUSED", /is revoked/);
+  });
+
+  it("taints the key of a root: a renewed certificate of it is tainted too", async () => {
+    const { world, upstream, signing, old } = await rotated();
+    await signing.taintUpstreamAuthority(old.id);
+    upstream.roots.push({ root: renewed(old, world), tainted: false });
+    upstream.tell();
+    await until(() => roots(signing).filter((id) => id === old.id).length === 2);
+    expect(tainted(signing)).toEqual([old.id, old.id]);
+    await signing.revokeUpstreamAuthority(old.id);
+    expect(roots(signing)).not.toContain(old.id);
+  });
+
   it("cannot taint or revoke the root of what signs", async () => {
     const { upstream, signing } = await rotated();
     const inUse = upstream.signer.id;
@@ -364,6 +398,18 @@ describe("an operator", () => {
     );
     await expect(signing.revokeAuthority("x509", old?.id ?? "")).rejects.toThrowCode("PRECONDITION_FAILED");
   });
+
+  function renewed({ key, id }: FakeRoot, world: SigningWorld): FakeRoot {
+    const now = unixSeconds(world.clock);
+    const certificate = makeCertificate({
+      subject: "renewed",
+      key,
+      ca: true,
+      notBefore: now - 60,
+      notAfter: now + 900_000,
+    });
+    return { certificate, key, id };
+  }
 
   async function rotated() {
     const { world, upstream } = await place();
