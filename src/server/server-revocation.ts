@@ -87,6 +87,14 @@ export function x509AuthorityIds(authorities: readonly AuthorityRecord[]): Reado
 }
 
 /**
+ * How long an SVID lives at most, in seconds: as long as the authority that signed it, which upstream may have given more than
+ * the configured life, as may have a configuration before this one.
+ */
+export function longestLife(signing: Pick<Signing, "authorities">, caTtl: number): number {
+  return Math.max(caTtl, ...signing.authorities().map(({ notBefore, notAfter }) => notAfter - notBefore));
+}
+
+/**
  * Whoever may have signed an X509-SVID of ours: the roots of the bundle, and this server's own authorities, which are not in it
  * where they were signed upstream.
  */

@@ -51,7 +51,7 @@ import {
 import { pooledRandom, randomFraction } from "./random.ts";
 import { attestedNodes, downstreamEntries, operatedEntries, operatedNodes } from "./registry-port.ts";
 import { createServerMetrics } from "./server-metrics.ts";
-import { openServerRevocation, signersOf, x509AuthorityIds } from "./server-revocation.ts";
+import { longestLife, openServerRevocation, signersOf, x509AuthorityIds } from "./server-revocation.ts";
 import { ServerSvid } from "./server-svid.ts";
 import { logSigningEvent } from "./signing-log.ts";
 import { logAlarms } from "./tasks/log-alarms.ts";
@@ -280,8 +280,7 @@ export async function startServer(
         ownBundle: () => signersOf(signing),
         credentials: store.credentials,
         searchAudit: (match, limit) => auditFile.search(match, limit),
-        // No SVID outlives the authority that signed it.
-        longestLife: options.caTtl,
+        longestLife: () => longestLife(signing, options.caTtl),
         clock,
         audit,
       }),

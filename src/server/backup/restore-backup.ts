@@ -4,10 +4,10 @@ import { join } from "node:path";
 import type { Clock } from "../../clock.ts";
 import { AssayError } from "../../errors/assay-error.ts";
 import { atomicWrite } from "../../files/atomic-write.ts";
+import { fileError } from "../../files/file-error.ts";
 import { ensurePrivateFolder } from "../../files/private-folder.ts";
 import type { StoreFacts } from "../../store/records.ts";
 import { restoreSqliteStore } from "../../store/sqlite/backup-restore.ts";
-import { removeDatabase } from "../../store/sqlite/backup-copy.ts";
 import { STORE_FILE } from "../../store/sqlite/open.ts";
 import { writeServerId } from "../own-server-id.ts";
 import { type BackupManifest, invalid, type OpenBackup, openBackup } from "./backup-file.ts";
@@ -55,24 +55,36 @@ export async function restoreBackup(options: RestoreOptions): Promise<Restored> 
     );
   }
   await ensurePrivateFolder(dataDir, { code: "STORE_UNAVAILABLE" });
-  if (!replace && (await readdir(dataDir)).length > 0) {
-    throw new AssayError(
-      "PRECONDITION_FAILED",
-      `${dataDir} is not empty: give --replace to set the store in it aside and put the backup in its place`,
-    );
-  }
-  const copy = join(dataDir, ".restore-store");
-  await using cleanup = new AsyncDisposableStack();
-  cleanup.defer(() => removeDatabase(copy));
-  await removeDatabase(copy);
-  await atomicWrite(copy, verified(backup, from), { code: "STORE_UNAVAILABLE" });
+  const requireFree = async () => {
+    if (!replace && (await holdsSomething(dataDir))) {
+      throw new AssayError(
+        "PRECONDITION_FAILED",
+        `${dataDir} is not empty: give --replace to set the store in it aside and put the backup in its place`,
+      );
+    }
+  };
+  // Before a stranger's folder gets a lock, and when nobody else can be restoring to it.
+  await requireFree();
+  const fill = async (copy: string) => {
+    await requireFree();
+    await atomicWrite(copy, verified(backup, from), { code: "STORE_UNAVAILABLE" });
+  };
   const plan = { now, backupAt, keepAuthorities, keepAgents };
-  const setAside = await restoreSqliteStore(join(dataDir, STORE_FILE), copy, plan, (facts) =>
+  const setAside = await restoreSqliteStore(join(dataDir, STORE_FILE), fill, plan, (facts) =>
     requireSame(facts, manifest),
   );
   // Last: a name that does not fit the store makes its authorities another server's.
   await writeServerId(dataDir, manifest.server_id);
   return { manifest, setAside };
+}
+
+/** Whether there is more in a folder than the lock of a restore. */
+async function holdsSomething(folder: string): Promise<boolean> {
+  try {
+    return (await readdir(folder)).some((name) => !name.startsWith(`${STORE_FILE}.lock`));
+  } catch (cause) {
+    throw fileError("read", folder, cause, { code: "STORE_UNAVAILABLE" });
+  }
 }
 
 async function* verified(backup: OpenBackup, from: string): AsyncGenerator<Uint8Array, void, undefined> {

@@ -22,6 +22,7 @@ let written: AuditRecord[];
 let banned: string[];
 let settled: Error | undefined;
 let ended: string[];
+let longest: number;
 
 beforeEach(async () => {
   world = new RevocationWorld();
@@ -31,6 +32,7 @@ beforeEach(async () => {
   banned = [];
   settled = undefined;
   ended = [];
+  longest = 86_400;
   operations = revokeOperations({
     revocation: server.revocation,
     publisher: {
@@ -56,7 +58,7 @@ beforeEach(async () => {
       Promise.resolve(
         log.filter((record) => record[field] === value && Date.parse(record.time) >= since * 1000),
       ),
-    longestLife: 86_400,
+    longestLife: () => longest,
     clock: world.clock,
     audit: { append: (records) => void written.push(...records) },
   });
@@ -232,6 +234,15 @@ describe("revoking an agent", () => {
       "token.revoked",
     ]);
     expect((await operations.revokeAgent(call, agent, "keyCompromise")).revoked).toEqual([]);
+  });
+
+  it("looks back for as long as SVIDs live by now", async () => {
+    const time = new Date(world.clock.now() - 2 * 86_400_000).toISOString();
+    logged({ serial: "07", time });
+    expect((await operations.revokeAgent(call, agent, "keyCompromise")).revoked).toEqual([]);
+    longest = 3 * 86_400;
+    const { revoked } = await world.passing(operations.revokeAgent(call, agent, "keyCompromise"));
+    expect(revoked.map(({ id }) => id)).toEqual(["07"]);
   });
 
   it("refuses one that is not attested here", async () => {

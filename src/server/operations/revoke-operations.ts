@@ -71,8 +71,8 @@ export interface RevokeOptions extends IssuedFacts {
   readonly taskIssuance: Pick<TaskIssuance, "end">;
   readonly agents: Pick<AgentOperations, "banAgent">;
   readonly ownBundle: () => SpiffeBundle;
-  /** No SVID lives longer, in seconds: how far back the audit log is read for those of an agent. */
-  readonly longestLife: number;
+  /** No SVID that was issued until now lives longer, in seconds: how far back the audit log is read for those of an agent. */
+  readonly longestLife: () => number;
   readonly clock: Clock;
   readonly audit: { append(records: readonly AuditRecord[]): void };
 }
@@ -170,7 +170,7 @@ export function revokeOperations(options: RevokeOptions): RevokeOperations {
       // First of all: nothing new is issued through it while what was issued is looked for.
       await agents.banAgent(call, id);
       const now = unixSeconds(clock);
-      const since = now - options.longestLife;
+      const since = now - options.longestLife();
       // The agent's own SVIDs are among them.
       const match = { field: "agent_id", value: id, since } as const;
       const records = await options.searchAudit(match, MAX_AUDIT_SEARCH);
