@@ -1,12 +1,13 @@
 import { type Clock, unixSeconds } from "../clock.ts";
 import { type IssuingCa, lintSubordinateCaTbs, writeSubordinateCaTbs } from "../crypto/ca-certificate.ts";
-import { readCertificate } from "../crypto/certificate-reader.ts";
+import { type Certificate, readCertificate } from "../crypto/certificate-reader.ts";
 import { OIDS } from "../crypto/der/oid.ts";
 import { keyTypeOf } from "../crypto/keys.ts";
 import { type Random, randomSerial, serialToDecimal, serialToHex } from "../crypto/random.ts";
 import { assembleSigned } from "../crypto/signed-der.ts";
 import { type DistinguishedName, readName } from "../crypto/x501-name.ts";
 import { AssayError } from "../errors/assay-error.ts";
+import type { SpiffeBundle } from "../spiffe/bundle.ts";
 import type { TrustDomain } from "../spiffe/trust-domain.ts";
 import { Pending } from "./pending.ts";
 import type { PreparedDownstreamCa, Signing } from "./signing.ts";
@@ -19,6 +20,8 @@ export interface DownstreamCaSignerDependencies {
   readonly random: Random;
   /** The active authority. */
   readonly authority: () => X509Authority;
+  /** The own bundle, in which the root above is. */
+  readonly bundle: () => SpiffeBundle;
   /** How many CAs may follow below one that is signed here; any number where absent. */
   readonly pathLength?: number;
   /** Whether one that is signed here may sign for the trust domain only, by its own words. */
@@ -30,7 +33,7 @@ export type DownstreamCaSigner = Pick<Signing, "prepareDownstreamCa" | "signDown
 
 /** The signer of X.509 authorities of servers below this one. */
 export function createDownstreamCaSigner(dependencies: DownstreamCaSignerDependencies): DownstreamCaSigner {
-  const { trustDomain, clock, random, authority, nameConstraints = false } = dependencies;
+  const { trustDomain, clock, random, authority, bundle, nameConstraints = false } = dependencies;
   const pending = new Pending<PreparedDownstreamCa, { readonly tbs: Uint8Array; readonly by: X509Authority }>(
     "downstream CA",
   );
@@ -41,7 +44,7 @@ export function createDownstreamCaSigner(dependencies: DownstreamCaSignerDepende
       const now = unixSeconds(clock);
       if (!(ttl >= 1)) throw refused("lifetime must be at least one second");
       keyTypeOf(publicKey, "INVALID_CSR");
-      const pathLength = pathLengthBelow(by, dependencies.pathLength);
+      const pathLength = pathLengthBelow(by, bundle(), dependencies.pathLength);
       const serial = randomSerial(random);
       const issuer: IssuingCa = {
         subject: by.subject,
@@ -77,17 +80,42 @@ export function createDownstreamCaSigner(dependencies: DownstreamCaSignerDepende
   };
 }
 
-/** What the operator allows, and never more than who signed our own authority left us. */
-function pathLengthBelow({ record }: X509Authority, configured: number | undefined): number | undefined {
-  const own = readCertificate(record.chain[0] ?? new Uint8Array()).basicConstraints?.pathLength;
-  if (own === undefined) return configured;
-  if (own === 0) {
-    throw new AssayError(
-      "PRECONDITION_FAILED",
-      "the upstream authority allows no CA below this server's X.509 authority (pathLenConstraint 0)",
-    );
+/** What the operator allows, and never more than each CA from our own authority up to the root leaves us. */
+function pathLengthBelow(
+  { record }: X509Authority,
+  bundle: SpiffeBundle,
+  configured: number | undefined,
+): number | undefined {
+  const chain = record.chain.map((der) => readCertificate(der));
+  let least = configured;
+  const allow = ({ basicConstraints }: Certificate, at: number, name: string) => {
+    const allowed = basicConstraints?.pathLength;
+    if (allowed === undefined) return;
+    // Those that name themselves as their issuer do not count (RFC 5280 §4.2.1.9).
+    const between = chain.slice(0, at).filter((one) => !equal(one.subject, one.issuer)).length;
+    const left = allowed - between - 1;
+    if (left < 0) {
+      throw new AssayError(
+        "PRECONDITION_FAILED",
+        `the upstream authority allows no CA below this server's X.509 authority (pathLenConstraint ${allowed} of ${name})`,
+      );
+    }
+    least = Math.min(left, least ?? left);
+  };
+  for (const [at, certificate] of chain.entries()) {
+    allow(certificate, at, at === 0 ? "the authority itself" : `chain/${at}`);
   }
-  return Math.min(own - 1, configured ?? own - 1);
+  for (const root of rootsOf(chain.at(-1), bundle)) allow(root, chain.length, "the root");
+  return least;
+}
+
+/** The roots that the last certificate of a chain may have been signed by; none for one that signed itself. */
+function rootsOf(last: Certificate | undefined, { x509Authorities }: SpiffeBundle): readonly Certificate[] {
+  const keyId = last?.authorityKeyId;
+  if (last === undefined || keyId === undefined || equal(last.subject, last.issuer)) return [];
+  return x509Authorities
+    .map(({ certificate }) => readCertificate(certificate))
+    .filter(({ subjectKeyId }) => subjectKeyId !== undefined && equal(subjectKeyId, keyId));
 }
 
 /** The authority's own subject with its place below, and a number by which names tell CAs apart. */
@@ -99,6 +127,10 @@ function subjectBelow(by: X509Authority, serial: Uint8Array): DistinguishedName 
     { oid: OIDS.organizationalUnit, value: `DOWNSTREAM-${depth}` },
     { oid: OIDS.serialNumber, value: serialToDecimal(serial) },
   ];
+}
+
+function equal(left: Uint8Array, right: Uint8Array): boolean {
+  return Buffer.compare(left, right) === 0;
 }
 
 function refused(detail: string): AssayError {

@@ -195,6 +195,7 @@ export async function openSigning(dependencies: SigningDependencies): Promise<Si
     ...createDownstreamCaSigner({
       ...makes,
       authority: () => lines.x509.active(),
+      bundle: () => own.current,
       ...(options.caPathLength !== undefined && { pathLength: options.caPathLength }),
       nameConstraints: options.caNameConstraints ?? false,
     }),

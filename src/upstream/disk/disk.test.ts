@@ -60,6 +60,14 @@ describe("the disk upstream authority", () => {
     expect(checked.notAfter).toBe(now + 5000);
   });
 
+  it("leaves no more CAs below than its own certificate does", async () => {
+    const bound = ca({ subject: "bound", key: rootKey, pathLength: 2 });
+    const upstream = await open({ certificates: [bound], key: rootKey });
+    const { answer } = await mint(upstream, 600);
+    const own = readCertificate(answer.chain[0] ?? new Uint8Array());
+    expect(own.basicConstraints).toEqual({ ca: true, pathLength: 1 });
+  });
+
   it("reads its files anew for each authority", async () => {
     const upstream = await open({ certificates: [root], key: rootKey });
     const nextKey = makeKey();

@@ -72,6 +72,7 @@ async function mint(
     signatureAlgorithm: ca.signatureAlgorithm,
     notAfter: ca.certificate.notAfter,
   };
+  const { pathLength } = ca.certificate.basicConstraints ?? {};
   const fields = {
     // Whose it is was never the request's to say.
     trustDomain: host.trustDomain,
@@ -80,6 +81,8 @@ async function mint(
     serial: randomSerial(randomBytes),
     notBefore: Math.max(now - BACKDATE_SECONDS, ca.certificate.notBefore),
     notAfter: Math.min(now + Math.floor(ttl), ca.certificate.notAfter),
+    // One that leaves no room was refused when it was read.
+    ...(pathLength !== undefined && { pathLength: pathLength - 1 }),
   };
   const tbs = writeSubordinateCaTbs(fields, issuer);
   const [finding] = lintSubordinateCaTbs(tbs, fields, issuer);
