@@ -123,6 +123,17 @@ describe("assay restore", () => {
     expect((await readdir(bench.path("data"))).filter((name) => /restore|before/.test(name))).toEqual([]);
   });
 
+  it("is one where two are begun at once, and the store is ahead of what was seen", async () => {
+    await backup();
+    const before = await bench.bundles.getBundle({});
+    await bench.stop();
+    const both = await Promise.all([restore("--replace"), restore("--replace")]);
+    expect(both.map(({ code }) => code).toSorted((a, b) => a - b)).toEqual([0, 1]);
+    expect(both.map(({ stderr }) => stderr).join("")).toMatch(/used by another process/);
+    await bench.start();
+    expect((await bench.bundles.getBundle({})).sequenceNumber).toBeGreaterThan(before.sequenceNumber + 1000n);
+  });
+
   it("goes into an empty folder or one that is not there, and into no stranger's", async () => {
     await backup();
     const fresh = bench.path("fresh");

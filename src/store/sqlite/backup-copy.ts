@@ -1,4 +1,5 @@
-import { rm } from "node:fs/promises";
+import { readdir, rm } from "node:fs/promises";
+import { join } from "node:path";
 import { backup, DatabaseSync } from "node:sqlite";
 import { parseTrustDomain } from "../../spiffe/trust-domain.ts";
 import type { StoreFacts } from "../records.ts";
@@ -50,6 +51,24 @@ export async function removeDatabase(path: string): Promise<void> {
   for (const suffix of SUFFIXES) await rm(`${path}${suffix}`, { force: true });
 }
 
+/**
+ * Removes what a restore that was killed left in a folder, whose store this process has locked.
+ * @throws AssayError `STORE_UNAVAILABLE`.
+ */
+export async function removeRestoreLeftovers(folder: string): Promise<void> {
+  try {
+    for (const name of await readdir(folder)) {
+      if (LEFTOVER.test(name)) await rm(join(folder, name), { force: true, recursive: true });
+    }
+  } catch (error) {
+    throw storeFailure(error, folder);
+  }
+}
+
+/** The name of a copy while it is made ready in the store's folder. */
+export const RESTORE_COPY = ".restore-store";
+// Of the copy itself, of SQLite, and of one that is being written.
+const LEFTOVER = /^\.{1,2}restore-store/;
 /** What stands beside a database's name in the names of its files. */
 export const SUFFIXES = ["", "-wal", "-shm", "-journal"] as const;
 const ALL_PAGES = 2 ** 31 - 1;

@@ -1,10 +1,10 @@
-import { constants } from "node:fs";
-import { mkdir, open, rename, stat } from "node:fs/promises";
+import { constants, existsSync } from "node:fs";
+import { mkdir, open, rename } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { RESTORED, writeRestored } from "../sql/backup.ts";
 import type { StoreFacts } from "../records.ts";
-import { factsOf, removeDatabase, SUFFIXES } from "./backup-copy.ts";
+import { factsOf, removeRestoreLeftovers, RESTORE_COPY, SUFFIXES } from "./backup-copy.ts";
 import { openDatabase } from "./database.ts";
 import { storeFailure, unavailable } from "./failures.ts";
 import { type HighWater, readHighWater } from "./high-water.ts";
@@ -30,7 +30,7 @@ export type SetAside = string | undefined;
 /**
  * Puts a copy in the place of the store at `path`, whose files are set aside. The copy is proved whole, brought to the newest
  * schema, and made to be ahead of everything that anybody may have seen of the store that it replaces.
- * @param copy A file in the same file system, made by `copyTo`; it is gone afterwards.
+ * @param fill Writes the copy, which was made by `copyTo`, to the path that it is given; called when nobody else has the store.
  * @param check Told what the copy is before anything is done with it; it throws to refuse it.
  * @throws AssayError `STORE_IN_USE` where a server runs, `STORE_TOO_NEW`, `STORE_UNAVAILABLE` for a damaged copy, and
  * what `check` throws; what was there is then as it was. Where the disk itself fails half-way, the folder has no store
@@ -38,27 +38,36 @@ export type SetAside = string | undefined;
  */
 export async function restoreSqliteStore(
   path: string,
-  copy: string,
+  fill: (copy: string) => Promise<void>,
   plan: RestorePlan,
   check: (facts: StoreFacts) => void,
 ): Promise<SetAside> {
-  createPrivateFolder(dirname(path));
+  const home = dirname(path);
+  createPrivateFolder(home);
   using _lock = takeStoreLock(path);
+  await removeRestoreLeftovers(home);
+  await using cleanup = new AsyncDisposableStack();
+  cleanup.defer(() => removeRestoreLeftovers(home));
+  const copy = join(home, RESTORE_COPY);
   try {
+    await fill(copy);
     const before = readHighWater(path);
     proveWhole(copy, check);
     using database = openDatabase(copy, undefined);
     putAhead(database, plan, before);
     database.exec("pragma journal_mode = delete");
   } catch (error) {
-    await removeDatabase(copy);
     throw storeFailure(error, copy);
   }
-  const aside = await setAside(path, plan.now);
-  await rename(copy, path);
-  await using folder = await open(dirname(path), constants.O_RDONLY | constants.O_DIRECTORY);
-  await folder.sync();
-  return aside;
+  try {
+    const aside = await setAside(path, plan.now);
+    await rename(copy, path);
+    await using folder = await open(home, constants.O_RDONLY | constants.O_DIRECTORY);
+    await folder.sync();
+    return aside;
+  } catch (error) {
+    throw storeFailure(error, path);
+  }
 }
 
 function proveWhole(copy: string, check: (facts: StoreFacts) => void): void {
@@ -132,16 +141,27 @@ function putAhead(database: DatabaseSync, plan: RestorePlan, before: HighWater |
 
 async function setAside(path: string, now: number): Promise<SetAside> {
   const stamp = new Date(now).toISOString().replaceAll(/[-:]|\.\d+/g, "");
-  const aside = join(dirname(path), `store-before-${stamp}`);
-  let any = false;
+  let aside: SetAside;
   // The log first: a database without the log that belongs to it is still a whole one of some moments before.
   for (const suffix of SUFFIXES.toReversed()) {
-    if ((await stat(`${path}${suffix}`).catch(() => undefined)) === undefined) continue;
-    if (!any) await mkdir(aside, { mode: 0o700 });
-    any = true;
+    if (!existsSync(`${path}${suffix}`)) continue;
+    aside ??= await newFolder(join(dirname(path), `store-before-${stamp}`));
     await rename(`${path}${suffix}`, join(aside, `${basename(path)}${suffix}`));
   }
-  return any ? aside : undefined;
+  return aside;
+}
+
+/** Two restores of one second set two stores aside. */
+async function newFolder(path: string): Promise<string> {
+  for (let n = 1; ; n++) {
+    const name = n === 1 ? path : `${path}-${n}`;
+    try {
+      await mkdir(name, { mode: 0o700 });
+      return name;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    }
+  }
 }
 
 function max(...values: readonly bigint[]): bigint {

@@ -1,10 +1,11 @@
-import { chmod, copyFile, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { chmod, copyFile, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { authority, credential, newEntry, node, OWN, task } from "../../../test/contract/store-samples.ts";
 import { FakeClock } from "../../../test/fakes/clock.ts";
+import type { StoreFacts } from "../records.ts";
 import { copySqliteStore } from "./backup-copy.ts";
 import { type RestorePlan, restoreSqliteStore } from "./backup-restore.ts";
 import { highWaterPath, readHighWater } from "./high-water.ts";
@@ -23,6 +24,9 @@ afterEach(() => rm(folder, { recursive: true }));
 
 const open = () => openSqliteStore({ path, trustDomain: OWN, clock });
 const at = (name: string) => join(folder, name);
+/** Restores a file that stands there as a copy. */
+const restoreFrom = (copy: string, of: RestorePlan, check: (facts: StoreFacts) => void = () => {}) =>
+  restoreSqliteStore(path, (target) => copyFile(copy, target), of, check);
 
 function plan(change: Partial<RestorePlan> = {}): RestorePlan {
   return { now: clock.now(), backupAt: 1, keepAuthorities: false, keepAgents: false, ...change };
@@ -102,9 +106,7 @@ describe("a restored store", () => {
     const seen = { sequence: (await touch(1)).sequence, changes: await store.changes.latest(), revision: 1 };
     for (const copy of ["copy", "copy-2"]) {
       await store[Symbol.asyncDispose]();
-      expect(await restoreSqliteStore(path, at(copy), plan(), () => {})).toMatch(
-        /store-before-\d{8}T\d{6}Z$/,
-      );
+      expect(await restoreFrom(at(copy), plan())).toMatch(/store-before-\d{8}T\d{6}Z$/);
       store = await open();
       const { sequence } = (await store.bundles.get(OWN)) ?? { sequence: 0n };
       expect(sequence).toBeGreaterThan(seen.sequence);
@@ -136,7 +138,7 @@ describe("a restored store", () => {
     await store.backups.copyTo(at("copy"));
     await store[Symbol.asyncDispose]();
 
-    await restoreSqliteStore(path, at("copy"), plan({ backupAt: 4 }), () => {});
+    await restoreFrom(at("copy"), plan({ backupAt: 4 }));
     await using again = await open();
     expect(await again.joinTokens.consume("unused", 6)).toEqual({ outcome: "unknown" });
     expect(await again.joinTokens.consume("used", 6)).toEqual({ outcome: "used" });
@@ -162,7 +164,7 @@ describe("a restored store", () => {
     await store.authorities.commit({ put: [authority("one")] }, (bundle) => bundle);
     await store.backups.copyTo(at("copy"));
     await store[Symbol.asyncDispose]();
-    await restoreSqliteStore(path, at("copy"), plan({ keepAgents: true, keepAuthorities: true }), () => {});
+    await restoreFrom(at("copy"), plan({ keepAgents: true, keepAuthorities: true }));
     await using again = await open();
     expect((await again.nodes.get([node("n").id]))[0]?.serial).toBe("ab");
     expect(await again.backups.restored()).toMatchObject({ authorities: [] });
@@ -176,7 +178,7 @@ describe("a restored store", () => {
       await copyFile(at("good"), at("copy"));
       return at("copy");
     };
-    const restore = (copy: string, check = () => {}) => restoreSqliteStore(path, copy, plan(), check);
+    const restore = (copy: string, check = () => {}) => restoreFrom(copy, plan(), check);
     await expect(restore(await prepared())).rejects.toThrowCode("STORE_IN_USE");
     await store[Symbol.asyncDispose]();
     const before = await readFile(path);
@@ -195,8 +197,79 @@ describe("a restored store", () => {
     });
     await expect(refused).rejects.toThrow("not this one");
     expect((await readFile(path)).equals(before)).toBe(true);
-    expect((await readdir(folder)).filter((name) => /copy|before/.test(name))).toEqual([]);
+    expect((await readdir(folder)).filter((name) => /restore|before/.test(name))).toEqual([]);
     await (await open())[Symbol.asyncDispose]();
+  });
+});
+
+describe("two restores at once", () => {
+  it("are one restore, and one that is refused before it has touched anything", async () => {
+    const store = await open();
+    await store.backups.copyTo(at("good"));
+    await store[Symbol.asyncDispose]();
+    const [copied, go] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    const first = restoreSqliteStore(
+      path,
+      async (target) => {
+        await copyFile(at("good"), target);
+        copied.resolve();
+        await go.promise;
+      },
+      plan(),
+      () => {},
+    );
+    await copied.promise;
+    await expect(restoreFrom(at("good"), plan())).rejects.toThrowCode("STORE_IN_USE");
+    await expect(open()).rejects.toThrowCode("STORE_IN_USE");
+    go.resolve();
+    await first;
+    await using restored = await open();
+    expect(await restored.backups.restored()).toMatchObject({ backupAt: 1 });
+  });
+
+  it("of one second set two stores aside", async () => {
+    const store = await open();
+    await store.backups.copyTo(at("good"));
+    await store[Symbol.asyncDispose]();
+    const asides = [await restoreFrom(at("good"), plan()), await restoreFrom(at("good"), plan())];
+    expect(asides[1]).toBe(`${asides[0] ?? ""}-2`);
+    for (const aside of asides) expect(await readdir(aside ?? "")).toContain("store.sqlite");
+    await (await open())[Symbol.asyncDispose]();
+  });
+
+  it("leave nothing where they are killed: the next restore and the next server clear up", async () => {
+    const store = await open();
+    await store.backups.copyTo(at("good"));
+    await store[Symbol.asyncDispose]();
+    const killed = [".restore-store", ".restore-store-journal", "..restore-store.1.0.tmp"];
+    const leave = () => Promise.all(killed.map((name) => writeFile(at(name), "half of it")));
+    const left = async () => (await readdir(folder)).filter((name) => name.includes("restore-store"));
+    await leave();
+    await restoreFrom(at("good"), plan());
+    expect(await left()).toEqual([]);
+    await leave();
+    await (await open())[Symbol.asyncDispose]();
+    expect(await left()).toEqual([]);
+  });
+
+  it("say what the system said where a file cannot be moved", async () => {
+    const store = await open();
+    await store.backups.copyTo(at("good"));
+    await store[Symbol.asyncDispose]();
+    const fill = async (target: string) => {
+      await copyFile(at("good"), target);
+      // Nobody can open a database of this name.
+      await rm(target);
+      await mkdir(target);
+    };
+    await expect(restoreSqliteStore(path, fill, plan(), () => {})).rejects.toThrowCode("STORE_UNAVAILABLE");
+    const fails = async () => {
+      throw Object.assign(new Error("EIO"), { errno: -5, code: "EIO", syscall: "write" });
+    };
+    await expect(restoreSqliteStore(path, fails, plan(), () => {})).rejects.toThrowCode(
+      "STORE_UNAVAILABLE",
+      /i\/o error, EIO/,
+    );
   });
 });
 

@@ -1,3 +1,4 @@
+import { getSystemErrorMessage } from "node:util";
 import { AssayError } from "../../errors/assay-error.ts";
 
 /**
@@ -9,6 +10,7 @@ export function storeFailure(error: unknown, path: string): unknown {
   if (error instanceof AssayError) return error;
   const code = primaryCode(error);
   if (code === undefined) {
+    if (isSystemError(error)) return unavailable(path, reasonOf(error), error);
     const closed = (error as { code?: unknown }).code === "ERR_INVALID_STATE";
     return closed ? unavailable(path, "it is closed", error) : error;
   }
@@ -24,6 +26,18 @@ export function isBusy(error: unknown): boolean {
 /** A `STORE_UNAVAILABLE` that names the file. */
 export function unavailable(path: string, reason: string, cause?: unknown): AssayError {
   return new AssayError("STORE_UNAVAILABLE", `the store ${path} cannot be used: ${reason}`, { cause });
+}
+
+/** The system's reason for a failure as text, e.g. `permission denied, EACCES`. */
+export function reasonOf(error: unknown): string {
+  const { code, errno } = error as NodeJS.ErrnoException;
+  if (code === undefined) return String(error);
+  return errno === undefined ? code : `${getSystemErrorMessage(errno)}, ${code}`;
+}
+
+function isSystemError(error: unknown): boolean {
+  const { errno, syscall } = error as NodeJS.ErrnoException;
+  return error instanceof Error && typeof errno === "number" && typeof syscall === "string";
 }
 
 function primaryCode(error: unknown): number | undefined {

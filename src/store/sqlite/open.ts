@@ -15,7 +15,7 @@ import { SqlSession } from "../sql/session.ts";
 import type { RandomBelow } from "../sql/status-places.ts";
 import { sqlStore } from "../sql/store.ts";
 import type { Store } from "../store.ts";
-import { copySqliteStore } from "./backup-copy.ts";
+import { copySqliteStore, removeRestoreLeftovers } from "./backup-copy.ts";
 import { openDatabase } from "./database.ts";
 import { nodeSqliteDialect } from "./dialect.ts";
 import { HighWaterKeeper } from "./high-water-keeper.ts";
@@ -43,6 +43,7 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Stor
   createPrivateFolder(dirname(path));
   const lock = takeStoreLock(path);
   try {
+    await removeRestoreLeftovers(dirname(path));
     const database = openDatabase(path, options.maxPages);
     const db = new Kysely<Schema>({ dialect: nodeSqliteDialect(database, path) });
     try {

@@ -1,7 +1,6 @@
 import { chmodSync, closeSync, mkdirSync, openSync, statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
-import { getSystemErrorMessage } from "node:util";
-import { unavailable } from "./failures.ts";
+import { reasonOf, unavailable } from "./failures.ts";
 
 /**
  * Makes the folder if it is not there, for its owner only. A folder that exists keeps its mode: it is the operator's.
@@ -48,10 +47,4 @@ function makeFolder(folder: string): void {
     // Someone else was quicker.
     if ((error as NodeJS.ErrnoException).code !== "EEXIST" || !statSync(folder).isDirectory()) throw error;
   }
-}
-
-function reasonOf(error: unknown): string {
-  const { code, errno } = error as NodeJS.ErrnoException;
-  if (code === undefined) return String(error);
-  return errno === undefined ? code : `${getSystemErrorMessage(errno)}, ${code}`;
 }
