@@ -1,13 +1,16 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { FakeAuthority } from "../../../test/fakes/agent-authority.ts";
 import { completeUpdate, FakeServerApi } from "../../../test/fakes/agent-server-api.ts";
+import { fakeEntry } from "../../../test/fakes/agent-server.ts";
+import { ENTRY_DEFAULTS } from "../../../test/fakes/entry-defaults.ts";
 import { FakeClock } from "../../../test/fakes/clock.ts";
 import { unixSeconds } from "../../clock.ts";
 import { silentLog } from "../../observe/log.ts";
 import { SelectorIndex } from "../../registry/match.ts";
+import type { Audience } from "../../spiffe/audience.ts";
 import { parseSpiffeId } from "../../spiffe/id.ts";
 import { parseTrustDomain } from "../../spiffe/trust-domain.ts";
 import { AgentCache } from "../cache/agent-cache.ts";
@@ -21,6 +24,78 @@ beforeEach(() => {
   dataDir = mkdtempSync(join(tmpdir(), "assay-cache-"));
 });
 afterEach(() => rmSync(dataDir, { recursive: true }));
+
+describe("a file of a version that knew no types of keys", () => {
+  it("has its entries read anew, and its SVIDs served meanwhile, over a restart too", async () => {
+    const clock = new FakeClock();
+    const authority = await FakeAuthority.create(trustDomain, clock);
+    const path = join(dataDir, "workload-cache.json");
+    const begin = (server: FakeServerApi) => {
+      const cache = new AgentCache({
+        trustDomain,
+        signer: server,
+        index: new SelectorIndex(),
+        clock,
+        spread: () => 0.5,
+        log: silentLog,
+        keyType: "ec-p256",
+        agentId: () => agentId,
+        maxJwtSvids: 10,
+        onError: () => undefined,
+      });
+      const keeper = new CacheKeeper({ dataDir, clock, log: silentLog });
+      return { cache, keeper, server };
+    };
+    const fields = { id: "eager", revision: 3 };
+    // An agent is not told what only tasks need.
+    const {
+      idTemplate: _1,
+      maxTaskDuration: _2,
+      exchangeAudiences: _3,
+      ...eager
+    } = { ...ENTRY_DEFAULTS, ...fakeEntry(parseSpiffeId("spiffe://example.org/eager"), 1, fields) };
+    const idle = { ...eager, id: "idle", disableX509SvidPrefetch: true };
+    {
+      const server = new FakeServerApi(authority, agentId);
+      for (const one of [eager, idle]) server.entries.set(one.id, one);
+      const { cache, keeper } = begin(server);
+      keeper.follow(cache, () => agentId);
+      cache.apply(completeUpdate([eager, idle], { bundle: authority.bundle() }));
+      using _wanted = cache.x509.want("idle");
+      await expect.poll(() => cache.x509.size).toBe(2);
+      await cache.jwt.fetch(eager, ["a" as Audience]);
+      await new Promise((resolve) => setImmediate(resolve));
+      await keeper[Symbol.asyncDispose]();
+      cache[Symbol.dispose]();
+    }
+    const file = JSON.parse(readFileSync(path, "utf8")) as { entries: { svidKeyType?: string }[] };
+    for (const one of file.entries) delete one.svidKeyType;
+    writeFileSync(path, JSON.stringify(file));
+
+    // The server is away for two starts.
+    for (let start = 0; start < 2; start++) {
+      const { cache, keeper, server } = begin(new FakeServerApi(authority, agentId));
+      expect(await keeper.restore(cache, agentId)).toBe(true);
+      keeper.follow(cache, () => agentId);
+      expect([cache.x509.get("eager"), cache.x509.get("idle")]).not.toContain(undefined);
+      const known = cache.table.entries.get("eager") ?? eager;
+      await cache.jwt.fetch(known, ["a" as Audience]);
+      expect([server.batches, server.jwtCalls]).toEqual([[], []]);
+      cache.bell.ring();
+      await new Promise((resolve) => setImmediate(resolve));
+      await keeper[Symbol.asyncDispose]();
+      cache[Symbol.dispose]();
+    }
+    const { cache, keeper, server } = begin(new FakeServerApi(authority, agentId));
+    await keeper.restore(cache, agentId);
+    const told = { ...eager, svidKeyType: "rsa-2048" as const };
+    server.entries.set("eager", told);
+    cache.apply(completeUpdate([told, idle]));
+    expect(cache.table.entries.get("eager")).toMatchObject({ svidKeyType: "rsa-2048", revision: 3 });
+    await expect.poll(() => server.batches).toEqual([["eager"]]);
+    cache[Symbol.dispose]();
+  });
+});
 
 describe("revoked tokens on disk", () => {
   it("are all those told of by and by, and are forgotten by their end after a restart too", async () => {

@@ -25,7 +25,11 @@ export const trustDomain: z.ZodType<TrustDomain, unknown> = z
   .refine((text) => trustDomainFault(text) === undefined, "must be a trust domain")
   .transform((text) => text as TrustDomain);
 
+/** A revision that no server gives: an entry that has it is read anew, and until then it and its SVIDs are as they were. */
+const UNREAD_REVISION = -1;
+
 const whole = z.int().nonnegative();
+const revision = z.int().min(UNREAD_REVISION);
 const tokenKey = z.strictObject({
   keyId: z.string(),
   publicKey: bytes,
@@ -47,10 +51,9 @@ export const bundle: z.ZodType<SpiffeBundle, unknown> = z.strictObject({
   witAuthorities: z.array(tokenKey).default([]),
 });
 
-/** A registration entry. */
-export const entry: z.ZodType<WorkloadEntry, unknown> = z.strictObject({
+const entryFields = z.strictObject({
   id: z.string(),
-  revision: whole,
+  revision,
   createdAt: whole,
   spiffeId,
   parentId: spiffeId,
@@ -67,11 +70,17 @@ export const entry: z.ZodType<WorkloadEntry, unknown> = z.strictObject({
   disableX509SvidPrefetch: z.boolean(),
   jwtSvidIncludeJti: z.boolean(),
   // Absent in files of versions that let any key do.
-  svidKeyType: z.enum(["", ...SVID_KEY_TYPES]).default(""),
+  svidKeyType: z.enum(["", ...SVID_KEY_TYPES]).optional(),
 });
 
-/** The workloads' half of the agent's memory. */
-export const cacheFile = z.strictObject({
+/** A registration entry. */
+export const entry: z.ZodType<WorkloadEntry, unknown> = entryFields.transform(({ svidKeyType, ...rest }) =>
+  svidKeyType === undefined
+    ? { ...rest, svidKeyType: "", revision: UNREAD_REVISION }
+    : { ...rest, svidKeyType },
+);
+
+const cacheFields = z.strictObject({
   version: z.literal(1),
   agentId: spiffeId,
   bundle,
@@ -84,7 +93,7 @@ export const cacheFile = z.strictObject({
   x509Svids: z.array(
     z.strictObject({
       entryId: z.string(),
-      revision: whole,
+      revision,
       replaceAt: z.number(),
       chain: z.array(bytes).min(1),
       privateKey: bytes,
@@ -95,7 +104,7 @@ export const cacheFile = z.strictObject({
     .array(
       z.strictObject({
         entryId: z.string(),
-        revision: whole,
+        revision,
         replaceAt: z.number(),
         spiffeId,
         token: z.string(),
@@ -109,7 +118,7 @@ export const cacheFile = z.strictObject({
   jwtSvids: z.array(
     z.strictObject({
       entryId: z.string(),
-      revision: whole,
+      revision,
       replaceAt: z.number(),
       audience: z.array(z.string().transform((text) => text as Audience)).min(1),
       spiffeId,
@@ -118,6 +127,22 @@ export const cacheFile = z.strictObject({
       expiresAt: whole,
     }),
   ),
+});
+
+/** The workloads' half of the agent's memory. What was signed for an entry that has to be read anew belongs to it as it is. */
+export const cacheFile = cacheFields.transform((file) => {
+  const unread = new Set(
+    file.entries.flatMap(({ id, revision: known }) => (known === UNREAD_REVISION ? [id] : [])),
+  );
+  const asRead = <Svid extends { readonly entryId: string; readonly revision: number }>(
+    svids: readonly Svid[],
+  ) => svids.map((svid) => (unread.has(svid.entryId) ? { ...svid, revision: UNREAD_REVISION } : svid));
+  return {
+    ...file,
+    x509Svids: asRead(file.x509Svids),
+    witSvids: asRead(file.witSvids),
+    jwtSvids: asRead(file.jwtSvids),
+  };
 });
 
 /** The agent's own identity. */
