@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import type { Clock } from "../clock.ts";
 import { readSpki } from "../crypto/spki.ts";
 import { AssayError } from "../errors/assay-error.ts";
 import type { PluginLog } from "../plugin/host.ts";
@@ -26,23 +27,39 @@ export interface RemoteKeyService<Handle> {
   remove(key: RemoteKey<Handle>): Promise<void>;
   /** Signs a digest: SHA-384 for P-384, else SHA-256. ECDSA answers in DER. */
   sign(key: RemoteKey<Handle>, digest: Uint8Array): Promise<Uint8Array>;
+  /**
+   * Whether a key is there still: `false` only where the service says that exactly this one is gone for good or about to be, and not
+   * where it is disabled, or the service cannot be asked. Without it a key that vanishes is missed at the next start.
+   */
+  exists?(key: RemoteKey<Handle>): Promise<boolean>;
   /** Ends calls that are under way and lets go of connections. */
   close(): void;
 }
 
+/** What surrounds a remote key manager. */
+export interface RemoteKeyHost {
+  readonly clock: Clock;
+  readonly log: PluginLog;
+}
+
 /**
  * A key manager over a service elsewhere. It asks what keys there are until that was answered once, and from then on
- * knows: nobody else changes the keys of this server. Changes run one at a time, signatures beside them. Signatures come as the service gave them: the guard around a key manager
- * verifies them.
+ * knows: nobody else changes the keys of this server. Changes run one at a time, signatures and questions beside them. Signatures
+ * come as the service gave them: the guard around a key manager verifies them.
+ *
+ * Whoever asks for a key has the service asked whether it is there, after a failed signature and every five minutes. A key of which it
+ * says twice that it is gone is given up; where it cannot be asked the key stays.
  */
 export class RemoteKeyManager<Handle> implements KeyManager {
   readonly #service: RemoteKeyService<Handle>;
+  readonly #host: RemoteKeyHost;
   #keys: Map<string, LiveKey<Handle>> | undefined;
   #last: Promise<unknown> = Promise.resolve();
   #closed = false;
 
-  constructor(service: RemoteKeyService<Handle>) {
+  constructor(service: RemoteKeyService<Handle>, host: RemoteKeyHost) {
     this.#service = service;
+    this.#host = host;
   }
 
   generateKey(id: string, type: KeyType): Promise<ManagedKey> {
@@ -53,9 +70,12 @@ export class RemoteKeyManager<Handle> implements KeyManager {
       }
       const keys = this.#held();
       const replaced = keys.get(id);
-      const made = importRemoteKey(await this.#service.create(id, type, replaced?.remote), this.#service);
+      const made = this.#import(await this.#service.create(id, type, replaced?.remote), true);
       if (made.managed.type !== type || made.managed.id !== id) {
         throw new AssayError("KEY_UNAVAILABLE", `key ${id} was made with another type or id than asked for`);
+      }
+      if (replaced?.madeHere === false) {
+        this.#host.log.warn("a key that this process did not make is replaced and given up", { key_id: id });
       }
       replaced?.retire();
       keys.set(id, made);
@@ -63,18 +83,26 @@ export class RemoteKeyManager<Handle> implements KeyManager {
     });
   }
 
-  getKey(id: string): Promise<ManagedKey | undefined> {
-    return this.withKeys(async () => this.#held().get(id)?.managed);
+  async getKey(id: string): Promise<ManagedKey | undefined> {
+    await this.#loaded();
+    const key = this.#held().get(id);
+    if (key !== undefined && (await this.#isGone(key))) this.#drop(key);
+    this.#checkOpen();
+    return this.#held().get(id)?.managed;
   }
 
-  listKeys(): Promise<readonly ManagedKey[]> {
-    return this.withKeys(async () => [...this.#held().values()].map(({ managed }) => managed));
+  async listKeys(): Promise<readonly ManagedKey[]> {
+    await this.#loaded();
+    return [...this.#held().values()].map(({ managed }) => managed);
   }
 
   deleteKey(id: string): Promise<void> {
     return this.withKeys(async () => {
       const key = this.#held().get(id);
       if (key === undefined) return;
+      if (!key.madeHere) {
+        this.#host.log.warn("a key that this process did not make is deleted", { key_id: id });
+      }
       await this.#service.remove(key.remote);
       key.retire();
       this.#held().delete(id);
@@ -87,7 +115,7 @@ export class RemoteKeyManager<Handle> implements KeyManager {
    */
   withKeys<Result>(task: (keys: readonly RemoteKey<Handle>[]) => Promise<Result>): Promise<Result> {
     const next = this.#last.then(async () => {
-      if (this.#closed) throw new AssayError("KEY_UNAVAILABLE", "key manager is closed");
+      this.#checkOpen();
       this.#keys ??= await this.#load();
       return task([...this.#keys.values()].map(({ remote }) => remote));
     });
@@ -107,7 +135,56 @@ export class RemoteKeyManager<Handle> implements KeyManager {
 
   async #load(): Promise<Map<string, LiveKey<Handle>>> {
     const listed = await this.#service.list();
-    return new Map(listed.map((key) => [key.id, importRemoteKey(key, this.#service)]));
+    return new Map(listed.map((key) => [key.id, this.#import(key, false)]));
+  }
+
+  /** Waits for the first listing only, and not behind changes. */
+  async #loaded(): Promise<void> {
+    this.#checkOpen();
+    if (this.#keys === undefined) await this.withKeys(async () => undefined);
+  }
+
+  #import(remote: RemoteKey<Handle>, madeHere: boolean): LiveKey<Handle> {
+    return importRemoteKey(remote, this.#service, { madeHere, now: this.#host.clock.now() });
+  }
+
+  /** Whether the service has said twice that a key is gone; several that ask at once ask once. */
+  async #isGone(key: LiveKey<Handle>): Promise<boolean> {
+    const { sight } = key;
+    const age = this.#host.clock.now() - sight.since;
+    const isSuspect = sight.failed || sight.missed > 0;
+    const isDue = age >= LOOK_EVERY || age < 0 || (isSuspect && (!sight.wasAsked || age >= LOOK_AGAIN));
+    if (this.#service.exists !== undefined && sight.asking === undefined && isDue) {
+      sight.wasAsked = true;
+      sight.since = this.#host.clock.now();
+      sight.failed = false;
+      sight.asking = this.#look(key).finally(() => {
+        sight.asking = undefined;
+      });
+    }
+    await sight.asking;
+    return sight.missed >= 2;
+  }
+
+  async #look({ remote, sight }: LiveKey<Handle>): Promise<void> {
+    try {
+      sight.missed = (await this.#service.exists?.(remote)) === false ? sight.missed + 1 : 0;
+    } catch (error) {
+      sight.failed = true;
+      this.#host.log.debug("a key cannot be asked for", { key_id: remote.id, error: String(error) });
+    }
+  }
+
+  #drop(key: LiveKey<Handle>): void {
+    const { id } = key.remote;
+    if (this.#closed || this.#held().get(id) !== key) return;
+    this.#host.log.error("a key is gone from where it was kept", { key_id: id });
+    key.retire();
+    this.#held().delete(id);
+  }
+
+  #checkOpen(): void {
+    if (this.#closed) throw new AssayError("KEY_UNAVAILABLE", "key manager is closed");
   }
 
   #held(): Map<string, LiveKey<Handle>> {
@@ -122,9 +199,9 @@ export class RemoteKeyManager<Handle> implements KeyManager {
  */
 export async function openRemoteKeys<Handle>(
   service: RemoteKeyService<Handle>,
-  log: PluginLog,
+  { clock, log }: RemoteKeyHost,
 ): Promise<RemoteKeyManager<Handle>> {
-  const manager = new RemoteKeyManager(service);
+  const manager = new RemoteKeyManager(service, { clock, log });
   await manager
     .withKeys(async () => undefined)
     .catch((error: unknown) => log.warn("keys could not be listed yet", { error: String(error) }));
@@ -143,23 +220,41 @@ export function keyTypeOf(publicKey: Uint8Array): KeyType {
 interface LiveKey<Handle> {
   readonly remote: RemoteKey<Handle>;
   readonly managed: ManagedKey;
+  readonly madeHere: boolean;
+  readonly sight: Sight;
   /** Makes every later `sign` throw: the key was deleted or replaced. */
   retire(): void;
+}
+
+/** What is known of whether a key is there still. */
+interface Sight {
+  /** When it was asked for last, or got to be known; milliseconds since the Unix epoch. */
+  since: number;
+  wasAsked: boolean;
+  /** Whether a signature failed since, or the question. */
+  failed: boolean;
+  /** How often in a row the service said that it is gone. */
+  missed: number;
+  asking: Promise<void> | undefined;
 }
 
 function importRemoteKey<Handle>(
   remote: RemoteKey<Handle>,
   service: RemoteKeyService<Handle>,
+  { madeHere, now }: { readonly madeHere: boolean; readonly now: number },
 ): LiveKey<Handle> {
   const { id, type, publicKey } = remote;
   if (keyTypeOf(publicKey) !== type) {
     throw new AssayError("KEY_UNAVAILABLE", `key ${id} must be ${type}, its public key is another type`);
   }
   const digest = type === "ec-p384" ? "sha384" : "sha256";
+  const sight: Sight = { since: now, wasAsked: false, failed: false, missed: 0, asking: undefined };
   let retired = false;
 
   return {
     remote,
+    madeHere,
+    sight,
     retire() {
       retired = true;
     },
@@ -169,7 +264,12 @@ function importRemoteKey<Handle>(
       publicKey,
       async sign(data, form) {
         if (retired) throw new AssayError("KEY_UNAVAILABLE", `key ${id} was deleted or replaced`);
-        const signature = await service.sign(remote, createHash(digest).update(data).digest());
+        const signature = await service
+          .sign(remote, createHash(digest).update(data).digest())
+          .catch((error: unknown) => {
+            sight.failed = true;
+            throw error;
+          });
         return form === "p1363" && type.startsWith("ec-")
           ? derToP1363(signature, type === "ec-p384" ? 48 : 32)
           : signature;
@@ -179,3 +279,6 @@ function importRemoteKey<Handle>(
 }
 
 const KEY_TYPES: ReadonlySet<string> = new Set<KeyType>(["ec-p256", "ec-p384", "rsa-2048", "rsa-4096"]);
+const LOOK_EVERY = 300_000;
+/** Between two looks of which both must miss a key, so that no passing fault of a service looks like a loss. */
+const LOOK_AGAIN = 10_000;

@@ -84,8 +84,10 @@ export class FakeKeyVault {
         this.put(name, type, { tags: { ...tags }, ...size });
         return this.#show(name);
       },
-      getKey: async (name) => {
+      getKey: async (name, { version }) => {
         await this.#note(`get ${name}`);
+        if (version !== undefined && this.#held(name).version !== version)
+          throw restError(404, "KeyNotFound");
         return this.#show(name);
       },
       updateKeyProperties: async (name, version, { keyOps }) => {

@@ -198,6 +198,23 @@ describe("awsKmsKeyManager", () => {
     await expect(key.sign(Buffer.of(1), "der")).rejects.toThrowCode("KEY_UNAVAILABLE", "NotFoundException");
   });
 
+  it.each([
+    ["PendingDeletion", false],
+    [undefined, false],
+    ["Disabled", true],
+    ["Unavailable", true],
+  ])("gives a key up that turns %s at runtime: not so %s", async (state, stays) => {
+    await using keys = await open();
+    await keys.generateKey("a", "ec-p256");
+    const [key] = [...kms.keys.values()];
+    if (state === undefined) kms.keys.clear();
+    else key!.state = state;
+    clock.step(300_000);
+    expect(await keys.getKey("a")).toBeDefined();
+    clock.step(60_000);
+    expect((await keys.getKey("a")) !== undefined).toBe(stays);
+  });
+
   it("puts nothing of AWS's message into an error, which can quote a session token", async () => {
     await using keys = await open();
     failOn("CreateKey", awsFailure("InvalidSignatureException", 403, "x-amz-security-token:SECRET"));

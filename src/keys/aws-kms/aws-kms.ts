@@ -119,7 +119,7 @@ export async function openAwsKms(
     TagValue,
   }));
   const service = kmsKeys({ calls, names, trustDomain, serverId, policy, tags, tagged, clock, log });
-  const manager = await openRemoteKeys(service, log);
+  const manager = await openRemoteKeys(service, { clock, log });
   const chores = startChores(clock, log, kmsChores({ calls, names, manager, tagged, clock, log }));
   return withChores(manager, chores);
 }

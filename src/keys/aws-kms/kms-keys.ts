@@ -1,4 +1,5 @@
 import { type Clock, unixSeconds } from "../../clock.ts";
+import type { AwsCallOptions } from "../../cloud/aws/sdk.ts";
 import { pause } from "../../cloud/deadline.ts";
 import { AssayError } from "../../errors/assay-error.ts";
 import type { PluginLog } from "../../plugin/host.ts";
@@ -6,7 +7,7 @@ import type { KeyType } from "../../plugin/key-manager.ts";
 import type { TrustDomain } from "../../spiffe/trust-domain.ts";
 import type { RemoteKey, RemoteKeyService } from "../remote-key-manager.ts";
 import type { KmsCalls } from "./kms-calls.ts";
-import type { KmsKeyMetadata, KmsTag } from "./kms-client.ts";
+import type { KmsClient, KmsKeyMetadata, KmsTag } from "./kms-client.ts";
 import { discoveryTags, type KmsNames } from "./kms-names.ts";
 
 /** What a server's keys in KMS are made with. */
@@ -98,6 +99,12 @@ export function kmsKeys(options: KmsKeysOptions): RemoteKeyService<string> {
       return answer.Signature;
     },
 
+    async exists({ handle }) {
+      const describe = (kms: KmsClient, call: AwsCallOptions) => kms.describeKey({ KeyId: handle }, call);
+      const answer = await calls.call("kms:DescribeKey", describe, GONE, SIGN_TIMEOUT);
+      return answer !== undefined && !DOOMED.has(answer.KeyMetadata?.KeyState ?? "");
+    },
+
     close: () => calls.close(),
   };
 
@@ -179,6 +186,7 @@ const SPECS: Readonly<Record<KeyType, { readonly spec: string; readonly algorith
 export const DELETION_DAYS = 7;
 const GONE = ["NotFoundException"];
 const TRANSIENT: ReadonlySet<string> = new Set(["Creating", "Updating", "Unavailable"]);
+const DOOMED: ReadonlySet<string> = new Set(["PendingDeletion", "PendingReplicaDeletion"]);
 const FRESH_DELAYS = [100, 200, 400, 800, 1600];
 const MAX_KEYS = 64;
 const SIGN_TIMEOUT = 5000;

@@ -33,7 +33,7 @@ function open(vault: FakeKeyVault, serverId = "s", clock: Clock = systemClock) {
     client: { retryOptions: { maxRetries: 0, maxRetryDelayInMs: 0 } },
     host: { trustDomain: parseTrustDomain("example.org"), clock, log },
   });
-  return { service, keys: new RemoteKeyManager(service) };
+  return { service, keys: new RemoteKeyManager(service, { clock, log }) };
 }
 
 const shared = new FakeKeyVault(systemClock);
@@ -82,6 +82,19 @@ describe("keys in Key Vault", () => {
     await service.tidy();
     expect(vault.keys.size).toBe(1);
     expect(warnings).toEqual(["a key in Key Vault is disabled and not used"]);
+  });
+
+  it("that are gone at runtime are given up, not those that are disabled", async () => {
+    await using keys = open(vault, "s", clock).keys;
+    for (const id of ["a", "b", "c"]) await keys.generateKey(id, "ec-p256");
+    const [a = "", b = ""] = vault.keys.keys();
+    vault.keys.delete(a);
+    vault.keys.get(b)!.enabled = false;
+    for (const id of ["a", "b", "c", "a", "b", "c"]) {
+      clock.step(300_000);
+      await keys.getKey(id);
+    }
+    expect((await keys.listKeys()).map(({ id }) => id)).toEqual(["b", "c"]);
   });
 
   it("of ids that do not fit a name are found again, and not where tag and name differ", async () => {

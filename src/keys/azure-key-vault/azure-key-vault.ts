@@ -104,7 +104,7 @@ async function openKeyVault(settings: z.output<typeof config>, host: PluginHost)
           }),
     },
   });
-  const manager = await openRemoteKeys(service, host.log);
+  const manager = await openRemoteKeys(service, host);
   const chores = startChores(host.clock, host.log, [
     {
       name: "deleting replaced keys",

@@ -41,7 +41,7 @@ export interface KeyVaultClient {
       readonly tags: Readonly<Record<string, string>>;
     },
   ): Promise<KeyVaultKey>;
-  getKey(name: string, options: KeyVaultCallOptions): Promise<KeyVaultKey>;
+  getKey(name: string, options: KeyVaultCallOptions & { readonly version?: string }): Promise<KeyVaultKey>;
   updateKeyProperties(
     name: string,
     version: string,

@@ -109,6 +109,18 @@ export class KeyVaultService implements RemoteKeyService<KeyVaultHandle> {
     return p1363ToDer(result);
   }
 
+  async exists({ handle: { name, version } }: RemoteKey<KeyVaultHandle>): Promise<boolean> {
+    return this.#call("keys/get", async (options) => {
+      try {
+        await this.#client.getKey(name, { ...options, version });
+        return true;
+      } catch (error) {
+        if (isAbsent(error)) return false;
+        throw error;
+      }
+    });
+  }
+
   /** Deletes the keys that were replaced. What cannot be deleted now is tried again the next time. */
   async tidy(): Promise<void> {
     for (const name of this.#doomed) {

@@ -125,6 +125,22 @@ describe("gcpKmsKeyManager", () => {
     expect(await after.listKeys()).toHaveLength(1);
   });
 
+  it.each([
+    ["DESTROYED", false],
+    ["DESTROY_SCHEDULED", false],
+    [undefined, false],
+    ["DISABLED", true],
+  ])("gives a key up whose version turns %s at runtime: not so %s", async (state, stays) => {
+    await using keys = await open();
+    await keys.generateKey("a", "ec-p256");
+    if (state === undefined) kms.keys.clear();
+    else all()[0]!.versions[0]!.state = state;
+    clock.step(300_000);
+    expect(await keys.getKey("a")).toBeDefined();
+    clock.step(60_000);
+    expect((await keys.getKey("a")) !== undefined).toBe(stays);
+  });
+
   it("waits for key material that takes time", async () => {
     kms.pending = 4;
     await using keys = await open();
@@ -367,6 +383,7 @@ describe("the care of gcpKmsKeyManager for keys", () => {
     await dead.generateKey("a", "ec-p256");
     await dead[Symbol.asyncDispose]();
     await using keys = await open();
+    await keys.listKeys();
     service.fault = ({ path, method }) => {
       if (method === "GET" && path.endsWith("/cryptoKeys/spire-key-dead-a")) {
         Object.assign(all()[0]?.labels ?? {}, labels);

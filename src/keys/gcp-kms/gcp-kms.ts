@@ -75,7 +75,7 @@ export async function openGcpKms(
   const names = cryptoKeyNames(trustDomain, serverId);
   const kms = openKmsService(client, settings.key_ring, clock);
   const allow = (cryptoKey: string) => allowUse(kms, client, cryptoKey, policy, log);
-  const manager = await openRemoteKeys(gcpKmsKeys({ kms, names, allow, clock, log }), log);
+  const manager = await openRemoteKeys(gcpKmsKeys({ kms, names, allow, clock, log }), { clock, log });
   const chores = startChores(clock, log, gcpKmsChores({ kms, names, manager, clock, log }));
   return {
     generateKey: (id, type) => manager.generateKey(id, type),

@@ -63,6 +63,11 @@ export function gcpKmsKeys({ kms, names, allow, clock, log }: KmsKeysOptions): R
     sign: ({ type, handle }, digest) =>
       kms.sign(handle, type === "ec-p384" ? { sha384: digest } : { sha256: digest }),
 
+    async exists({ handle }) {
+      const state = await kms.stateOf(handle);
+      return state !== undefined && state !== "DESTROYED" && state !== "DESTROY_SCHEDULED";
+    },
+
     close: () => kms.close(),
   };
 

@@ -42,6 +42,8 @@ export interface KmsService {
   createVersion(cryptoKey: string): Promise<CryptoKeyVersion>;
   /** Gives a version up for destruction; one that is gone or given up already is no fault. */
   destroyVersion(name: string): Promise<void>;
+  /** The state of a version, `undefined` where there is no such version. */
+  stateOf(version: string): Promise<string | undefined>;
   /** DER SubjectPublicKeyInfo. */
   publicKey(version: string): Promise<Uint8Array>;
   /** Signs a digest; ECDSA in DER. */
@@ -174,6 +176,11 @@ export function openKmsService(client: GoogleClient, keyRing: string, clock: Clo
       // A version that is not enabled any more cannot be given up again.
       const gone = ["NOT_FOUND", "FAILED_PRECONDITION"];
       await ask("cryptoKeyVersions.destroy", { method: "POST", path, body: {}, repeatable: true }, gone);
+    },
+    async stateOf(version) {
+      const call = { method: "GET", path: version, timeout: SIGN_TIMEOUT } as const;
+      const answer = await ask("cryptoKeyVersions.get", call, ["NOT_FOUND"]);
+      return answer === undefined ? undefined : versionIn(answer).state;
     },
     async publicKey(version) {
       const answer = await ask("cryptoKeyVersions.viewPublicKey", {

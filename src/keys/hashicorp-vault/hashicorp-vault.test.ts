@@ -84,6 +84,19 @@ describe("keys in Vault", () => {
     });
   });
 
+  it("that are gone at runtime are given up", async () => {
+    const clock = new FakeClock();
+    await using keys = await open({ key_identifier_value: "s" }, vault, clock);
+    for (const id of ["a", "b", "c"]) await keys.generateKey(id, "ec-p256");
+    const [a = ""] = vault.keys.keys();
+    vault.keys.delete(a);
+    for (const id of ["a", "b", "c", "a", "b", "c"]) {
+      clock.step(300_000);
+      await keys.getKey(id);
+    }
+    expect((await keys.listKeys()).map(({ id }) => id)).toEqual(["b", "c"]);
+  });
+
   it("are found again by the identifier in a file, which is made", async () => {
     const file = join(folder, "identifier");
     const first = await open({ key_identifier_file: file }, vault);

@@ -66,7 +66,7 @@ async function openTransit(
   });
   const client = new VaultClient(vaultSettings(settings), { clock, log });
   const service = new TransitService(client, { engine: settings.transit_engine_path, serverId, log });
-  const manager = new RemoteKeyManager(service);
+  const manager = new RemoteKeyManager(service, { clock, log });
   const chores = startChores(clock, log, [
     {
       name: "deleting replaced keys",

@@ -107,6 +107,11 @@ export class TransitService implements RemoteKeyService<TransitHandle> {
     return Buffer.from(base64, "base64");
   }
 
+  async exists({ handle: { name, version } }: RemoteKey<TransitHandle>): Promise<boolean> {
+    const answer = await this.#call("GET", `keys/${name}`);
+    return answer !== undefined && Object.hasOwn(parsed(keyFacts, answer, "a key").keys, `${version}`);
+  }
+
   /** Deletes the keys that were replaced. What cannot be deleted now is tried again the next time. */
   async tidy(): Promise<void> {
     for (const name of this.#doomed) {

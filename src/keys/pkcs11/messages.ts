@@ -18,6 +18,7 @@ export type TokenRequest =
   | { readonly op: "list" }
   | { readonly op: "generate"; readonly id: string; readonly type: TokenKey["type"] }
   | { readonly op: "destroy"; readonly id: string }
+  | { readonly op: "exists"; readonly handle: string }
   | {
       readonly op: "sign";
       readonly key: Pick<TokenKey, "id" | "type" | "handle">;
@@ -30,6 +31,7 @@ export interface TokenAnswers {
   readonly list: Awaited<ReturnType<TokenKeys["list"]>>;
   readonly generate: Awaited<ReturnType<TokenKeys["generate"]>>;
   readonly destroy: undefined;
+  readonly exists: boolean;
   readonly sign: Awaited<ReturnType<TokenKeys["sign"]>>;
 }
 

@@ -9,7 +9,7 @@ import { stat } from "node:fs/promises";
 import { z } from "zod";
 import type { PluginHost } from "../../plugin/host.ts";
 import { defineKeyManager, type KeyManager } from "../../plugin/key-manager.ts";
-import { RemoteKeyManager } from "../remote-key-manager.ts";
+import { type RemoteKeyHost, RemoteKeyManager } from "../remote-key-manager.ts";
 import { startKeeper } from "./keeper.ts";
 import type { TokenSettings } from "./messages.ts";
 import { TokenClient } from "./token-client.ts";
@@ -88,22 +88,26 @@ export async function openPkcs11KeyManager(
     pinStamp: () => stampOf(pin_file),
   });
   await client.open();
-  return manage(client);
+  return manage(client, { clock, log });
 }
 
-function manage(client: TokenClient): KeyManager {
+function manage(client: TokenClient, host: RemoteKeyHost): KeyManager {
   let closing: Promise<void> | undefined;
   const close = () => {
     closing ??= client.close();
     return closing;
   };
-  const keys = new RemoteKeyManager<string>({
-    list: () => client.ask({ op: "list" }),
-    create: (id, type) => client.ask({ op: "generate", id, type }),
-    remove: async ({ id }) => client.ask({ op: "destroy", id }),
-    sign: ({ id, type, handle }, digest) => client.ask({ op: "sign", key: { id, type, handle }, digest }),
-    close: () => void close(),
-  });
+  const keys = new RemoteKeyManager<string>(
+    {
+      list: () => client.ask({ op: "list" }),
+      create: (id, type) => client.ask({ op: "generate", id, type }),
+      remove: async ({ id }) => client.ask({ op: "destroy", id }),
+      sign: ({ id, type, handle }, digest) => client.ask({ op: "sign", key: { id, type, handle }, digest }),
+      exists: ({ handle }) => client.ask({ op: "exists", handle }),
+      close: () => void close(),
+    },
+    host,
+  );
   return {
     generateKey: (id, type) => keys.generateKey(id, type),
     getKey: (id) => keys.getKey(id),

@@ -154,6 +154,7 @@ const DEADLINES: Readonly<Record<TokenRequest["op"], number>> = {
   list: 30_000,
   generate: 120_000,
   destroy: 30_000,
+  exists: 30_000,
   sign: 10_000,
 };
 const MIN_DELAY_MS = 1000;

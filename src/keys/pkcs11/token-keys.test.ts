@@ -97,6 +97,23 @@ describe("a new key", () => {
   });
 });
 
+describe("whether a key is there", () => {
+  it("is told by its own id, and by either half, since a session without login is shown no private ones", async () => {
+    const before = await keys.generate("a", "ec-p256");
+    const after = await keys.generate("a", "ec-p256");
+    expect(await keys.exists(before.handle)).toBe(false);
+    expect(await keys.exists(after.handle)).toBe(true);
+    for (const [number, attributes] of library.objects) {
+      if (attributes.get(CK.CKA_CLASS)?.readBigUInt64LE() === BigInt(CK.CKO_PRIVATE_KEY)) {
+        library.objects.delete(number);
+      }
+    }
+    expect(await keys.exists(after.handle)).toBe(true);
+    library.objects.clear();
+    expect(await keys.exists(after.handle)).toBe(false);
+  });
+});
+
 describe("an opening", () => {
   it("finds the keys that were made before", async () => {
     const made = [await keys.generate("a", "ec-p256"), await keys.generate("b", "ec-p384")];

@@ -11,6 +11,7 @@ import {
   destroyAll,
   findHalves,
   findPrivate,
+  hasHalf,
   type KeyHalf,
   pairTemplate,
   readPublicKey,
@@ -40,6 +41,8 @@ export interface TokenKeys {
   generate(id: string, type: KeyType): Promise<TokenKey>;
   /** Destroys every key of this id. */
   destroy(id: string): Promise<void>;
+  /** Whether a key with this CKA_ID is there, or half of one. */
+  exists(handle: string): Promise<boolean>;
   /** Signs a digest: SHA-384 for P-384, else SHA-256. ECDSA answers in DER. */
   sign(key: Pick<TokenKey, "id" | "type" | "handle">, digest: Uint8Array): Promise<Uint8Array>;
 }
@@ -113,6 +116,8 @@ export function tokenKeys(token: OpenToken, prefix: string, clock: Clock): Token
       run(`delete key ${id}`, (session) =>
         destroyAll(library, session, findHalves(library, session, prefix, id)),
       ),
+
+    exists: (handle) => run("look for a key", (session) => hasHalf(library, session, handle)),
 
     sign: (key, digest) =>
       run(`sign with key ${key.id}`, async (session) => {

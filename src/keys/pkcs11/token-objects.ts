@@ -45,6 +45,18 @@ export function findPrivate(library: Cryptoki, session: Handle, id: string, hand
   return found;
 }
 
+/** Whether either half with this CKA_ID is there: private ones are not shown to a session that lost its login, public ones are. */
+export function hasHalf(library: Cryptoki, session: Handle, handle: string): boolean {
+  return HALVES.some(([, number]) => {
+    const found = find(library, session, [
+      { type: CK.CKA_CLASS, value: number },
+      { type: CK.CKA_TOKEN, value: true },
+      { type: CK.CKA_ID, value: Buffer.from(handle, "hex") },
+    ]);
+    return found.length > 0;
+  });
+}
+
 /** The public key in an object. @throws AssayError `KEY_UNAVAILABLE` where no authority may have it. */
 export function readPublicKey(library: Cryptoki, session: Handle, object: Handle): PublicKey {
   const [kind] = values(library, session, object, [CK.CKA_KEY_TYPE]);

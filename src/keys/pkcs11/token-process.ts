@@ -45,6 +45,8 @@ async function perform(request: TokenRequest): Promise<TokenAnswers[TokenRequest
     case "destroy":
       await keys.destroy(request.id);
       return undefined;
+    case "exists":
+      return keys.exists(request.handle);
     case "sign":
       return keys.sign(request.key, request.digest);
     default:
