@@ -6,7 +6,9 @@ import { readCertificate } from "../crypto/certificate-reader.ts";
 import { nameAttribute, readName, spireName } from "../crypto/x501-name.ts";
 import type { CredentialComposer, X509SvidContent } from "../plugin/credential-composer.ts";
 import { createComposing } from "./composing.ts";
-import { issueJwtSvid } from "./jwt-svids.ts";
+import { parseAudiences } from "../spiffe/audience.ts";
+import { parseSpiffeId } from "../spiffe/id.ts";
+import { issueJwtSvid, jwtSvidFor } from "./jwt-svids.ts";
 import { issueX509Svids } from "./x509-svids.ts";
 
 let bench: IssuanceBench;
@@ -143,16 +145,98 @@ describe("credential composers", () => {
         order,
       );
     const { token } = await jwt({ team: "payments" });
-    const payload = JSON.parse(Buffer.from(token.split(".")[1] ?? "", "base64url").toString()) as object;
-    expect(payload).toMatchObject({ sub: "spiffe://example.org/web", aud: ["api"], team: "payments" });
+    expect(payloadOf(token)).toMatchObject({
+      sub: "spiffe://example.org/web",
+      aud: ["api"],
+      team: "payments",
+    });
     await expect(jwt({ sub: "spiffe://example.org/admin" })).rejects.toThrowCode("INTERNAL", /claim sub/);
     await expect(jwt({ exp: 9e9 })).rejects.toThrowCode("INTERNAL", /claim exp/);
   });
+
+  it.each(["task", "status", "cnf", "act", "scope", "client_id"])(
+    "cannot give a JWT-SVID a claim %s, which others believe to be ours",
+    async (name) => {
+      bench.entry("web");
+      const options = {
+        ...bench.options(),
+        composing: composing({ composeJwtSvid: () => ({ [name]: "x" }) }),
+      };
+      await expect(
+        issueJwtSvid(options, agentCaller(), { entryId: "web", audience: ["api"] }),
+      ).rejects.toThrowCode("COMPOSER_FAILED", new RegExp(`composer c0: .*claim ${name}`));
+    },
+  );
+
+  it("neither see nor change what a task's JWT-SVID says of the task", async () => {
+    const seen: unknown[] = [];
+    const own = { task: { id: "T1" }, status: { status_list: { idx: 1, uri: "https://a.test/1" } } };
+    const { token } = await taskSvid(async () => own, {
+      composeJwtSvid: (claims) => {
+        seen.push(claims);
+        return { team: "payments" };
+      },
+    });
+    expect(seen).toEqual([{}]);
+    expect(payloadOf(token)).toMatchObject({ ...own, team: "payments" });
+  });
+
+  it("cannot make a JWT-SVID outlive its entry by taking their time", async () => {
+    const entryExpiresAt = bench.now + 30;
+    const slow = {
+      composeJwtSvid: async () => {
+        bench.clock.step(20_000);
+        return {};
+      },
+    };
+    const told: number[] = [];
+    const svid = await taskSvid(
+      async (expiresAt) => {
+        told.push(expiresAt);
+        bench.clock.step(5000);
+        return {};
+      },
+      slow,
+      { entryExpiresAt },
+    );
+    expect(svid.expiresAt).toBe(entryExpiresAt);
+    expect(told).toEqual([entryExpiresAt]);
+    await expect(taskSvid(async () => ({}), slow, { entryExpiresAt })).rejects.toThrowCode("POLICY_DENIED");
+  });
+
+  it("have no say in when a JWT-SVID ends, once that has been told", async () => {
+    const told: number[] = [];
+    const svid = await taskSvid(
+      async (expiresAt) => {
+        told.push(expiresAt);
+        bench.clock.step(5000);
+        return {};
+      },
+      {},
+      { requestedTtl: 60 },
+    );
+    expect([svid.expiresAt]).toEqual(told);
+  });
+
+  function taskSvid(
+    claims: (expiresAt: number) => Promise<Record<string, unknown>>,
+    composer: Partial<CredentialComposer>,
+    facts: { readonly entryExpiresAt?: number; readonly requestedTtl?: number } = {},
+  ) {
+    const options = { ...bench.options(), composing: composing(composer) };
+    const spiffeId = parseSpiffeId("spiffe://example.org/w");
+    const wanted = { ...facts, spiffeId, includeJti: true, claims };
+    return jwtSvidFor(options, parseAudiences(["api"]), wanted);
+  }
 
   it("are nothing where none is configured", () => {
     expect(composing()).toBeUndefined();
   });
 });
+
+function payloadOf(token: string): object {
+  return JSON.parse(Buffer.from(token.split(".")[1] ?? "", "base64url").toString()) as object;
+}
 
 function raise(message: string): never {
   throw new Error(message);

@@ -16,8 +16,11 @@ export interface Composing {
    * @throws AssayError `COMPOSER_FAILED` naming the composer.
    */
   x509Svid(dnsNames: readonly string[], about: X509SvidFacts): Promise<X509SvidContent>;
-  /** The further claims of a JWT-SVID. @throws AssayError `COMPOSER_FAILED` naming the composer. */
-  jwtSvid(claims: JwtSvidClaims, about: JwtSvidFacts): Promise<JwtSvidClaims>;
+  /**
+   * Further claims of a JWT-SVID; none of those by which others learn of a task, a status or a key's possession.
+   * @throws AssayError `COMPOSER_FAILED` naming the composer.
+   */
+  jwtSvid(about: JwtSvidFacts): Promise<JwtSvidClaims>;
 }
 
 /** What composing stands on. */
@@ -48,8 +51,8 @@ export function createComposing({ composers, subject, clock }: ComposingOptions)
       }
       return content;
     },
-    async jwtSvid(claims, about) {
-      let composed = claims;
+    async jwtSvid(about) {
+      let composed: JwtSvidClaims = {};
       for (const [name, composer] of all) {
         if (composer.composeJwtSvid === undefined) continue;
         const before = composed;
@@ -118,10 +121,15 @@ function checkedClaims(claims: unknown): JwtSvidClaims {
   if (typeof claims !== "object" || claims === null || Array.isArray(claims)) {
     throw new Error("claims must be an object");
   }
+  for (const name of Object.keys(claims)) {
+    if (OURS.has(name)) throw new Error(`claim ${name} is the server's own to make`);
+  }
   // A copy as JSON: nothing that the composer still holds can change it.
   return JSON.parse(JSON.stringify(claims)) as JwtSvidClaims;
 }
 
+// What we say of a task and of a token's status, and what RFC 7800, RFC 8693 and RFC 9068 have whoever reads a token rely on.
+const OURS: ReadonlySet<string> = new Set(["task", "status", "cnf", "act", "scope", "client_id"]);
 const DEADLINE = 5000;
 const COMMON_NAME = "2.5.4.3";
 // RFC 5280 appendix A.1, ub-common-name.

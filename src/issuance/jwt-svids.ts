@@ -1,4 +1,5 @@
 import { unixSeconds } from "../clock.ts";
+import type { ExtraClaims } from "../crypto/jose/extra-claims.ts";
 import { decideJwtSvid, jwtSvidAlgorithm } from "../policy/jwt-svid.ts";
 import type { IssuedJwtSvid } from "../signing/signing.ts";
 import { type Audience, parseAudiences } from "../spiffe/audience.ts";
@@ -71,23 +72,32 @@ export async function jwtSvidFor(
   const { signing, policy, trustDomain, clock, composing } = options;
   const { includeJti, claims, ...facts } = wanted;
   const algorithm = jwtSvidAlgorithm(audiences, policy);
-  const ttl = allowedTtl(
-    decideJwtSvid(
-      {
-        ...facts,
-        trustDomain,
-        audiences,
-        now: unixSeconds(clock),
-        authorityNotAfter: signing.jwtAuthorityNotAfter(algorithm),
-      },
-      policy,
-    ),
-  );
-  const own = await claims?.(unixSeconds(clock) + ttl);
-  const more =
-    composing === undefined
-      ? own
-      : await composing.jwtSvid(own ?? {}, { spiffeId: wanted.spiffeId, audiences });
+  const allowed = (endsBy = facts.endsBy) =>
+    allowedTtl(
+      decideJwtSvid(
+        {
+          ...facts,
+          ...(endsBy !== undefined && { endsBy }),
+          trustDomain,
+          audiences,
+          now: unixSeconds(clock),
+          authorityNotAfter: signing.jwtAuthorityNotAfter(algorithm),
+        },
+        policy,
+      ),
+    );
+  let ttl = allowed();
+  let more: ExtraClaims = {};
+  if (composing !== undefined) {
+    more = await composing.jwtSvid({ spiffeId: wanted.spiffeId, audiences });
+    // Composers take their time, and what ends meanwhile ends the SVID too.
+    ttl = allowed();
+  }
+  if (claims !== undefined) {
+    const told = unixSeconds(clock) + ttl;
+    more = { ...more, ...(await claims(told)) };
+    ttl = allowed(told);
+  }
   return signing.signJwtSvid(
     signing.prepareJwtSvid({
       spiffeId: wanted.spiffeId,
@@ -95,7 +105,7 @@ export async function jwtSvidFor(
       ttl,
       includeJti,
       ...(algorithm === undefined ? {} : { algorithm }),
-      ...(more === undefined ? {} : { claims: more }),
+      claims: more,
     }),
     call,
   );

@@ -58,7 +58,10 @@ export interface X509SvidFacts {
   readonly publicKey: Uint8Array;
 }
 
-/** Claims beside those of the profile, none of which they can replace. Values are JSON. */
+/**
+ * Claims beside those of the profile, none of which they can replace. Nor may they be `task`, `status`, `cnf`, `act`, `scope` or
+ * `client_id`, by which relying parties learn what only the server knows. Values are JSON.
+ */
 export type JwtSvidClaims = Readonly<Record<string, unknown>>;
 
 /** What is settled of a JWT-SVID. */
