@@ -1,10 +1,13 @@
 import { AssayError } from "../errors/assay-error.ts";
 import type { JwtAuthorityKey, SpiffeBundle } from "../spiffe/bundle.ts";
+import type { AuthorityRecord } from "../store/records.ts";
 import { type BundleAdditions, checkAdditions, withAuthorities } from "./bundle-edit.ts";
 
 /** What publishing keys of servers below works with. */
 export interface KeysBelowDependencies {
   readonly bundle: () => SpiffeBundle;
+  /** Every authority that is written down, of all servers. */
+  readonly records: () => Promise<readonly AuthorityRecord[]>;
   /** Publishes a JWT authority upstream; `undefined` where none are published there. */
   readonly publishUpstream: (key: JwtAuthorityKey) => Promise<readonly JwtAuthorityKey[] | undefined>;
   /** Writes the own bundle. */
@@ -20,12 +23,20 @@ export interface KeysBelow {
 }
 
 /** Publishes JWT and WIT authorities of servers below. */
-export function createKeysBelow({ bundle, publishUpstream, commit }: KeysBelowDependencies): KeysBelow {
+export function createKeysBelow(dependencies: KeysBelowDependencies): KeysBelow {
+  const { bundle, records, publishUpstream, commit } = dependencies;
+
   async function check(
     field: "jwtAuthorities" | "witAuthorities",
     additions: BundleAdditions,
   ): Promise<void> {
     checkAdditions(bundle(), additions);
+    const gone = (await records()).filter(({ state }) => state === "revoked");
+    for (const { keyId, publicKey } of additions[field] ?? []) {
+      if (gone.some((one) => one.id === keyId || Buffer.compare(one.publicKey, publicKey) === 0)) {
+        throw new AssayError("PRECONDITION_FAILED", `authority ${keyId} or its key was revoked here`);
+      }
+    }
     const held = bundle()[field];
     const isNew = additions[field]?.some(({ keyId }) => !held.some((one) => one.keyId === keyId)) === true;
     if (isNew && held.length >= MAX_KEYS) {

@@ -201,6 +201,7 @@ export async function openSigning(dependencies: SigningDependencies): Promise<Si
     }),
     ...createKeysBelow({
       bundle: () => own.current,
+      records: () => store.authorities.list(),
       publishUpstream: (key) => trust.publishJwtKey(key, false),
       commit: edit,
     }),

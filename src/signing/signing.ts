@@ -101,13 +101,13 @@ export interface Signing extends AsyncDisposable {
   /**
    * Publishes a JWT authority of a server below this one: upstream where there is an upstream that publishes, else in the own
    * bundle. Gives all JWT authorities of the trust domain.
-   * @throws AssayError `INVALID_BUNDLE`, `PRECONDITION_FAILED` where there are too many, `UPSTREAM_UNAVAILABLE`,
+   * @throws AssayError `INVALID_BUNDLE`, `PRECONDITION_FAILED` where there are too many or it was revoked here, `UPSTREAM_UNAVAILABLE`,
    * `UPSTREAM_REFUSED`, `STORE_UNAVAILABLE`.
    */
   publishJwtAuthority(key: JwtAuthorityKey): Promise<readonly JwtAuthorityKey[]>;
   /**
    * Publishes a WIT authority of a server below this one in the own bundle. Gives all WIT authorities of the trust domain.
-   * @throws AssayError `INVALID_BUNDLE`, `PRECONDITION_FAILED` where there are too many, `STORE_UNAVAILABLE`.
+   * @throws AssayError `INVALID_BUNDLE`, `PRECONDITION_FAILED` where there are too many or it was revoked here, `STORE_UNAVAILABLE`.
    */
   publishWitAuthority(key: WitAuthorityKey): Promise<readonly WitAuthorityKey[]>;
   /** The own bundle now. */

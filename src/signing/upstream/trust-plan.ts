@@ -173,10 +173,13 @@ function planKeys(
       .filter((record) => isUpstream(record) && record.kind === "jwt")
       .map((record) => [record.id, record]),
   );
+  const revoked = stored.filter(({ state }) => state === "revoked").map(({ publicKey }) => publicKey);
   const listed = new Set<string>();
   for (const key of keys ?? []) {
     const id = `upstream-jwt-${key.keyId}`;
     if (own.has(key.keyId) || listed.has(id)) continue;
+    // Left out of what is listed, so that one that came in before it was revoked goes.
+    if (revoked.some((publicKey) => Buffer.compare(publicKey, key.publicKey) === 0)) continue;
     listed.add(id);
     const before = known.get(id);
     // It would come back each time that it is forgotten.

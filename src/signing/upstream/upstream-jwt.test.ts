@@ -88,6 +88,23 @@ describe("JWT authorities", () => {
     expect(upstream.published).toHaveLength(2);
   });
 
+  it("of others are not what was revoked here", async () => {
+    const { world, upstream } = await place();
+    const signing = await open(world);
+    const own = signing.authorityStates("jwt").active ?? failed();
+    await signing.prepareAuthority("jwt");
+    await signing.activateAuthority("jwt");
+    await signing.taintAuthority("jwt", own.id);
+    await signing.revokeAuthority("jwt", own.id);
+    const { publicKey, notAfter: expiresAt } = own;
+    const good = { keyId: "good", publicKey: makeKey().spki, expiresAt, tainted: false };
+    upstream.jwtKeys.push({ keyId: "another", publicKey, expiresAt, tainted: false }, good);
+    upstream.tell();
+    const ids = () => signing.bundle().jwtAuthorities.map(({ keyId }) => keyId);
+    await until(() => ids().includes("good"));
+    expect(ids()).toHaveLength(2);
+  });
+
   it("of others that cannot be are left out and told of once, and hold up nothing else", async () => {
     const { world, upstream } = await place();
     const signing = await open(world);
@@ -161,6 +178,29 @@ describe("JWT authorities of servers below", () => {
     upstream.jwtKeys.pop();
     upstream.tell();
     await until(() => signing.bundle().jwtAuthorities.length === 1);
+  });
+
+  it.each(["jwt", "wit"] as const)("are not what was revoked here as %s", async (kind) => {
+    const world = new SigningWorld();
+    onTestFinished(() => world[Symbol.asyncDispose]());
+    const signing = await open(world, { wit: true });
+    const own = signing.authorityStates(kind).active ?? failed();
+    await signing.prepareAuthority(kind);
+    await signing.activateAuthority(kind);
+    await signing.taintAuthority(kind, own.id);
+    await signing.revokeAuthority(kind, own.id);
+    const before = signing.bundle();
+    const key = { expiresAt: unixSeconds(world.clock) + 600, tainted: false };
+    for (const again of [
+      { ...key, keyId: own.id, publicKey: own.publicKey },
+      { ...key, keyId: own.id, publicKey: makeKey().spki },
+      { ...key, keyId: "another", publicKey: own.publicKey },
+    ]) {
+      for (const publish of [signing.publishJwtAuthority, signing.publishWitAuthority]) {
+        await expect(publish(again)).rejects.toThrowCode("PRECONDITION_FAILED", /revoked/);
+      }
+    }
+    expect(signing.bundle()).toEqual(before);
   });
 
   it("are taken in bounded number", async () => {
