@@ -39,7 +39,7 @@ describe("the health of a server", () => {
   });
 
   it("is ready though an upstream authority or a key manager elsewhere is in trouble, and says so", async () => {
-    const upstream = () => ({ isConfigured: true, failing: ["mint", "watch"] });
+    const upstream = () => ({ isConfigured: true, hasRoots: true, failing: ["mint", "watch"] });
     const keyState = () => ({ status: "degraded", since: 0, cause: "no answer" }) as const;
     const degraded = () => degradedChecks({ upstream }, keyState);
     await using world = setUp(degraded);
@@ -52,7 +52,9 @@ describe("the health of a server", () => {
   });
 
   it("has no checks of what is not elsewhere", () => {
-    expect(degradedChecks({ upstream: () => ({ isConfigured: false, failing: [] }) }, undefined)).toEqual([]);
+    expect(
+      degradedChecks({ upstream: () => ({ isConfigured: false, hasRoots: false, failing: [] }) }, undefined),
+    ).toEqual([]);
   });
 
   it("looks no more once it is disposed", async () => {

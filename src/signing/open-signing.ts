@@ -223,7 +223,10 @@ export async function openSigning(dependencies: SigningDependencies): Promise<Si
     taintAuthority: async (kind, id) => lines.taint(kind, id),
     revokeAuthority: async (kind, id) => lines.revoke(kind, id),
     upstreamIdOf,
-    upstream: () => ({ isConfigured: trust.isConfigured, failing: trust.failing }),
+    upstream: () => {
+      const { isConfigured, hasRoots, failing } = trust;
+      return { isConfigured, hasRoots, failing };
+    },
     async taintUpstreamAuthority(id) {
       const { notAfter } = await trust.taint(id, inUse());
       return { id, notAfter };

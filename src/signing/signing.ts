@@ -189,6 +189,8 @@ export interface IssuedDownstreamCa extends PreparedDownstreamCa {
 /** How it stands with the upstream authority. */
 export interface UpstreamState {
   readonly isConfigured: boolean;
+  /** Whether roots upstream are known, though it be configured no longer. */
+  readonly hasRoots: boolean;
   /** What failed when it was last tried; it is tried again. */
   readonly failing: readonly string[];
 }

@@ -177,6 +177,31 @@ describe("with an upstream authority", () => {
   });
 });
 
+it("lets an operator taint and revoke the root of an upstream authority that is configured no longer", async () => {
+  await using place = await UpstreamFiles.make();
+  await using server = await ServerBench.start({
+    upstreamAuthority: { type: "disk", config: place.config },
+  });
+  await server.stop();
+  await server.start({ upstreamAuthority: undefined });
+  const authorities = server.admin.service(LocalAuthority);
+  const { preparedAuthority: prepared } = await authorities.prepareX509Authority({});
+  await authorities.activateX509Authority({ authorityId: prepared?.authorityId ?? "" });
+  const subjectKeyId = place.rootId;
+  await expect(authorities.taintX509UpstreamAuthority({ subjectKeyId: "00" })).rejects.toMatchObject({
+    status: "NOT_FOUND",
+  });
+  await authorities.taintX509UpstreamAuthority({ subjectKeyId });
+  const marked = (await server.bundles.getBundle({})).x509Authorities.filter(({ tainted }) => tainted);
+  expect(marked).toHaveLength(1);
+  await authorities.revokeX509UpstreamAuthority({ subjectKeyId });
+  const { x509Authorities } = await server.bundles.getBundle({});
+  const ids = x509Authorities.map(({ asn1 }) =>
+    Buffer.from(readCertificate(asn1).subjectKeyId ?? []).toString("hex"),
+  );
+  expect(ids).not.toContain(subjectKeyId);
+});
+
 describe("a rotation by hand", () => {
   let server: ServerBench;
   let agent: TestAgent;

@@ -57,7 +57,9 @@ export function authorityService({
     };
   };
   const upstreamId = ({ subjectKeyId }: { readonly subjectKeyId: string }): string => {
-    if (!signing.upstream().isConfigured) {
+    // What was trusted there stays to be dealt with when nobody signs there any longer.
+    const { isConfigured, hasRoots } = signing.upstream();
+    if (!isConfigured && !hasRoots) {
       throw new AssayError("PRECONDITION_FAILED", "upstream authority is not configured");
     }
     if (subjectKeyId === "") throw new AssayError("INVALID_REQUEST", "missing subject key ID");

@@ -100,6 +100,11 @@ export class UpstreamTrust implements AsyncDisposable {
     return this.#with.upstream !== undefined;
   }
 
+  /** Whether roots upstream are written down. */
+  get hasRoots(): boolean {
+    return this.#roots.length > 0;
+  }
+
   /** What could not be done upstream when it was last tried. */
   get failing(): readonly UpstreamTask[] {
     return [...this.#failing];
