@@ -141,6 +141,34 @@ describe("gcpKmsKeyManager", () => {
     expect((await keys.getKey("a")) !== undefined).toBe(stays);
   });
 
+  it("refuses a CryptoKey of another trust domain, though the name is the same, and touches nothing of it", async () => {
+    await using prod = await open({}, googleAuth, "prod.example");
+    const key = await prod.generateKey("a", "ec-p256");
+    const before = structuredClone(all()[0]?.labels);
+    await using staging = await open({}, googleAuth, "staging.example");
+    await expect(staging.generateKey("a", "ec-p256")).rejects.toThrowCode(
+      "KEY_UNAVAILABLE",
+      /spire-key-server-1-a belongs to another trust domain or server/,
+    );
+    await passed(61_000);
+    expect(all()[0]?.labels).toMatchObject({ "spire-server-td": before?.["spire-server-td"] });
+    expect(all()[0]?.versions.map(({ state }) => state)).toEqual(["ENABLED"]);
+    expect(isValid(key, DATA, await key.sign(DATA, "der"), "der")).toBe(true);
+  });
+
+  it("lets the service account sign with a CryptoKey of its own that was left without a policy", async () => {
+    await using keys = await open();
+    let refusals = 1;
+    service.fault = ({ path }) => {
+      if (path.endsWith(":setIamPolicy") && refusals-- > 0) throw googleFailure(403, "PERMISSION_DENIED");
+      return undefined;
+    };
+    await expect(keys.generateKey("a", "ec-p256")).rejects.toThrowCode("KEY_UNAVAILABLE");
+    await keys.generateKey("a", "ec-p256");
+    expect(all()[0]?.policy).toMatchObject({ bindings: [{ role: "roles/cloudkms.signerVerifier" }] });
+    expect(log).toEqual([]);
+  });
+
   it("waits for key material that takes time", async () => {
     kms.pending = 4;
     await using keys = await open();
@@ -320,6 +348,39 @@ describe("the care of gcpKmsKeyManager for keys", () => {
     expect(all()[0]?.versions.map(({ state }) => state)).toEqual(["DESTROY_SCHEDULED", "ENABLED"]);
     expect(all()[0]?.labels["spire-last-update"]).toBe(String((start + 61_000) / 1000));
     await passed(6 * HOUR, () => Number(all()[0]?.labels["spire-last-update"]) > start / 1000 + 60);
+  });
+
+  it("gives up only versions that it saw replaced or listed, not those that another made", async () => {
+    await using keys = await open();
+    await keys.generateKey("a", "ec-p256");
+    await using second = await open();
+    await second.generateKey("a", "ec-p256");
+    const others = all()[0]!.versions[1]!;
+    await keys.generateKey("a", "ec-p256");
+    await passed(7 * HOUR);
+    expect(others.state).toBe("ENABLED");
+    expect(log).toContainEqual(
+      expect.objectContaining({
+        level: "error",
+        message: expect.stringContaining("a second server runs with this key identifier") as string,
+      }),
+    );
+  });
+
+  it("gives up older versions that it found enabled when it was started", async () => {
+    await using before = await open();
+    service.fault = ({ path }) => {
+      if (path.endsWith(":destroy")) throw googleFailure(403, "PERMISSION_DENIED");
+      return undefined;
+    };
+    await before.generateKey("a", "ec-p256");
+    await before.generateKey("a", "ec-p256");
+    await before[Symbol.asyncDispose]();
+    service.fault = undefined;
+    await using after = await open();
+    await after.listKeys();
+    await passed(61_000, () => all()[0]?.versions[0]?.state === "DESTROY_SCHEDULED");
+    expect(all()[0]?.versions[1]?.state).toBe("ENABLED");
   });
 
   it("gives up keys of dead servers of the trust domain after two weeks, and no others", async () => {

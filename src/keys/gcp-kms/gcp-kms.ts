@@ -74,9 +74,11 @@ export async function openGcpKms(
   const policy = file === undefined ? undefined : await readIamPolicy(file);
   const names = cryptoKeyNames(trustDomain, serverId);
   const kms = openKmsService(client, settings.key_ring, clock);
-  const allow = (cryptoKey: string) => allowUse(kms, client, cryptoKey, policy, log);
-  const manager = await openRemoteKeys(gcpKmsKeys({ kms, names, allow, clock, log }), { clock, log });
-  const chores = startChores(clock, log, gcpKmsChores({ kms, names, manager, clock, log }));
+  const allow = (cryptoKey: string, isNew: boolean) =>
+    allowUse({ kms, client, policy, log }, cryptoKey, isNew);
+  const seen = new Set<string>();
+  const manager = await openRemoteKeys(gcpKmsKeys({ kms, names, allow, seen, clock, log }), { clock, log });
+  const chores = startChores(clock, log, gcpKmsChores({ kms, names, manager, seen, clock, log }));
   return {
     generateKey: (id, type) => manager.generateKey(id, type),
     getKey: (id) => manager.getKey(id),
@@ -89,20 +91,25 @@ export async function openGcpKms(
   };
 }
 
+interface Granter {
+  readonly kms: KmsService;
+  readonly client: GoogleClient;
+  readonly policy: IamPolicy | undefined;
+  readonly log: PluginLog;
+}
+
 /**
  * Binds the operator's policy, or the service account that we are as signer, to a new CryptoKey; one that has bindings
  * keeps them. Policies of Google only ever add to what is allowed further up.
  */
 async function allowUse(
-  kms: KmsService,
-  client: GoogleClient,
+  { kms, client, policy, log }: Granter,
   cryptoKey: string,
-  policy: IamPolicy | undefined,
-  log: PluginLog,
+  isNew: boolean,
 ): Promise<void> {
   const present = await kms.getIamPolicy(cryptoKey);
   if ((present.bindings?.length ?? 0) > 0) {
-    log.warn("a new key has an IAM policy already, which is left as it is", { key: cryptoKey });
+    if (isNew) log.warn("a new key has an IAM policy already, which is left as it is", { key: cryptoKey });
     return;
   }
   if (policy !== undefined) return kms.setIamPolicy(cryptoKey, policy);

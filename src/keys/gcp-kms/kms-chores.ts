@@ -12,20 +12,22 @@ export interface KmsChoresOptions {
   readonly kms: KmsService;
   readonly names: CryptoKeyNames;
   readonly manager: RemoteKeyManager<string>;
+  /** The versions that this process listed or made. */
+  readonly seen: ReadonlySet<string>;
   readonly clock: Clock;
   readonly log: PluginLog;
 }
 
 /**
  * What a server does for its keys, and for those that dead servers of the trust domain left, on SPIRE's schedule: the label
- * with the time is set anew every 6 hours, and older versions that a key left enabled are given up with it; every 48 hours
+ * with the time is set anew every 6 hours, and older versions of ours that were left enabled are given up with it; every 48 hours
  * the versions of CryptoKeys go, at most 100 of them, whose label is two weeks old. Cloud KMS keeps each version for
  * weeks in which it can be restored.
  *
  * The time is Google's. Where our clock is away from it nothing of others is given up, and what is, is so only when it was as
  * old the time before: all servers may have been away together.
  */
-export function gcpKmsChores({ kms, names, manager, clock, log }: KmsChoresOptions): readonly Chore[] {
+export function gcpKmsChores({ kms, names, manager, seen, clock, log }: KmsChoresOptions): readonly Chore[] {
   /** The time in the label of each CryptoKey that was stale the last time. */
   let suspects: ReadonlyMap<string, string | undefined> = new Map();
 
@@ -55,7 +57,12 @@ export function gcpKmsChores({ kms, names, manager, clock, log }: KmsChoresOptio
     const cryptoKey = cryptoKeyOf(used);
     await kms.updateCryptoKey(cryptoKey, names.labelsOf(id, now));
     for await (const { name } of kms.enabledVersions(cryptoKey)) {
-      if (numberOf(name) < numberOf(used)) await kms.destroyVersion(name);
+      if (!seen.has(name)) {
+        log.error(
+          "a key has an enabled version that this process neither found nor made: a second server runs with this key identifier, or the making of a key broke off",
+          { version: name, used },
+        );
+      } else if (numberOf(name) < numberOf(used)) await kms.destroyVersion(name);
     }
   }
 

@@ -10,8 +10,10 @@ import type { CryptoKey, CryptoKeyVersion, KmsService } from "./kms-service.ts";
 export interface KmsKeysOptions {
   readonly kms: KmsService;
   readonly names: CryptoKeyNames;
-  /** Says who may use a CryptoKey that was just made. */
-  readonly allow: (cryptoKey: string) => Promise<void>;
+  /** Says who may use a CryptoKey that was just made, or that may have been left without that. */
+  readonly allow: (cryptoKey: string, isNew: boolean) => Promise<void>;
+  /** The versions that this process listed or made: no other may be given up. */
+  readonly seen: Set<string>;
   readonly clock: Clock;
   readonly log: PluginLog;
 }
@@ -21,13 +23,20 @@ export interface KmsKeysOptions {
  * name of a version. A CryptoKey itself can never be deleted, so a key that is deleted leaves one without versions behind,
  * and the next key of its id goes into it.
  */
-export function gcpKmsKeys({ kms, names, allow, clock, log }: KmsKeysOptions): RemoteKeyService<string> {
+export function gcpKmsKeys({
+  kms,
+  names,
+  allow,
+  seen,
+  clock,
+  log,
+}: KmsKeysOptions): RemoteKeyService<string> {
   return {
     async list() {
       const found: Promise<RemoteKey<string> | undefined>[] = [];
       for await (const cryptoKey of kms.cryptoKeys(names.ownFilter)) {
         const id = names.idOf(cryptoKey.name, cryptoKey.labels);
-        if (id === undefined) continue;
+        if (id === undefined || !names.isOurs(cryptoKey.labels)) continue;
         if (found.length >= MAX_KEYS) {
           throw new AssayError("KEY_UNAVAILABLE", `there are more than ${MAX_KEYS} keys of this server`);
         }
@@ -40,11 +49,14 @@ export function gcpKmsKeys({ kms, names, allow, clock, log }: KmsKeysOptions): R
       const cryptoKey = kms.nameOf(names.cryptoKeyIdOf(id));
       const labels = names.labelsOf(id, unixSeconds(clock));
       const algorithm = ALGORITHMS[type];
-      const isNew =
-        replaced === undefined && (await kms.createCryptoKey(names.cryptoKeyIdOf(id), algorithm, labels));
-      if (isNew) await allow(cryptoKey);
-      else await kms.updateCryptoKey(cryptoKey, labels, algorithm);
+      if (replaced === undefined) {
+        const isNew = await kms.createCryptoKey(names.cryptoKeyIdOf(id), algorithm, labels);
+        if (!isNew) await takeUp(cryptoKey, labels, algorithm);
+        // What a failure left without a policy must get it now.
+        await allow(cryptoKey, isNew);
+      } else await kms.updateCryptoKey(cryptoKey, labels, algorithm);
       const version = await kms.createVersion(cryptoKey);
+      seen.add(version.name);
       const publicKey = await kms.publicKey(version.name).catch(async (error: unknown) => {
         await giveUp(version.name);
         throw error;
@@ -55,7 +67,9 @@ export function gcpKmsKeys({ kms, names, allow, clock, log }: KmsKeysOptions): R
 
     async remove({ id, handle }) {
       const cryptoKey = cryptoKeyOf(handle);
-      for await (const { name } of kms.enabledVersions(cryptoKey)) await kms.destroyVersion(name);
+      for await (const { name } of kms.enabledVersions(cryptoKey)) {
+        if (seen.has(name)) await kms.destroyVersion(name);
+      }
       const labels = names.labelsOf(id, unixSeconds(clock));
       await kms.updateCryptoKey(cryptoKey, { ...labels, "spire-active": "false" });
     },
@@ -71,9 +85,21 @@ export function gcpKmsKeys({ kms, names, allow, clock, log }: KmsKeysOptions): R
     close: () => kms.close(),
   };
 
+  /** A CryptoKey that is there already: our own of earlier, whose key was deleted. */
+  async function takeUp(name: string, labels: Readonly<Record<string, string>>, algorithm: string) {
+    if (!names.isOurs((await kms.cryptoKey(name)).labels)) {
+      throw new AssayError(
+        "KEY_UNAVAILABLE",
+        `${name} belongs to another trust domain or server; servers that share a key ring each need a key identifier of their own`,
+      );
+    }
+    await kms.updateCryptoKey(name, labels, algorithm);
+  }
+
   async function keyOf(id: string, cryptoKey: CryptoKey): Promise<RemoteKey<string> | undefined> {
     let newest: CryptoKeyVersion | undefined;
     for await (const version of kms.enabledVersions(cryptoKey.name)) {
+      seen.add(version.name);
       if (newest === undefined || numberOf(version.name) > numberOf(newest.name)) newest = version;
     }
     const type = typeOf(newest?.algorithm);

@@ -9,6 +9,8 @@ export interface CryptoKeyNames {
   labelsOf(id: string, now: number): Readonly<Record<string, string>>;
   /** The key id of a CryptoKey by its name and labels; `undefined` where it is none of this server's. */
   idOf(name: string, labels: Readonly<Record<string, unknown>>): string | undefined;
+  /** Whether labels say that a CryptoKey is of this server and trust domain: two of them may give it one name. */
+  isOurs(labels: Readonly<Record<string, string>>): boolean;
   /** Filter for the keys of this server. */
   readonly ownFilter: string;
   /** Filter for keys of other servers of the trust domain that nobody cared for since. @param before Unix seconds. */
@@ -32,6 +34,7 @@ export function cryptoKeyNames(trustDomain: TrustDomain, serverId: string): Cryp
     ownFilter: `${ofDomain} AND labels.spire-server-id = ${serverId} AND labels.spire-active = true`,
     staleFilter: (before) =>
       `${ofDomain} AND labels.spire-server-id != ${serverId} AND labels.spire-active = true AND labels.spire-last-update < ${before}`,
+    isOurs: (labels) => labels["spire-server-td"] === domain && labels["spire-server-id"] === serverId,
     isStale(labels, before) {
       const { "spire-server-td": td, "spire-server-id": id, "spire-active": active } = labels;
       if (td !== domain || id === undefined || id === serverId || active !== "true") return false;
