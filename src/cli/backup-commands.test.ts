@@ -123,6 +123,29 @@ describe("assay restore", () => {
     expect((await readdir(bench.path("data"))).filter((name) => /restore|before/.test(name))).toEqual([]);
   });
 
+  it("lists what it undoes, and says the same when it is asked again", async () => {
+    await bench.entries.batchCreateEntry({ entries: [wireEntry("kept", NODE), wireEntry("gone", NODE)] });
+    const { entries } = await bench.entries.listEntries({});
+    const gone = entries.find(({ spiffeId }) => spiffeId?.path === "/gone")?.id ?? "";
+    await backup();
+    await bench.entries.batchDeleteEntry({ ids: [gone] });
+    await bench.stop();
+    const log = ["--audit-log", bench.path("audit.jsonl")];
+    const listed = async () => {
+      const { stdout } = await restore("--list-lost", ...log, "--output", "json");
+      return JSON.parse(stdout) as { lost: { event: string; entry_id: string }[]; lost_incomplete: string };
+    };
+    const before = await listed();
+    expect(before).toMatchObject({ lost: [{ event: "entry.deleted", entry_id: gone }], lost_incomplete: "" });
+    const { stdout } = await restore("--replace", ...log);
+    expect(stdout).toMatch(new RegExp(`names 1 bans.*\\n +\\S+Z entry\\.deleted ${gone}`));
+    await bench.start();
+    await bench.entries.batchDeleteEntry({ ids: [gone] });
+    expect(await listed()).toEqual(before);
+    const other = await restore("--list-lost", "--audit-log", bench.path("absent.jsonl"));
+    expect(other).toMatchObject({ code: 0, stdout: expect.stringMatching(/may be more/) as string });
+  });
+
   it("is one where two are begun at once, and the store is ahead of what was seen", async () => {
     await backup();
     const before = await bench.bundles.getBundle({});
