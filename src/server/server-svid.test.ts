@@ -8,9 +8,10 @@ let bench: IssuanceBench;
 let shown: string[];
 let failures: unknown[];
 let broken: boolean;
+let held: Promise<void> | undefined;
 beforeEach(async () => {
   bench = await IssuanceBench.open();
-  [shown, failures, broken] = [[], [], false];
+  [shown, failures, broken, held] = [[], [], false, undefined];
 });
 afterEach(() => bench[Symbol.asyncDispose]());
 
@@ -65,6 +66,43 @@ describe("the server's own SVID", () => {
     expect(shown).toHaveLength(1);
   });
 
+  it("is replaced once where its authority is tainted while the next one is being made, and on schedule from then on", async () => {
+    using svid = await open();
+    const first = svid.svid.authorityId;
+    await bench.signing.prepareAuthority("x509");
+    const timers = bench.clock.pending;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    held = promise;
+    await bench.clock.advance(1_800_000);
+    // Prepared by the authority that is tainted now: it is to be replaced in turn.
+    await bench.signing.activateAuthority("x509");
+    await bench.signing.taintAuthority("x509", first);
+    await bench.clock.advance(0);
+    held = undefined;
+    resolve();
+    const next = bench.signing.authorityStates("x509").active?.id;
+    for (let turn = 0; turn < 100 && svid.svid.authorityId !== next; turn++) await bench.clock.advance(0);
+    await bench.clock.advance(0);
+    expect(svid.svid.authorityId).toBe(bench.signing.authorityStates("x509").active?.id);
+    expect(shown).toHaveLength(2);
+    expect(bench.clock.pending).toBe(timers);
+    await bench.clock.advance(1_805_000);
+    expect(shown).toHaveLength(3);
+  });
+
+  it("is left alone when it is disposed while the next one is being made", async () => {
+    const svid = await open();
+    const pending = bench.clock.pending;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    held = promise;
+    await bench.clock.advance(1_800_000);
+    svid[Symbol.dispose]();
+    resolve();
+    await bench.clock.advance(7_200_000);
+    expect(shown).toEqual([]);
+    expect(bench.clock.pending).toBe(pending - 1);
+  });
+
   it("is left alone once it is disposed", async () => {
     const svid = await open();
     const pending = bench.clock.pending;
@@ -86,8 +124,11 @@ async function open(): Promise<ServerSvid> {
     onFailed: (error) => failures.push(error),
     signing: {
       ...signing,
-      signX509Svid: (prepared) =>
-        broken ? Promise.reject(new AssayError("KEY_UNAVAILABLE", "away")) : signing.signX509Svid(prepared),
+      async signX509Svid(prepared) {
+        await held;
+        if (broken) throw new AssayError("KEY_UNAVAILABLE", "away");
+        return signing.signX509Svid(prepared);
+      },
     },
   });
   svid.onRotated(({ certificateChain }) => shown.push(certificateChain));

@@ -30,7 +30,9 @@ export class ServerSvid implements Disposable {
   #current: { readonly credential: ServerCredential; readonly svid: IssuedX509Svid };
   readonly #listeners = new Set<(credential: ServerCredential) => void>();
   readonly #bundleChanges: Disposable;
+  /** The one timer there is, also after it has gone off; `undefined` once disposed. */
   #wait: Disposable | undefined;
+  #isRotating = false;
 
   private constructor(
     options: ServerSvidOptions,
@@ -69,6 +71,7 @@ export class ServerSvid implements Disposable {
   }
 
   #schedule(milliseconds: number): void {
+    this.#wait?.[Symbol.dispose]();
     this.#wait = this.#options.clock.schedule(milliseconds, () => void this.#rotate());
   }
 
@@ -78,12 +81,13 @@ export class ServerSvid implements Disposable {
     const authority = signing.authorities().find(({ id }) => id === authorityId);
     const isTainted =
       authority?.state === "tainted" || (authority !== undefined && hasTaintedRoot(authority, signing));
-    if (!isTainted || this.#wait === undefined) return;
-    this.#wait[Symbol.dispose]();
+    // One that is being made is looked at when it is there.
+    if (!isTainted || this.#isRotating || this.#wait === undefined) return;
     this.#schedule(0);
   }
 
   async #rotate(): Promise<void> {
+    this.#isRotating = true;
     try {
       this.#current = await mint(this.#options);
       if (this.#wait === undefined) return;
@@ -93,7 +97,11 @@ export class ServerSvid implements Disposable {
     } catch (error) {
       this.#options.onFailed(error);
       if (this.#wait !== undefined) this.#schedule(RETRY_MS);
+      return;
+    } finally {
+      this.#isRotating = false;
     }
+    this.#checkAuthority();
   }
 
   #untilHalfLife(): number {
