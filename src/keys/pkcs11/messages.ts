@@ -1,4 +1,5 @@
 import type { TokenFailure } from "./cryptoki-error.ts";
+import type { MakingOrder } from "./known-keys.ts";
 import type { TokenChoice } from "./open-token.ts";
 import type { TokenKey, TokenKeys } from "./token-keys.ts";
 
@@ -16,8 +17,13 @@ export interface TokenSettings {
 export type TokenRequest =
   | { readonly op: "open"; readonly settings: TokenSettings }
   | { readonly op: "list" }
-  | { readonly op: "generate"; readonly id: string; readonly type: TokenKey["type"] }
-  | { readonly op: "destroy"; readonly id: string }
+  | {
+      readonly op: "generate";
+      readonly id: string;
+      readonly type: TokenKey["type"];
+      readonly order: MakingOrder;
+    }
+  | { readonly op: "destroy"; readonly id: string; readonly handle: string }
   | { readonly op: "exists"; readonly handle: string }
   | {
       readonly op: "sign";

@@ -11,6 +11,7 @@ import type { PluginHost } from "../../plugin/host.ts";
 import { defineKeyManager, type KeyManager } from "../../plugin/key-manager.ts";
 import { type RemoteKeyHost, RemoteKeyManager } from "../remote-key-manager.ts";
 import { startKeeper } from "./keeper.ts";
+import { KnownKeys } from "./known-keys.ts";
 import type { TokenSettings } from "./messages.ts";
 import { TokenClient } from "./token-client.ts";
 
@@ -92,6 +93,7 @@ export async function openPkcs11KeyManager(
 }
 
 function manage(client: TokenClient, host: RemoteKeyHost): KeyManager {
+  const known = new KnownKeys();
   let closing: Promise<void> | undefined;
   const close = () => {
     closing ??= client.close();
@@ -99,9 +101,9 @@ function manage(client: TokenClient, host: RemoteKeyHost): KeyManager {
   };
   const keys = new RemoteKeyManager<string>(
     {
-      list: () => client.ask({ op: "list" }),
-      create: (id, type) => client.ask({ op: "generate", id, type }),
-      remove: async ({ id }) => client.ask({ op: "destroy", id }),
+      list: async () => known.note(await client.ask({ op: "list" })),
+      create: (id, type) => known.making((order) => client.ask({ op: "generate", id, type, order })),
+      remove: async ({ id, handle }) => client.ask({ op: "destroy", id, handle }),
       sign: ({ id, type, handle }, digest) => client.ask({ op: "sign", key: { id, type, handle }, digest }),
       exists: ({ handle }) => client.ask({ op: "exists", handle }),
       close: () => void close(),

@@ -4,25 +4,38 @@ import { isValid } from "../../../test/contract/key-manager-suite.ts";
 import { FakeClock } from "../../../test/fakes/clock.ts";
 import { FakeCryptoki } from "../../../test/fakes/pkcs11.ts";
 import { CK } from "./cryptoki.ts";
+import { KnownKeys } from "./known-keys.ts";
 import { type OpenToken, openToken } from "./open-token.ts";
-import { type TokenKey, type TokenKeys, tokenKeys } from "./token-keys.ts";
+import { type TokenKey, tokenKeys } from "./token-keys.ts";
 
 const DATA = Buffer.from("data");
 const DIGEST = createHash("sha256").update(DATA).digest();
 let library: FakeCryptoki;
 let token: OpenToken;
-let keys: TokenKeys;
+let keys: ReturnType<typeof reopen>;
+/** What one server knows, whatever becomes of the process that holds the library. */
+let known: KnownKeys;
 let clock: FakeClock;
 
 /** The same token under a library that was started anew. */
-function reopen(prefix = "p"): TokenKeys {
+function reopen(prefix = "p", by = known) {
   library = new FakeCryptoki(library.objects);
   token = openToken(library, { label: "token one" }, "1234");
-  return tokenKeys(token, prefix, clock);
+  return keysOf(token, prefix, by);
+}
+
+function keysOf(of: OpenToken, prefix = "p", by = known) {
+  const held = tokenKeys(of, prefix, clock);
+  return {
+    ...held,
+    list: async () => by.note(await held.list()),
+    generate: (id: string, type: TokenKey["type"]) => by.making((order) => held.generate(id, type, order)),
+  };
 }
 
 beforeEach(() => {
   clock = new FakeClock();
+  known = new KnownKeys();
   library = new FakeCryptoki();
   keys = reopen();
 });
@@ -114,6 +127,42 @@ describe("whether a key is there", () => {
   });
 });
 
+describe("two servers with one prefix in one token", () => {
+  it("do not destroy each other's keys: neither makes one where the other did", async () => {
+    const ours = await keys.generate("a", "ec-p256");
+    const other = reopen("p", new KnownKeys());
+    await expect(other.generate("a", "ec-p256")).rejects.toMatchObject({
+      kind: "refused",
+      detail: expect.stringContaining("another server uses this prefix") as string,
+    });
+    expect(library.objects.size).toBe(2);
+    expect(await verifies(ours)).toBe(true);
+  });
+
+  it("delete exactly their own", async () => {
+    const ours = await keys.generate("a", "ec-p256");
+    await keys.destroy("a", `${ours.handle.slice(0, -2)}zz`);
+    expect(await verifies(ours)).toBe(true);
+    await keys.destroy("a", ours.handle);
+    expect(library.objects.size).toBe(0);
+  });
+
+  it("are not seen where the answer to the making of a key was lost", async () => {
+    const before = await keys.generate("a", "ec-p256");
+    const held = tokenKeys(token, "p", clock);
+    const lost = known.making(async (order) => {
+      library.failures.set("C_DestroyObject", ["CKR_DEVICE_ERROR"]);
+      await held.generate("a", "ec-p256", order);
+      throw new Error("lost");
+    });
+    await expect(lost).rejects.toThrow("lost");
+    expect(library.objects.size).toBe(4);
+    const after = await reopen().generate("a", "ec-p256");
+    expect(after.handle).not.toBe(before.handle);
+    expect(library.objects.size).toBe(2);
+  });
+});
+
 describe("an opening", () => {
   it("finds the keys that were made before", async () => {
     const made = [await keys.generate("a", "ec-p256"), await keys.generate("b", "ec-p384")];
@@ -157,7 +206,8 @@ describe("an opening", () => {
     keys = reopen();
     expect(await keys.list()).toEqual([]);
     await keys.generate("a", "ec-p256");
-    await keys.destroy("a");
+    const [made] = await keys.list();
+    await keys.destroy("a", made?.handle ?? "");
     expect(library.objects.size).toBe(6);
   });
 
@@ -252,7 +302,7 @@ describe("signing", () => {
   it("makes do with the sessions that the device gives", async () => {
     library = new FakeCryptoki();
     library.maxSessions = 2;
-    keys = tokenKeys(openToken(library, { slot: 7 }, "1234"), "p", clock);
+    keys = keysOf(openToken(library, { slot: 7 }, "1234"));
     const key = await keys.generate("a", "ec-p256");
     await Promise.all(Array.from({ length: 10 }, () => keys.sign(key, DIGEST)));
     expect(library.mostSigning).toBe(2);

@@ -1,9 +1,9 @@
-import { randomBytes } from "node:crypto";
 import type { Clock } from "../../clock.ts";
 import type { KeyType } from "../../plugin/key-manager.ts";
 import type { Cryptoki, Handle } from "./cryptoki.ts";
-import { cryptokiCode, toTokenError } from "./cryptoki-error.ts";
+import { cryptokiCode, TokenError, toTokenError } from "./cryptoki-error.ts";
 import { newKeyName } from "./key-name.ts";
+import { endOf, type MakingOrder } from "./known-keys.ts";
 import type { OpenToken } from "./open-token.ts";
 import { signatureToDer, signingInput } from "./signature.ts";
 import {
@@ -35,12 +35,12 @@ export interface TokenKeys {
    */
   list(): Promise<readonly TokenKey[]>;
   /**
-   * Makes a key; when it is in the token, those that had its id before are destroyed. One that cannot be destroyed then is
-   * left to the next `list`.
+   * Makes a key; when it is in the token, those of ours that had its id before are destroyed. One that cannot be destroyed then is
+   * left to the next `list`. Where there is one that is not ours none is made.
    */
-  generate(id: string, type: KeyType): Promise<TokenKey>;
-  /** Destroys every key of this id. */
-  destroy(id: string): Promise<void>;
+  generate(id: string, type: KeyType, order: MakingOrder): Promise<TokenKey>;
+  /** Destroys exactly one key of this id. @param handle Its CKA_ID in hexadecimal. */
+  destroy(id: string, handle: string): Promise<void>;
   /** Whether a key with this CKA_ID is there, or half of one. */
   exists(handle: string): Promise<boolean>;
   /** Signs a digest: SHA-384 for P-384, else SHA-256. ECDSA answers in DER. */
@@ -93,12 +93,19 @@ export function tokenKeys(token: OpenToken, prefix: string, clock: Clock): Token
         });
       }),
 
-    generate: (id, type) =>
+    generate: (id, type, { random, known }) =>
       run(`make key ${id} of type ${type}`, async (session) => {
         const before = findHalves(library, session, prefix, id);
+        const isOurs = ({ handle }: KeyHalf) => known.includes(endOf(handle));
+        if (newestWhole(before.filter((half) => !isOurs(half))) !== undefined) {
+          throw new TokenError(
+            "refused",
+            `cannot make key ${id}: there is one that this server neither found nor made, so another server uses this prefix (key_label_prefix)`,
+          );
+        }
         // Greater than all before it, whatever the clock says.
         const generation = Math.max(clock.now(), ...before.map((half) => half.generation + 1));
-        const name = newKeyName(prefix, id, generation, randomBytes(4));
+        const name = newKeyName(prefix, id, generation, random);
         const pair = await library.C_GenerateKeyPairAsync(session, ...pairTemplate(type, name));
         const key = readNew(library, session, pair, () => {
           checkUnreadable(library, session, pair.privateKey, name);
@@ -108,13 +115,17 @@ export function tokenKeys(token: OpenToken, prefix: string, clock: Clock): Token
             ...readPublicKey(library, session, pair.publicKey),
           };
         });
-        quietly(() => destroyAll(library, session, before));
+        quietly(() => destroyAll(library, session, before.filter(isOurs)));
         return key;
       }),
 
-    destroy: (id) =>
+    destroy: (id, handle) =>
       run(`delete key ${id}`, (session) =>
-        destroyAll(library, session, findHalves(library, session, prefix, id)),
+        destroyAll(
+          library,
+          session,
+          findHalves(library, session, prefix, id).filter((half) => half.handle === handle),
+        ),
       ),
 
     exists: (handle) => run("look for a key", (session) => hasHalf(library, session, handle)),

@@ -41,9 +41,9 @@ async function perform(request: TokenRequest): Promise<TokenAnswers[TokenRequest
     case "list":
       return keys.list();
     case "generate":
-      return keys.generate(request.id, request.type);
+      return keys.generate(request.id, request.type, request.order);
     case "destroy":
-      await keys.destroy(request.id);
+      await keys.destroy(request.id, request.handle);
       return undefined;
     case "exists":
       return keys.exists(request.handle);
