@@ -328,3 +328,47 @@ describe("the state", () => {
     expect(reports).toHaveLength(1);
   });
 });
+
+describe("an answer that needs no service", () => {
+  it("is no proof that keys work: a key that failed leaves the manager degraded while others ask for it", async () => {
+    const key = await guard.generateKey("a", "ec-p256");
+    service.twist = () => Buffer.of(1);
+    await expect((async () => key.sign(DATA, "der"))()).rejects.toThrowCode("KEY_UNAVAILABLE");
+    for (let round = 0; round < 60; round++) {
+      await clock.advance(10_000);
+      await guard.getKey("a");
+      await guard.listKeys();
+    }
+    expect(reports.map(({ status }) => status)).toEqual(["degraded"]);
+    service.twist = (signature) => signature;
+    await key.sign(DATA, "der");
+    await clock.advance(5000);
+    expect(guard.state().status).toBe("ok");
+  });
+
+  it("is proof enough that the manager answers where it was that which failed", async () => {
+    service.failure = new Error("away");
+    await expect(guard.getKey("a")).rejects.toThrowCode("KEY_UNAVAILABLE");
+    service.failure = undefined;
+    await guard.getKey("a");
+    await clock.advance(5000);
+    expect(reports.map(({ status }) => status)).toEqual(["degraded", "ok"]);
+  });
+});
+
+describe("a key manager that gives the same object again", () => {
+  it("for a key that was made anew has it sign", async () => {
+    const one = await openMemoryKeyManager().generateKey("a", "ec-p256");
+    const same: KeyManager = {
+      generateKey: async () => one,
+      getKey: async () => one,
+      listKeys: async () => [one],
+      deleteKey: async () => undefined,
+      async [Symbol.asyncDispose]() {},
+    };
+    await using over = guardKeyManager(same, { clock, report: () => undefined });
+    await over.generateKey("a", "ec-p256");
+    const again = await over.generateKey("a", "ec-p256");
+    expect(isValid(one, DATA, await again.sign(DATA, "der"), "der")).toBe(true);
+  });
+});

@@ -98,6 +98,8 @@ class GuardedManager implements GuardedKeyManager {
       },
     );
     this.#retire(id);
+    // A manager may give the object again that it gave for the key before.
+    this.#wrapped.delete(key);
     return this.#wrap(key);
   }
 
@@ -146,7 +148,8 @@ class GuardedManager implements GuardedKeyManager {
   ): Promise<Result> {
     try {
       const result = await calls.run(what, deadline, task);
-      this.#health.worked(subject);
+      if (subject === "") this.#health.answered();
+      else this.#health.worked(subject);
       return result;
     } catch (cause) {
       const error = asKeyError(cause);

@@ -53,6 +53,15 @@ export class KeyManagerHealth implements Disposable {
     this.#failing.delete("");
     const old = this.#clock.now() - FORGOTTEN_MS;
     for (const [other, at] of this.#failing) if (at <= old) this.#failing.delete(other);
+    this.#calmDown();
+  }
+
+  /** The manager told what keys it has, which it may know without its service: no proof that any of them works. */
+  answered(): void {
+    if (this.#failing.delete("")) this.#calmDown();
+  }
+
+  #calmDown(): void {
     if (this.#failing.size > 0) return;
     this.#calm ??= this.#clock.schedule(CALM_MS, () => {
       this.#calm = undefined;
