@@ -96,6 +96,62 @@ describe("assay authority lint", () => {
     });
   });
 
+  const judge = async (...certificates: readonly { readonly der: Uint8Array }[]) => {
+    const { code, stdout } = await runCommand(["authority", "lint", "-", "--output", "json"], {
+      input: pem(...certificates),
+    });
+    const lines = JSON.parse(stdout) as readonly Line[];
+    return { code, of: (detail: RegExp) => lines.find((line) => detail.test(line.detail))?.result };
+  };
+
+  it("says nothing of what it cannot look at: what was decided, and an issuer that is not there", async () => {
+    const alone = await judge(leaf());
+    const together = await judge(leaf(), authority());
+    for (const decided of [/decided on$/, /one verified$/, /one recorded$/]) {
+      expect([alone.of(decided), together.of(decided)]).toEqual([undefined, undefined]);
+    }
+    for (const issued of [
+      /must be the authority's subject/,
+      /algorithm must be the authority's/,
+      /not exceed the authority's/,
+      /the authority's key identifier/,
+      /signature must be/,
+    ]) {
+      expect([alone.of(issued), together.of(issued)]).toEqual([undefined, "holds"]);
+    }
+    expect(alone.of(/digitalSignature must be set/)).toBe("holds");
+  });
+
+  it("verifies signatures, an authority's own too", async () => {
+    const forged = ({ der }: { readonly der: Uint8Array }) => {
+      const bytes = Buffer.from(der);
+      bytes[bytes.length - 1] = (bytes.at(-1) ?? 0) ^ 1;
+      return { der: bytes };
+    };
+    const name = authority();
+    expect((await judge(forged(leaf()), name)).of(/signature must be/)).toBe("broken");
+    const issuer = { certificate: name, key };
+    const below = forged(authority({ subject: "b", key: makeKey(), issuer }));
+    expect((await judge(below, name)).of(/signature must be/)).toBe("broken");
+    expect((await judge(below)).of(/signature must be/)).toBeUndefined();
+    expect((await judge(forged(name))).of(/signature must be/)).toBe("broken");
+  });
+
+  it("takes the trust domain from the bundle", async () => {
+    serve(authority({ uris: ["spiffe://other.org"] }));
+    const { code, lines } = await lint("--broken");
+    expect({ code, lines }).toMatchObject({ code: 1, lines: [{ rule: "XS-08" }] });
+  });
+
+  it("judges the root of an upstream authority by what a root is, and does not fail for it", async () => {
+    serve(authority({ uris: [], keyUsage: [1, 0x86], key: makeKey() }));
+    const { code, lines } = await lint();
+    expect(code).toBe(0);
+    const rules = lines.filter(({ result }) => result !== undefined).map(({ rule }) => rule);
+    expect(rules).toEqual(expect.arrayContaining(["XS-13", "XS-19", "RFC5280-4.1.2.5"]));
+    for (const rule of ["XS-01", "XS-08", "XS-43"]) expect(rules).not.toContain(rule);
+  });
+
   it("prints a table for people", async () => {
     serve(authority());
     const { stdout } = await server.run(["authority", "lint"]);

@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import { type Certificate, readCertificate } from "../crypto/certificate-reader.ts";
+import { isSignedBy } from "../crypto/certificate-signature.ts";
 import { OIDS } from "../crypto/der/oid.ts";
 import { judgeAccessToken } from "../crypto/jose/access-token-lint.ts";
 import { judgeJwtSvid } from "../crypto/jose/jwt-svid-lint.ts";
@@ -8,7 +9,7 @@ import type { LintVerdict } from "../crypto/lint.ts";
 import { parsePemCertificates } from "../crypto/pem.ts";
 import type { SigningAlgorithm } from "../crypto/signature-algorithm.ts";
 import { judgeX509Authority } from "../crypto/x509-authority-lint.ts";
-import { judgeX509Svid } from "../crypto/x509-svid-lint.ts";
+import { type ExpectedX509Svid, judgeX509Svid } from "../crypto/x509-svid-lint.ts";
 import { AssayError } from "../errors/assay-error.ts";
 import { Bundle } from "../proto/gen/spire/api/server/bundle/v1/bundle_pb.ts";
 import { parseSpiffeId } from "../spiffe/id.ts";
@@ -19,12 +20,20 @@ import { adminOptions, type AdminOptions } from "./options.ts";
 import { readInput } from "./read-input.ts";
 import { table } from "./table.ts";
 
-/** One line of the answer. `result` is absent for rules of what is only linted while it is being made. */
+/** One line of the answer. `result` is absent where nothing could be looked at. */
 interface LintLine {
   readonly subject: string;
   readonly rule: string;
   readonly detail: string;
   readonly result?: "holds" | "broken";
+  /** Whether it is said and nothing more: what others made is theirs to mend. */
+  readonly isForeign?: boolean;
+}
+
+/** Certificates, and the trust domain that they are to be of where that is known. */
+interface Linted {
+  readonly certificates: readonly Certificate[];
+  readonly trustDomain?: string;
 }
 
 /**
@@ -44,14 +53,20 @@ export function addAuthorityLintCommand(authority: Command, io: CliIo): void {
       )
       .option("--broken", "only what is broken", false),
   ).action(async (file: string | undefined, flags: AdminOptions & { readonly broken: boolean }) => {
-    const certificates = file === undefined ? await ofBundle(io, flags) : await ofFile(io, file);
-    const lines = [
-      ...certificates.flatMap((one) => judged(one, certificates)),
+    const linted = file === undefined ? await ofBundle(io, flags) : await ofFile(io, file);
+    const lines: readonly LintLine[] = [
+      ...linted.certificates.flatMap((one) => judged(one, linted)),
       ...(file === undefined ? unjudged() : []),
     ];
-    const broken = lines.filter(({ result }) => result === "broken");
-    const shown = flags.broken ? broken : lines;
-    writeResult(io, flags.output, shown, () =>
+    const shown = flags.broken ? lines.filter(({ result }) => result === "broken") : lines;
+    const broken = lines.filter(({ result, isForeign }) => result === "broken" && isForeign !== true);
+    const facts = shown.map(({ subject, rule, detail, result }) => ({
+      subject,
+      rule,
+      detail,
+      ...(result !== undefined && { result }),
+    }));
+    writeResult(io, flags.output, facts, () =>
       table(
         ["WHAT", "RULE", "RESULT", "MUST HOLD"],
         shown.map(({ subject, rule, result = "-", detail }) => [subject, rule, result, detail]),
@@ -63,59 +78,119 @@ export function addAuthorityLintCommand(authority: Command, io: CliIo): void {
   });
 }
 
-async function ofBundle(io: CliIo, flags: AdminOptions): Promise<readonly Certificate[]> {
+async function ofBundle(io: CliIo, flags: AdminOptions): Promise<Linted> {
   return withAdminClient(io, flags.adminSocket, async (client) => {
-    const { x509Authorities } = await client.service(Bundle).getBundle({});
-    return x509Authorities.map(({ asn1 }) => readCertificate(asn1));
+    const { x509Authorities, trustDomain } = await client.service(Bundle).getBundle({});
+    return { certificates: x509Authorities.map(({ asn1 }) => readCertificate(asn1)), trustDomain };
   });
 }
 
-async function ofFile(io: CliIo, file: string): Promise<readonly Certificate[]> {
+async function ofFile(io: CliIo, file: string): Promise<Linted> {
   const pem = Buffer.from(await readInput(io, file, "<file>")).toString("utf8");
-  return parsePemCertificates(pem);
+  return { certificates: parsePemCertificates(pem) };
 }
 
-function judged(one: Certificate, all: readonly Certificate[]): readonly LintLine[] {
+function judged(one: Certificate, linted: Linted): readonly LintLine[] {
   const uri = one.subjectAltName?.uris[0] ?? "";
   const name = `${uri === "" ? "a certificate without URI" : uri} ${Buffer.from(one.subjectKeyId ?? [])
     .toString("hex")
     .slice(0, 8)}`;
-  const verdicts =
-    one.basicConstraints?.ca === true ? authorityVerdicts(one, uri) : leafVerdicts(one, uri, all);
-  return verdicts.map(({ rule, detail, holds }) => ({
+  const issuer = issuerOf(one, linted.certificates);
+  const isRoot = uri === "" && isSelfIssued(one) && isAuthority(one);
+  const verdicts = isAuthority(one)
+    ? authorityVerdicts(one, linted.trustDomain ?? trustDomainOf(uri)).filter(
+        ({ rule }) => !isRoot || !RULES_OF_OUR_OWN.has(rule),
+      )
+    : leafVerdicts(one, uri, issuer);
+  return [...verdicts, signatureVerdict(one, issuer)].map(({ rule, detail, holds }) => ({
     subject: name.trimEnd(),
     rule,
     detail,
-    result: holds ? ("holds" as const) : ("broken" as const),
+    ...(holds !== undefined && { result: holds ? ("holds" as const) : ("broken" as const) }),
+    ...(isRoot && { isForeign: true }),
   }));
 }
 
-function authorityVerdicts(one: Certificate, uri: string): readonly LintVerdict[] {
-  let trustDomain = "";
-  try {
-    trustDomain = parseTrustDomainOrId(uri);
-  } catch {
-    // What it says is no trust domain, and the rule about the URI will say so.
-  }
+/** A rule and whether it holds; `undefined` where that cannot be told from what is here. */
+type Verdict = Omit<LintVerdict, "holds"> & { readonly holds: boolean | undefined };
+
+function authorityVerdicts(one: Certificate, trustDomain: string): readonly Verdict[] {
   return judgeX509Authority(one, { trustDomain });
 }
 
-/** A leaf as it stands: who ordered what is not known here, so only its issuer and the profile can be asked about. */
-function leafVerdicts(one: Certificate, uri: string, all: readonly Certificate[]): readonly LintVerdict[] {
-  const authorityKeyId = Buffer.from(one.authorityKeyId ?? []);
-  const issuer = all.find(
-    ({ basicConstraints, subjectKeyId }) =>
-      basicConstraints?.ca === true && subjectKeyId !== undefined && authorityKeyId.equals(subjectKeyId),
+/** The trust domain that an authority of a file says it is of; what says none breaks the rule about the URI. */
+function trustDomainOf(uri: string): string {
+  try {
+    return parseTrustDomainOrId(uri);
+  } catch {
+    return "";
+  }
+}
+
+function isAuthority({ basicConstraints }: Certificate): boolean {
+  return basicConstraints?.ca === true;
+}
+
+function isSelfIssued({ issuer, subject }: Certificate): boolean {
+  return Buffer.compare(issuer, subject) === 0;
+}
+
+/** Who signed, by the key identifier that is named, or the certificate itself where it names nobody else. */
+function issuerOf(one: Certificate, all: readonly Certificate[]): Certificate | undefined {
+  const { authorityKeyId } = one;
+  if (authorityKeyId === undefined) return isSelfIssued(one) ? one : undefined;
+  return all.find(
+    (other) =>
+      isAuthority(other) &&
+      other.subjectKeyId !== undefined &&
+      Buffer.compare(other.subjectKeyId, authorityKeyId) === 0,
   );
-  return judgeX509Svid(one, {
+}
+
+function signatureVerdict(one: Certificate, issuer: Certificate | undefined): Verdict {
+  return {
+    rule: "RFC5280-6.1",
+    detail: "signature must be by the issuer's key",
+    holds: issuer === undefined ? undefined : isSignedBy(one, issuer),
+  };
+}
+
+/**
+ * A leaf as it stands. Who ordered what is not known here, nor always who signed: a rule that ends otherwise where these are
+ * others compares with them, and says nothing.
+ */
+function leafVerdicts(one: Certificate, uri: string, issuer: Certificate | undefined): readonly Verdict[] {
+  const algorithm = SIGNATURES.get(one.signatureAlgorithm.oid) ?? "ecdsa-sha256";
+  const expected: ExpectedX509Svid = {
     spiffeId: uri,
     spki: one.spki,
     dnsNames: one.subjectAltName?.dnsNames ?? [],
     issuer: issuer?.subject ?? one.issuer,
-    authorityKeyId: issuer?.subjectKeyId ?? authorityKeyId,
-    signatureAlgorithm: SIGNATURES.get(one.signatureAlgorithm.oid) ?? "ecdsa-sha256",
-    authorityNotAfter: issuer?.notAfter ?? Number.MAX_SAFE_INTEGER,
-  });
+    authorityKeyId: issuer?.subjectKeyId ?? one.authorityKeyId ?? new Uint8Array(),
+    signatureAlgorithm: algorithm,
+    authorityNotAfter: issuer?.notAfter ?? one.notAfter,
+    notAfter: one.notAfter,
+    serial: one.serial,
+  };
+  const stranger = Uint8Array.of(1);
+  const unordered: Partial<ExpectedX509Svid> = {
+    spiffeId: `${uri}?`,
+    spki: stranger,
+    dnsNames: [...expected.dnsNames, "?"],
+    notAfter: 0,
+    serial: Uint8Array.of(...one.serial, 1),
+  };
+  // What an authority signs with is known by what its key has signed.
+  const other = { signatureAlgorithm: algorithm === "rsa-sha256" ? "ecdsa-sha256" : "rsa-sha256" } as const;
+  const unsigned: Partial<ExpectedX509Svid> = {
+    ...(issuer === undefined && { issuer: stranger, authorityKeyId: stranger, authorityNotAfter: 0 }),
+    ...((issuer === undefined || !isSignedBy(one, issuer)) && other),
+  };
+  const unknown = judgeX509Svid(one, { ...expected, ...unordered, ...unsigned });
+  return judgeX509Svid(one, expected).map((verdict, at) => ({
+    ...verdict,
+    holds: verdict.holds && unknown[at]?.holds === false ? undefined : verdict.holds,
+  }));
 }
 
 /** The rules of what is linted while it is made; nothing of it is kept, so there is nothing to judge here. */
@@ -181,6 +256,8 @@ function leafRules(): readonly LintVerdict[] {
   );
 }
 
+/** What a root that others made need not keep to. */
+const RULES_OF_OUR_OWN: ReadonlySet<string> = new Set(["XS-01", "XS-08", "XS-28", "XS-43"]);
 const SIGNATURES: ReadonlyMap<string, SigningAlgorithm> = new Map([
   [OIDS.ecdsaWithSha256, "ecdsa-sha256"],
   [OIDS.ecdsaWithSha384, "ecdsa-sha384"],
