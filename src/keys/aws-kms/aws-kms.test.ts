@@ -188,6 +188,22 @@ describe("awsKmsKeyManager", () => {
     expect(await after.listKeys()).toHaveLength(1);
   });
 
+  it("ends nothing but the listing where a key cannot be described while pages are still to come", async () => {
+    await using before = await open();
+    for (const id of ["a", "b", "c", "d", "e"]) await before.generateKey(id, "ec-p256");
+    const unhandled: unknown[] = [];
+    const note = (reason: unknown) => void unhandled.push(reason);
+    process.on("unhandledRejection", note);
+    kms.fault = async (action) => {
+      if (action === "DescribeKey") throw awsFailure("ThrottlingException");
+      for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve));
+    };
+    await using after = await open();
+    await expect(after.listKeys()).rejects.toThrowCode("KEY_UNAVAILABLE", "ThrottlingException");
+    process.off("unhandledRejection", note);
+    expect(unhandled).toEqual([]);
+  });
+
   it("says why a key does not sign: disabled, gone, throttled", async () => {
     await using keys = await open();
     const key = await keys.generateKey("a", "ec-p256");

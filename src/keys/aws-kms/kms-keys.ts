@@ -5,6 +5,7 @@ import { AssayError } from "../../errors/assay-error.ts";
 import type { PluginLog } from "../../plugin/host.ts";
 import type { KeyType } from "../../plugin/key-manager.ts";
 import type { TrustDomain } from "../../spiffe/trust-domain.ts";
+import { eachOf } from "../each-of.ts";
 import type { RemoteKey, RemoteKeyService } from "../remote-key-manager.ts";
 import type { KmsCalls } from "./kms-calls.ts";
 import type { KmsClient, KmsKeyMetadata, KmsTag } from "./kms-client.ts";
@@ -32,16 +33,18 @@ export function kmsKeys(options: KmsKeysOptions): RemoteKeyService<string> {
 
   return {
     async list() {
-      const found: Promise<RemoteKey<string> | undefined>[] = [];
+      // Asked for only when all are known: what fails meanwhile would be nobody's to catch.
+      const found: [id: string, target: string][] = [];
       for await (const { AliasName, TargetKeyId } of calls.aliases()) {
         const id = names.idOf(AliasName ?? "");
         if (id === undefined || !TargetKeyId) continue;
         if (found.length >= MAX_KEYS) {
           throw new AssayError("KEY_UNAVAILABLE", `there are more than ${MAX_KEYS} keys of this server`);
         }
-        found.push(keyOf(id, TargetKeyId));
+        found.push([id, TargetKeyId]);
       }
-      return (await Promise.all(found)).filter((key) => key !== undefined);
+      const keys = await eachOf(found, AT_ONCE, ([id, target]) => keyOf(id, target));
+      return keys.filter((key) => key !== undefined);
     },
 
     async create(id, type, replaced) {
@@ -189,4 +192,5 @@ const TRANSIENT: ReadonlySet<string> = new Set(["Creating", "Updating", "Unavail
 const DOOMED: ReadonlySet<string> = new Set(["PendingDeletion", "PendingReplicaDeletion"]);
 const FRESH_DELAYS = [100, 200, 400, 800, 1600];
 const MAX_KEYS = 64;
+const AT_ONCE = 8;
 const SIGN_TIMEOUT = 5000;

@@ -2,6 +2,7 @@ import { type Clock, unixSeconds } from "../../clock.ts";
 import { AssayError } from "../../errors/assay-error.ts";
 import type { PluginLog } from "../../plugin/host.ts";
 import type { KeyType } from "../../plugin/key-manager.ts";
+import { eachOf } from "../each-of.ts";
 import type { RemoteKey, RemoteKeyService } from "../remote-key-manager.ts";
 import type { CryptoKeyNames } from "./kms-names.ts";
 import type { CryptoKey, CryptoKeyVersion, KmsService } from "./kms-service.ts";
@@ -33,16 +34,18 @@ export function gcpKmsKeys({
 }: KmsKeysOptions): RemoteKeyService<string> {
   return {
     async list() {
-      const found: Promise<RemoteKey<string> | undefined>[] = [];
+      // Asked for only when all are known: what fails meanwhile would be nobody's to catch.
+      const found: [id: string, cryptoKey: CryptoKey][] = [];
       for await (const cryptoKey of kms.cryptoKeys(names.ownFilter)) {
         const id = names.idOf(cryptoKey.name, cryptoKey.labels);
         if (id === undefined || !names.isOurs(cryptoKey.labels)) continue;
         if (found.length >= MAX_KEYS) {
           throw new AssayError("KEY_UNAVAILABLE", `there are more than ${MAX_KEYS} keys of this server`);
         }
-        found.push(keyOf(id, cryptoKey));
+        found.push([id, cryptoKey]);
       }
-      return (await Promise.all(found)).filter((key) => key !== undefined);
+      const keys = await eachOf(found, AT_ONCE, ([id, cryptoKey]) => keyOf(id, cryptoKey));
+      return keys.filter((key) => key !== undefined);
     },
 
     async create(id, type, replaced) {
@@ -143,3 +146,4 @@ const ALGORITHMS: Readonly<Record<KeyType, string>> = {
   "rsa-4096": "RSA_SIGN_PKCS1_4096_SHA256",
 };
 const MAX_KEYS = 64;
+const AT_ONCE = 8;
