@@ -2,6 +2,7 @@ import type { Clock } from "../../clock.ts";
 import { AssayError } from "../../errors/assay-error.ts";
 import { pause, withDeadline } from "../deadline.ts";
 import { JsonConnections } from "../json-exchange.ts";
+import { serviceEndpoint } from "../service-endpoint.ts";
 import type { GoogleAuth } from "./google-auth.ts";
 import { failureIn, GoogleError, reasonOf } from "./google-error.ts";
 
@@ -95,9 +96,8 @@ export function openGoogleService(endpoint: string, auth: GoogleAuth, clock: Clo
 }
 
 function baseOf(endpoint: string): URL {
-  const url = URL.canParse(endpoint) ? new URL(endpoint) : undefined;
-  const isOpen = url?.protocol === "https:" || (url?.protocol === "http:" && LOOPBACK.has(url.hostname));
-  if (url === undefined || !isOpen || url.pathname !== "/" || url.search !== "" || url.username !== "") {
+  const url = serviceEndpoint(endpoint);
+  if (url === undefined || url.pathname !== "/") {
     throw new AssayError(
       "CONFIG_INVALID",
       "endpoint must be an https URL without a path, or an http one on loopback",
@@ -108,4 +108,3 @@ function baseOf(endpoint: string): URL {
 
 const MAX_ANSWER = 4_194_304;
 const DELAYS = [100, 400];
-const LOOPBACK: ReadonlySet<string> = new Set(["127.0.0.1", "[::1]", "localhost"]);

@@ -446,6 +446,8 @@ describe("the settings of awsKmsKeyManager", () => {
     ["a tag of AWS's", { ...good, key_tags: { "AWS:x": "1" } }],
     ["a tag with a line feed", { ...good, key_tags: { a: "*" } }],
     ["an endpoint that is no URL", { ...good, endpoint: "kms" }],
+    ["an endpoint in the clear", { ...good, endpoint: "http://kms.example.org" }],
+    ["an endpoint with a password", { ...good, sts_endpoint: "https://a:b@sts.example.org" }],
   ])("refuse %s", async (_, settings) => {
     expect((await awsKmsKeyManager.config["~standard"].validate(settings)).issues).toBeDefined();
   });

@@ -7,6 +7,7 @@
 import { z } from "zod";
 import { awsClientConfig, type AwsSettings, STS_PACKAGE } from "../../cloud/aws/aws-settings.ts";
 import type { StsModule } from "../../cloud/aws/sts.ts";
+import { serviceEndpoint } from "../../cloud/service-endpoint.ts";
 import { AssayError } from "../../errors/assay-error.ts";
 import { loadOptionalPackage } from "../../files/optional-package.ts";
 import type { PluginHost } from "../../plugin/host.ts";
@@ -23,6 +24,13 @@ import { kmsNames } from "./kms-names.ts";
 
 const text = z.string().min(1).max(4096);
 const tagText = /^[\p{L}\p{N}\s+\-=._:/@]*$/u;
+const serviceUrl = z
+  .string()
+  .max(4096)
+  .refine(
+    (url) => serviceEndpoint(url) !== undefined,
+    "must be an https URL, or an http one on loopback, without user, query and fragment",
+  );
 const config = z.strictObject({
   region: z
     .string()
@@ -62,14 +70,8 @@ const config = z.strictObject({
     .describe("Access key, together with secret_access_key_file; the SDK's own chain of sources without"),
   secret_access_key_file: text.optional().describe("File with the secret access key"),
   assume_role_arn: text.optional().describe("ARN of a role that is assumed for every call"),
-  endpoint: z
-    .url({ protocol: /^https?$/ })
-    .optional()
-    .describe("URL of KMS, in place of the region's own"),
-  sts_endpoint: z
-    .url({ protocol: /^https?$/ })
-    .optional()
-    .describe("URL of STS, in place of the region's own"),
+  endpoint: serviceUrl.optional().describe("URL of KMS, in place of the region's own"),
+  sts_endpoint: serviceUrl.optional().describe("URL of STS, in place of the region's own"),
   packages_folder: text.optional().describe("Folder whose node_modules holds the AWS SDK"),
 });
 

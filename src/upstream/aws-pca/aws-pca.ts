@@ -10,6 +10,7 @@ import type { Clock } from "../../clock.ts";
 import { awsError, awsErrorName, isPassing } from "../../cloud/aws/aws-error.ts";
 import { awsClientConfig } from "../../cloud/aws/aws-settings.ts";
 import type { AwsCallOptions } from "../../cloud/aws/sdk.ts";
+import { serviceEndpoint } from "../../cloud/service-endpoint.ts";
 import { pause, withDeadline } from "../../cloud/deadline.ts";
 import { toPem } from "../../crypto/pem.ts";
 import { unixSeconds } from "../../clock.ts";
@@ -24,6 +25,13 @@ import { answeredCertificates, asRoots, readSupplementalRoots } from "../pem-ans
 import type { PcaClient, PcaModule } from "./pca-client.ts";
 
 const text = z.string().min(1).max(4096);
+const serviceUrl = z
+  .string()
+  .max(4096)
+  .refine(
+    (url) => serviceEndpoint(url) !== undefined,
+    "must be an https URL, or an http one on loopback, without user, query and fragment",
+  );
 const config = z.strictObject({
   region: z
     .string()
@@ -52,14 +60,8 @@ const config = z.strictObject({
     .optional()
     .describe("Access key, together with secret_access_key_file; the SDK's own chain of sources without"),
   secret_access_key_file: text.optional().describe("File with the secret access key"),
-  endpoint: z
-    .url({ protocol: /^https?$/ })
-    .optional()
-    .describe("URL of Private CA, in place of the region's own"),
-  sts_endpoint: z
-    .url({ protocol: /^https?$/ })
-    .optional()
-    .describe("URL of STS, in place of the region's own"),
+  endpoint: serviceUrl.optional().describe("URL of Private CA, in place of the region's own"),
+  sts_endpoint: serviceUrl.optional().describe("URL of STS, in place of the region's own"),
   supplemental_bundle_path: text
     .optional()
     .describe("PEM file with roots that are trusted besides the authority's own"),
