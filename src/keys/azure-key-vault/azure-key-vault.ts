@@ -114,7 +114,8 @@ async function openKeyVault(settings: z.output<typeof config>, host: PluginHost)
     },
     {
       name: "keeping keys alive",
-      first: 6 * HOUR,
+      // Before a server that was away for long is taken for dead.
+      first: MINUTE,
       every: 6 * HOUR,
       run: () => manager.withKeys((keys) => service.keepAlive(keys)),
     },
