@@ -1,4 +1,4 @@
-import { writeFile } from "node:fs/promises";
+import { chown, mkdir, writeFile } from "node:fs/promises";
 import { systemClock } from "../../src/clock.ts";
 import { toPem } from "../../src/crypto/pem.ts";
 import { makeCertificate, makeKey } from "../fakes/certificates.ts";
@@ -13,7 +13,7 @@ import {
   startAgent,
   startServer,
 } from "./harness.ts";
-import { Machine } from "./recovery-page.ts";
+import { Machine, SERVER_USER } from "./recovery-page.ts";
 import { makeScratch, type Scratch } from "./scratch.ts";
 import { fetchX509, OWN_SELECTORS } from "./workload.ts";
 
@@ -58,7 +58,17 @@ export class DrillWorld implements AsyncDisposable {
   /** Starts everything and waits until both agents serve. */
   static async start(lives: Lives): Promise<DrillWorld> {
     const scratch = await makeScratch();
-    const world = new DrillWorld(scratch, await placeServer(scratch));
+    // Folders of the server's own, as its user may be another one.
+    const place = {
+      ...(await placeServer(scratch)),
+      adminSocket: scratch.at("run", "admin.sock"),
+      dataDir: scratch.at("state", "server"),
+    };
+    for (const folder of ["run", "state"]) {
+      await mkdir(scratch.at(folder));
+      if (SERVER_USER !== undefined) await chown(scratch.at(folder), SERVER_USER.uid, SERVER_USER.gid);
+    }
+    const world = new DrillWorld(scratch, place);
     await world.#writeEvidence();
     await world.configure(lives);
     const pop = {
@@ -128,7 +138,10 @@ export class DrillWorld implements AsyncDisposable {
   }
 
   async startServer(): Promise<AssayServer> {
-    this.server = await startServer(this.place, this.#serverFlags, { env: this.environment });
+    this.server = await startServer(this.place, this.#serverFlags, {
+      env: this.environment,
+      ...(SERVER_USER !== undefined && { uid: SERVER_USER.uid, gid: SERVER_USER.gid }),
+    });
     return this.server;
   }
 

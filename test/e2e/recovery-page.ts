@@ -12,6 +12,10 @@ export interface Services {
   readonly agent: { start(): Promise<unknown>; stop(): Promise<unknown> };
 }
 
+/** The user that the page calls `assay`: another one than who runs the test, where that is root. */
+export const SERVER_USER =
+  process.getuid?.() === 0 ? ({ name: "nobody", uid: 65_534, gid: 65_534 } as const) : undefined;
+
 /** The blocks of commands under a heading of the page, in order. */
 export async function commandsOf(heading: string): Promise<readonly string[]> {
   const text = await readFile(PAGE, "utf8");
@@ -62,10 +66,17 @@ exec '${process.execPath}' --disable-warning=ExperimentalWarning '${join(TOP, "s
       ["/var/lib/assay/server", place.dataDir],
       ["/etc/assay", scratch.at("etc")],
       ["/var/backups/assay", scratch.at("backups")],
-      // There is one user here.
-      ["runuser -u assay -- ", ""],
+      // Agents run as whoever runs the test.
       [" -o assay-agent", ""],
-      [" -o assay", ""],
+      ...(SERVER_USER === undefined
+        ? ([
+            ["runuser -u assay -- ", ""],
+            [" -o assay", ""],
+          ] as const)
+        : ([
+            ["runuser -u assay -- ", `runuser -u ${SERVER_USER.name} -- `],
+            [" -o assay", ` -o ${SERVER_USER.name}`],
+          ] as const)),
     ]);
   }
 
