@@ -44,6 +44,24 @@ async function failure(asked: Promise<unknown>): Promise<never> {
 }
 
 describe("a session with Vault", () => {
+  it("does not begin again with each call that is forbidden, but every half a minute", async () => {
+    const clock = new FakeClock();
+    vault.instead = ({ path }, response) => {
+      if (!path.startsWith("transit/sign")) return false;
+      sendVault(response, 403, { errors: ["permission denied"] });
+      return true;
+    };
+    using asked = client(approle(), clock);
+    const forbidden = { method: "POST", path: "transit/sign/a", body: {} } as const;
+    for (let count = 0; count < 20; count++) {
+      await expect(failure(asked.call(forbidden))).rejects.toThrowCode("UPSTREAM_REFUSED", /403/);
+    }
+    expect(vault.calls(LOGIN)).toHaveLength(2);
+    clock.step(30_000);
+    await expect(failure(asked.call(forbidden))).rejects.toThrowCode("UPSTREAM_REFUSED");
+    expect(vault.calls(LOGIN)).toHaveLength(3);
+  });
+
   it.each(["token", "approle", "kubernetes"])("begins by %s", async (method) => {
     const ways: Record<string, object> = {
       token: {},

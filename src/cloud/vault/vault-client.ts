@@ -68,7 +68,7 @@ export class VaultClient implements Disposable {
       return await this.#transport.send(call, token, signal);
     } catch (error) {
       if (!(error instanceof VaultError && error.status === 403)) throw error;
-      this.#session.refused(token);
+      if (!this.#session.refused(token)) throw error;
     }
     return this.#transport.send(call, await this.#session.token(), signal);
   }

@@ -23,6 +23,8 @@ export class VaultSession implements Disposable {
   #lease: HeldLease | undefined;
   #loggingIn: Promise<string> | undefined;
   #timer: Disposable | undefined;
+  /** When a token was forgotten because Vault refused it. */
+  #refusedAt = Number.NEGATIVE_INFINITY;
   #closed = false;
 
   constructor(options: VaultSessionOptions) {
@@ -37,9 +39,18 @@ export class VaultSession implements Disposable {
     return this.#loggingIn;
   }
 
-  /** Forgets a token that Vault refused, unless another has taken its place already. */
-  refused(token: string): void {
-    if (this.#lease?.token === token) this.#drop();
+  /**
+   * Forgets a token that Vault refused, unless another has taken its place already. `false` where a new login is no help: one was made for
+   * that reason within half a minute, so what is refused is not the token but what was asked.
+   */
+  refused(token: string): boolean {
+    if (this.#lease?.token !== token) return true;
+    const now = this.#options.clock.now();
+    const age = now - this.#refusedAt;
+    if (age >= 0 && age < LOGIN_AGAIN) return false;
+    this.#refusedAt = now;
+    this.#drop();
+    return true;
   }
 
   [Symbol.dispose](): void {
@@ -104,3 +115,4 @@ interface HeldLease extends VaultLease {
 }
 
 const LEAST_LEFT = 2000;
+const LOGIN_AGAIN = 30_000;
