@@ -19,24 +19,44 @@ export function backupService({
   source,
   audit,
 }: BackupServiceOptions): ServiceHandlers<typeof Backup, ServerCall> {
-  let isUnderWay = false;
+  let underWay: symbol | undefined;
   return {
     async *createBackup(
       _request,
       context,
     ): AsyncGenerator<MessageInitShape<typeof CreateBackupResponseSchema>, void, undefined> {
-      if (isUnderWay) throw new AssayError("PRECONDITION_FAILED", "another backup is under way");
-      isUnderWay = true;
+      if (underWay !== undefined) throw new AssayError("PRECONDITION_FAILED", "another backup is under way");
+      const own = Symbol("backup");
+      underWay = own;
+      const parts = createBackup(source);
+      let wait: Disposable | undefined;
+      let isGivenUp = false;
+      const end = async () => {
+        wait?.[Symbol.dispose]();
+        if (underWay === own) underWay = undefined;
+        await parts.return();
+      };
+      // Whoever stops taking must not keep others from theirs, nor the copy's space on the disk.
+      const giveUp = () => {
+        isGivenUp = true;
+        void end();
+      };
       try {
-        for await (const part of createBackup(source)) {
-          if ("manifest" in part) {
-            audit.append([changeRecord("store.copied", operatorCall(context), {})]);
-            yield { part: { case: "manifest", value: part.manifest } };
-          } else yield { part: { case: "data", value: part.data } };
+        for (let next = await parts.next(); next.done !== true; next = await parts.next()) {
+          const part = next.value;
+          if ("manifest" in part) audit.append([changeRecord("store.copied", operatorCall(context), {})]);
+          wait = source.clock.schedule(STALLED_MS, giveUp);
+          if ("manifest" in part) yield { part: { case: "manifest", value: part.manifest } };
+          else yield { part: { case: "data", value: part.data } };
+          wait[Symbol.dispose]();
+          if (isGivenUp) throw new AssayError("PRECONDITION_FAILED", STALLED);
         }
       } finally {
-        isUnderWay = false;
+        await end();
       }
     },
   };
 }
+
+const STALLED_MS = 60_000;
+const STALLED = "nobody took a part of the backup for a minute, so it was given up";
