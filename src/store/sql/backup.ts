@@ -26,7 +26,8 @@ export function writeRestored(record: RestoreRecord): string {
   return JSON.stringify(record);
 }
 
-async function readRestored(db: Kysely<Schema>): Promise<RestoreRecord | undefined> {
+/** The record of the last restore; `undefined` where there was none. */
+export async function readRestored(db: Kysely<Schema>): Promise<RestoreRecord | undefined> {
   const text = await readMeta(db, RESTORED);
   return text === undefined ? undefined : (JSON.parse(text) as RestoreRecord);
 }

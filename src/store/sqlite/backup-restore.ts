@@ -31,7 +31,8 @@ export type SetAside = string | undefined;
  * Puts a copy in the place of the store at `path`, whose files are set aside. The copy is proved whole, brought to the newest
  * schema, and made to be ahead of everything that anybody may have seen of the store that it replaces.
  * @param fill Writes the copy, which was made by `copyTo`, to the path that it is given; called when nobody else has the store.
- * @param check Told what the copy is before anything is done with it; it throws to refuse it.
+ * @param check Told what the copy is, and the store that is there if it can be read, before anything is done with them; it
+ * throws to refuse the copy.
  * @throws AssayError `STORE_IN_USE` where a server runs, `STORE_TOO_NEW`, `STORE_UNAVAILABLE` for a damaged copy, and
  * what `check` throws; what was there is then as it was. Where the disk itself fails half-way, the folder has no store
  * and its mark refuses an empty one, until the restore is done again.
@@ -40,7 +41,7 @@ export async function restoreSqliteStore(
   path: string,
   fill: (copy: string) => Promise<void>,
   plan: RestorePlan,
-  check: (facts: StoreFacts) => void,
+  check: (facts: StoreFacts, present: StoreFacts | undefined) => void,
 ): Promise<SetAside> {
   const home = dirname(path);
   createPrivateFolder(home);
@@ -52,7 +53,7 @@ export async function restoreSqliteStore(
   try {
     await fill(copy);
     const before = readHighWater(path);
-    proveWhole(copy, check);
+    proveWhole(copy, (facts) => check(facts, presentFacts(path)));
     using database = openDatabase(copy, undefined);
     putAhead(database, plan, before);
     database.exec("pragma journal_mode = delete");
@@ -67,6 +68,17 @@ export async function restoreSqliteStore(
     return aside;
   } catch (error) {
     throw storeFailure(error, path);
+  }
+}
+
+/** What the store is that is to be replaced; `undefined` where there is none, or one that is past reading. */
+function presentFacts(path: string): StoreFacts | undefined {
+  if (!existsSync(path)) return undefined;
+  try {
+    using database = new DatabaseSync(path, { readOnly: true });
+    return factsOf(database, path);
+  } catch {
+    return undefined;
   }
 }
 
@@ -86,7 +98,8 @@ function proveWhole(copy: string, check: (facts: StoreFacts) => void): void {
  * as fast as its unit, so they are larger than any that was ever given out, and larger than those of every restore before.
  */
 function putAhead(database: DatabaseSync, plan: RestorePlan, before: HighWater | undefined): void {
-  const at = Math.floor(plan.now / 1000);
+  // What was shown before the last restore stays refused, though the clock was set back since.
+  const at = Math.max(Math.floor(plan.now / 1000), before?.restoredAt ?? 0);
   const run = (sql: string, ...values: (string | number)[]) => database.prepare(sql).run(...values);
   const one = (sql: string) => database.prepare(sql).get() ?? {};
   const setMeta = (name: string, value: string) =>
@@ -105,7 +118,7 @@ function putAhead(database: DatabaseSync, plan: RestorePlan, before: HighWater |
   const sequence = max(facts.bundleSequence, before?.bundleSequence ?? 0n, BigInt(at)) + 1n;
   run("update bundles set sequence = ? where trust_domain = ?", sequence.toString(), facts.trustDomain);
   // Microseconds: there are thousands of changes in a second. All rows are forgotten, so that whoever follows reads anew.
-  const changes = Math.max(facts.changes, before?.changes ?? 0, plan.now * 1000) + 1;
+  const changes = Math.max(facts.changes, before?.changes ?? 0, at * 1_000_000, plan.now * 1000) + 1;
   run("delete from changes");
   run("update sqlite_sequence set seq = ? where name = 'changes'", changes);
   run("insert into sqlite_sequence (name, seq) select 'changes', ? where changes() = 0", changes);

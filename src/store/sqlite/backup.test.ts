@@ -158,6 +158,22 @@ describe("a restored store", () => {
     expect(await again.backups.restored()).toEqual({ ...restored, told: true });
   });
 
+  it("remembers when it was restored beside the store, and never an earlier time", async () => {
+    let store = await open();
+    await store.backups.copyTo(at("copy"));
+    await store[Symbol.asyncDispose]();
+    const late = plan({ now: clock.now() + 86_400_000 });
+    await restoreFrom(at("copy"), late);
+    store = await open();
+    const first = await store.backups.restored();
+    await store[Symbol.asyncDispose]();
+    expect(readHighWater(path)?.restoredAt).toBe(first?.at);
+    // The clock was ahead and is right again.
+    await restoreFrom(at("copy"), plan());
+    await using again = await open();
+    expect((await again.backups.restored())?.at).toBe(first?.at);
+  });
+
   it("keeps agents and authorities as they are where that is asked for", async () => {
     const store = await open();
     await store.nodes.attested({ ...node("n"), serial: "ab" });
@@ -335,6 +351,51 @@ describe("a store that somebody turned back by hand", () => {
     await (await open())[Symbol.asyncDispose]();
     await writeFile(highWaterPath(path), text);
     await expect(open()).rejects.toThrowCode("STORE_UNAVAILABLE", /mark cannot be used: it is damaged/);
+  });
+
+  it("names the ways out where the mark is damaged, and takes them", async () => {
+    const store = await open();
+    await store.backups.copyTo(at("good"));
+    await store[Symbol.asyncDispose]();
+    await writeFile(highWaterPath(path), "");
+    await expect(open()).rejects.toThrowCode("STORE_UNAVAILABLE", /assay restore --replace.*or remove it/);
+    await rm(highWaterPath(path));
+    await restoreFrom(at("good"), plan());
+    await (await open())[Symbol.asyncDispose]();
+  });
+
+  it("is told of once where the mark cannot be written, and again after it could be", async () => {
+    const faults: unknown[] = [];
+    const store = await openSqliteStore({
+      path,
+      trustDomain: OWN,
+      clock,
+      onMarkFault: (error) => faults.push(error),
+    });
+    const touch = async (id: string) => {
+      await store.entries.create([newEntry(id)]);
+      await clock.advance(5000);
+      await expect.poll(() => clock.pending).toBeGreaterThan(0);
+    };
+    // Nothing can be put in the place of a folder that holds something.
+    const block = async () => {
+      await rm(highWaterPath(path), { force: true });
+      await mkdir(join(highWaterPath(path), "x"), { recursive: true });
+    };
+    await block();
+    await touch("a");
+    await expect.poll(() => faults.length).toBe(1);
+    for (const id of ["b", "c"]) await touch(id);
+    expect(faults).toHaveLength(1);
+    expect(String(faults[0])).toMatch(/mark cannot be used: it cannot be written/);
+    await rm(highWaterPath(path), { recursive: true });
+    await touch("d");
+    await expect.poll(() => readHighWater(path)?.mark).toBeGreaterThan(0);
+    await block();
+    await touch("e");
+    await expect.poll(() => faults.length).toBe(2);
+    await rm(highWaterPath(path), { recursive: true });
+    await store[Symbol.asyncDispose]();
   });
 
   it("goes on where the mark is behind, as after a power cut between the two writes", async () => {

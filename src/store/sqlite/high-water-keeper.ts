@@ -1,5 +1,6 @@
 import { sql, type Kysely } from "kysely";
 import type { Clock } from "../../clock.ts";
+import { readRestored } from "../sql/backup.ts";
 import { latestChange } from "../sql/changes.ts";
 import { readMeta, writeMeta } from "../sql/meta.ts";
 import type { Schema } from "../sql/schema.ts";
@@ -18,18 +19,29 @@ export class HighWaterKeeper implements AsyncDisposable {
   #written = -1;
   #wait: Disposable | undefined;
   #running: Promise<void> = Promise.resolve();
+  readonly #onFault: (error: unknown) => void;
+  #isFailing = false;
   #closed = false;
 
-  private constructor(path: string, session: SqlSession, clock: Clock) {
+  private constructor(path: string, session: SqlSession, clock: Clock, onFault: (error: unknown) => void) {
     this.#path = path;
     this.#session = session;
     this.#clock = clock;
+    this.#onFault = onFault;
   }
 
-  /** @throws AssayError `STORE_OUTDATED`, `STORE_UNAVAILABLE`. */
-  static async open(path: string, session: SqlSession, clock: Clock): Promise<HighWaterKeeper> {
+  /**
+   * @param onFault Told when the mark cannot be written, once until it can be again.
+   * @throws AssayError `STORE_OUTDATED`, `STORE_UNAVAILABLE`.
+   */
+  static async open(
+    path: string,
+    session: SqlSession,
+    clock: Clock,
+    onFault: (error: unknown) => void,
+  ): Promise<HighWaterKeeper> {
     refuseOutdated(path, await session.read(storeMark), readHighWater(path));
-    const keeper = new HighWaterKeeper(path, session, clock);
+    const keeper = new HighWaterKeeper(path, session, clock, onFault);
     await keeper.#raise();
     keeper.#again();
     return keeper;
@@ -50,12 +62,15 @@ export class HighWaterKeeper implements AsyncDisposable {
     });
   }
 
-  // A full disk has other ways to be heard of; the next look may find room.
+  // The next look may find room.
   async #keepUp(): Promise<void> {
     try {
       if ((await this.#session.read(writtenRows)) !== this.#written) await this.#raise();
-    } catch {
+      this.#isFailing = false;
+    } catch (error) {
       this.#written = -1;
+      if (!this.#isFailing) this.#onFault(error);
+      this.#isFailing = true;
     }
   }
 
@@ -66,7 +81,8 @@ export class HighWaterKeeper implements AsyncDisposable {
       const query = tx.selectFrom("bundles").select("sequence");
       const own = await query.where("trust_domain", "=", this.#session.trustDomain).executeTakeFirst();
       const [changes, rows] = [await latestChange(tx), await writtenRows(tx)];
-      return { mark, bundleSequence: BigInt(own?.sequence ?? 0), changes, written: rows };
+      const restoredAt = (await readRestored(tx))?.at ?? 0;
+      return { mark, bundleSequence: BigInt(own?.sequence ?? 0), changes, restoredAt, written: rows };
     });
     await writeHighWater(this.#path, reached);
     this.#written = written;

@@ -1,4 +1,4 @@
-import { constants, readFileSync } from "node:fs";
+import { constants, readFileSync, statSync } from "node:fs";
 import { open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { AssayError } from "../../errors/assay-error.ts";
@@ -12,6 +12,8 @@ export interface HighWater {
   readonly bundleSequence: bigint;
   /** Position in the change log. */
   readonly changes: number;
+  /** When the store was last restored, Unix seconds; 0 where it never was. */
+  readonly restoredAt: number;
 }
 
 /** Where a store's high-water mark is kept. */
@@ -32,23 +34,36 @@ export function readHighWater(storePath: string): HighWater | undefined {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
     throw unavailable(path, "it cannot be read", error);
   }
-  const [, mark, bundleSequence, changes] = FORM.exec(text) ?? [];
+  const [, mark, bundleSequence, changes, restoredAt = "0"] = FORM.exec(text) ?? [];
   if (mark === undefined || bundleSequence === undefined || changes === undefined) {
-    throw unavailable(path, "it is damaged, so nobody can tell whether the store is the newest one");
+    throw unavailable(
+      path,
+      `it is damaged, so nobody can tell whether the store is the newest one: put a backup here with assay restore --replace after you have removed this file, or remove it alone where you know that the store is the newest`,
+    );
   }
-  return { mark: Number(mark), bundleSequence: BigInt(bundleSequence), changes: Number(changes) };
+  return {
+    mark: Number(mark),
+    bundleSequence: BigInt(bundleSequence),
+    changes: Number(changes),
+    restoredAt: Number(restoredAt),
+  };
+}
+
+/** When the mark beside a store was last written, Unix milliseconds; `undefined` where there is none. */
+export function markedAt(storePath: string): number | undefined {
+  return statSync(highWaterPath(storePath), { throwIfNoEntry: false })?.mtimeMs;
 }
 
 /** Puts a mark in the place of the one before; it survives a power cut. @throws AssayError `STORE_UNAVAILABLE`. */
 export async function writeHighWater(storePath: string, highWater: HighWater): Promise<void> {
   const path = highWaterPath(storePath);
   const temporary = `${path}.new`;
-  const { mark, bundleSequence, changes } = highWater;
+  const { mark, bundleSequence, changes, restoredAt } = highWater;
   try {
     // What a killed process left behind is nobody's.
     await rm(temporary, { force: true });
     await using file = await open(temporary, "wx", 0o600);
-    await file.writeFile(`mark ${mark} bundle ${bundleSequence} changes ${changes}\n`);
+    await file.writeFile(`mark ${mark} bundle ${bundleSequence} changes ${changes} restored ${restoredAt}\n`);
     await file.sync();
     await rename(temporary, path);
     await using folder = await open(dirname(path), constants.O_RDONLY | constants.O_DIRECTORY);
@@ -71,4 +86,5 @@ export function refuseOutdated(storePath: string, storeMark: number, highWater: 
   );
 }
 
-const FORM = /^mark (\d{1,15}) bundle (\d{1,20}) changes (\d{1,16})\n$/;
+// The last field is absent in marks of versions that did not keep it.
+const FORM = /^mark (\d{1,15}) bundle (\d{1,20}) changes (\d{1,16})(?: restored (\d{1,12}))?\n$/;

@@ -31,6 +31,8 @@ export type SqliteStoreOptions = ({ readonly path: string } | { readonly folder:
   readonly maxPages?: number;
   /** A random whole number from 0 to below its argument, for places in status lists. */
   readonly randomBelow?: RandomBelow;
+  /** Told when the high-water mark beside the store cannot be written, once until it can be again. */
+  readonly onMarkFault?: ((error: unknown) => void) | undefined;
 };
 
 /**
@@ -49,7 +51,12 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Stor
     try {
       await claimTrustDomain(db, options.trustDomain, path);
       const session = new SqlSession(db, options.trustDomain);
-      const highWater = await HighWaterKeeper.open(path, session, options.clock);
+      const highWater = await HighWaterKeeper.open(
+        path,
+        session,
+        options.clock,
+        options.onMarkFault ?? (() => undefined),
+      );
       return sqlStore(session, {
         clock: options.clock,
         randomBelow: options.randomBelow ?? ((bound) => randomInt(bound)),
