@@ -1,5 +1,5 @@
 import { createHash, randomUUID } from "node:crypto";
-import { open, readdir, rm } from "node:fs/promises";
+import { open, readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "../../clock.ts";
 import type { StoreFacts } from "../../store/records.ts";
@@ -18,6 +18,8 @@ export interface BackupSource {
   readonly clock: Clock;
   /** The program's. */
   readonly version: string;
+  /** Unix milliseconds after which nobody wrote to the store; now unless given. */
+  readonly writtenAt?: number;
 }
 
 /** A part of a backup: its manifest first, then the bytes of the database in order. */
@@ -33,7 +35,9 @@ export async function* createBackup(source: BackupSource): AsyncGenerator<Backup
   await removeLeftovers(dataDir);
   const copy = join(dataDir, `${COPY_PREFIX}${randomUUID()}`);
   // Of before the copy: whatever was issued from here on may lack in it.
-  const createdAt = new Date(clock.now()).toISOString();
+  const createdAt = new Date(
+    Math.min(source.writtenAt ?? Number.POSITIVE_INFINITY, clock.now()),
+  ).toISOString();
   const facts = await copyTo(copy);
   await using handle = await open(copy, "r");
   // Its bytes stay until the handle is closed, and no end of this process can leave them behind.
@@ -65,11 +69,26 @@ export async function* createBackup(source: BackupSource): AsyncGenerator<Backup
  * @throws AssayError `STORE_IN_USE`, `STORE_UNAVAILABLE`.
  */
 export async function* createOfflineBackup(
-  parts: Omit<BackupSource, "copyTo">,
+  parts: Omit<BackupSource, "copyTo" | "writtenAt">,
 ): AsyncGenerator<BackupPart, void, undefined> {
   const path = join(parts.dataDir, STORE_FILE);
   using _lock = takeStoreLock(path);
-  yield* createBackup({ ...parts, copyTo: (target) => copySqliteStore(path, target) });
+  // Of an old store it must not be said that it has all that there was until today.
+  const writtenAt = await lastWrite(path);
+  const copyTo = (target: string) => copySqliteStore(path, target);
+  yield* createBackup({ ...parts, copyTo, ...(writtenAt !== undefined && { writtenAt }) });
+}
+
+async function lastWrite(path: string): Promise<number | undefined> {
+  const times = await Promise.all(
+    [path, `${path}-wal`].map((file) =>
+      stat(file).then(
+        ({ size, mtimeMs }) => (size > 0 ? mtimeMs : 0),
+        () => 0,
+      ),
+    ),
+  );
+  return Math.max(...times) || undefined;
 }
 
 async function removeLeftovers(dataDir: string): Promise<void> {
