@@ -1,5 +1,6 @@
-import { mkdir, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { FakeClock } from "../../test/fakes/clock.ts";
 import { runCommand } from "../../test/fakes/cli.ts";
@@ -75,6 +76,24 @@ describe("assay backup", () => {
     await expect.poll(async () => (await backup()).code, { timeout: 5000 }).toBe(0);
   });
 
+  it("says of a folder's backup when it was last written to", async () => {
+    await bench.stop();
+    const past = new Date("2026-01-02T03:04:05.000Z");
+    for (const name of ["store.sqlite", "store.sqlite-wal"]) {
+      await utimes(join(bench.path("data"), name), past, past).catch(() => undefined);
+    }
+    const { stdout } = await run(
+      "backup",
+      "--data-dir",
+      bench.path("data"),
+      "--to",
+      file,
+      "--output",
+      "json",
+    );
+    expect(JSON.parse(stdout)).toMatchObject({ created_at: past.toISOString() });
+  });
+
   it("takes a folder in place of the socket where no server has it", async () => {
     const offline = ["backup", "--data-dir", bench.path("data"), "--to", file];
     expect(await run(...offline)).toMatchObject({
@@ -144,6 +163,29 @@ describe("assay restore", () => {
     expect(await listed()).toEqual(before);
     const other = await restore("--list-lost", "--audit-log", bench.path("absent.jsonl"));
     expect(other).toMatchObject({ code: 0, stdout: expect.stringMatching(/may be more/) as string });
+  });
+
+  it("is refused over a store of another trust domain, unless that is said to be meant", async () => {
+    await backup();
+    await bench.stop();
+    using store = new DatabaseSync(join(bench.path("data"), "store.sqlite"));
+    store.exec("update meta set value = 'other.org' where name = 'trust_domain'");
+    store.close();
+    expect((await restore("--replace")).stderr).toMatch(
+      /is of the trust domain example\.org, and the store in .* of other\.org: give --trust-domain/,
+    );
+    expect((await restore("--replace", "--trust-domain", "example.org")).code).toBe(0);
+  });
+
+  it("warns where the clock is far beyond all that is known of the store", async () => {
+    await backup();
+    await bench.stop();
+    const args = ["restore", "--from", file, "--data-dir", bench.path("data"), "--replace"];
+    const late = { now: () => systemClock.now() + 400 * 86_400_000, schedule: systemClock.schedule };
+    expect((await runCommand(args, { clock: late })).stdout).toMatch(
+      /clock says .*, \d+ days after the last/,
+    );
+    expect((await restore("--replace")).stdout).not.toMatch(/clock says/);
   });
 
   it("is one where two are begun at once, and the store is ahead of what was seen", async () => {

@@ -42,7 +42,7 @@ export function addRestoreCommand(program: Command, io: CliIo): void {
         return;
       }
       const { restoreBackup } = await import("../server/backup/restore-backup.ts");
-      const { manifest, setAside } = await restoreBackup({ ...options, clock: io.clock });
+      const { manifest, setAside, daysSince } = await restoreBackup({ ...options, clock: io.clock });
       const { trust_domain: trustDomain, created_at: createdAt } = manifest;
       const lost = await lostOf(auditLog, createdAt);
       const result = { trust_domain: trustDomain, created_at: createdAt, set_aside: setAside ?? "", ...lost };
@@ -50,6 +50,11 @@ export function addRestoreCommand(program: Command, io: CliIo): void {
         [
           `restored the store of ${trustDomain} as it was at ${createdAt}`,
           ...(setAside === undefined ? [] : [`the store of before is in ${setAside}`]),
+          ...(daysSince < MANY_DAYS
+            ? []
+            : [
+                `This machine's clock says ${new Date(io.clock.now()).toISOString()}, ${daysSince} days after the last that is known of the store: if it is ahead, set it right and restore again before the server starts.`,
+              ]),
           ...(flags.keepAuthorities ? [] : ["The server replaces its authorities when it starts."]),
           ...(flags.keepAgents ? [] : ["Every agent has to attest again; unused join tokens are void."]),
           ...lostText(lost),
@@ -89,6 +94,8 @@ function lostText({ lost, audit_log: path, lost_incomplete: why }: LostResult): 
   ];
 }
 
+/** After so many it is as likely that the clock is wrong. */
+const MANY_DAYS = 30;
 const SUBJECTS = [
   "entry_id",
   "spiffe_id",

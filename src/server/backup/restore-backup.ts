@@ -8,6 +8,7 @@ import { fileError } from "../../files/file-error.ts";
 import { ensurePrivateFolder } from "../../files/private-folder.ts";
 import type { StoreFacts } from "../../store/records.ts";
 import { restoreSqliteStore } from "../../store/sqlite/backup-restore.ts";
+import { markedAt } from "../../store/sqlite/high-water.ts";
 import { STORE_FILE } from "../../store/sqlite/open.ts";
 import { writeServerId } from "../own-server-id.ts";
 import { type BackupManifest, invalid, type OpenBackup, openBackup } from "./backup-file.ts";
@@ -31,6 +32,8 @@ export interface Restored {
   readonly manifest: BackupManifest;
   /** The folder that the store of before is in. */
   readonly setAside: string | undefined;
+  /** Whole days between the last that is known of the store and now: many of them where a clock is ahead. */
+  readonly daysSince: number;
 }
 
 /**
@@ -69,13 +72,19 @@ export async function restoreBackup(options: RestoreOptions): Promise<Restored> 
     await requireFree();
     await atomicWrite(copy, verified(backup, from), { code: "STORE_UNAVAILABLE" });
   };
+  const lastKnown = Math.max(backupAt * 1000, markedAt(join(dataDir, STORE_FILE)) ?? 0);
   const plan = { now, backupAt, keepAuthorities, keepAgents };
-  const setAside = await restoreSqliteStore(join(dataDir, STORE_FILE), fill, plan, (facts) =>
-    requireSame(facts, manifest),
-  );
+  const setAside = await restoreSqliteStore(join(dataDir, STORE_FILE), fill, plan, (facts, present) => {
+    requireSame(facts, manifest);
+    if (trustDomain === undefined && present !== undefined && present.trustDomain !== facts.trustDomain) {
+      throw invalid(
+        `${from} is of the trust domain ${facts.trustDomain}, and the store in ${dataDir} of ${present.trustDomain}: give --trust-domain ${facts.trustDomain} if that is meant`,
+      );
+    }
+  });
   // Last: a name that does not fit the store makes its authorities another server's.
   await writeServerId(dataDir, manifest.server_id);
-  return { manifest, setAside };
+  return { manifest, setAside, daysSince: Math.max(0, Math.floor((now - lastKnown) / DAY_MS)) };
 }
 
 /** Whether there is more in a folder than the lock of a restore. */
@@ -106,3 +115,5 @@ function requireSame(facts: StoreFacts, manifest: BackupManifest): void {
     facts.changes === manifest.changes;
   if (!same) throw invalid("its database is not what its manifest says");
 }
+
+const DAY_MS = 86_400_000;
