@@ -48,7 +48,7 @@ export class VaultClient implements Disposable {
       } catch (error) {
         ends.throwIfAborted();
         const passing = error instanceof VaultError && error.kind === "unavailable";
-        if (!passing || attempt === ATTEMPTS) throw error;
+        if (!passing || attempt === ATTEMPTS || (call.repeatable === false && !error.isUndone)) throw error;
         await pause(this.#clock, FIRST_PAUSE * 4 ** (attempt - 1), ends);
       }
     }

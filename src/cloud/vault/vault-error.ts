@@ -7,9 +7,12 @@ export class VaultError extends Error {
   readonly kind: "refused" | "unavailable";
   /** The HTTP status, where there was an answer. */
   readonly status: number | undefined;
+  /** Whether it is certain that Vault did nothing: the call never came to it, or it said that it cannot now. */
+  readonly isUndone: boolean;
 
-  constructor(kind: "refused" | "unavailable", message: string, status?: number) {
+  constructor(kind: "refused" | "unavailable", message: string, status?: number, code?: string) {
     super(message);
+    this.isUndone = UNDONE_STATUS.has(status ?? 0) || UNSENT.has(code ?? "");
     this.name = "VaultError";
     this.kind = kind;
     this.status = status;
@@ -44,3 +47,12 @@ export function vaultReasons(body: unknown, secrets: readonly string[]): string 
 }
 
 const TOKEN = /\b(?:hv[a-z]|[sbr])\.[A-Za-z0-9_-]{16,}/g;
+
+const UNDONE_STATUS: ReadonlySet<number> = new Set([412, 429, 503]);
+const UNSENT: ReadonlySet<string> = new Set([
+  "ECONNREFUSED",
+  "EHOSTUNREACH",
+  "ENETUNREACH",
+  "ENOTFOUND",
+  "EAI_AGAIN",
+]);

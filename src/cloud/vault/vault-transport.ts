@@ -11,6 +11,8 @@ export interface VaultCall {
   /** Below `/v1/`; every part escaped already. */
   readonly path: string;
   readonly body?: Readonly<Record<string, unknown>>;
+  /** Whether it may be made again where Vault may have done it already; so unless told. */
+  readonly repeatable?: boolean;
   /** What must never be seen in an error, the token besides. */
   readonly secrets?: readonly string[];
 }
@@ -125,6 +127,8 @@ function failureOf(what: string, error: unknown): VaultError {
   return new VaultError(
     "unavailable",
     `Vault cannot be asked for ${what}: ${message || code || "unknown reason"}`,
+    undefined,
+    code,
   );
 }
 

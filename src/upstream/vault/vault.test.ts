@@ -144,6 +144,25 @@ describe("the vault upstream authority", () => {
     await expect(upstream.mintX509Ca(await order())).rejects.toThrowCode(code, detail);
   });
 
+  it.each([
+    ["500", 1],
+    ["502", 1],
+    ["a broken connection", 1],
+    ["503", 3],
+    ["412", 3],
+    ["429", 3],
+  ])("asks again after %s only where nothing can have been signed: %i times", async (what, times) => {
+    vault.instead = ({ path }, response) => {
+      if (!path.includes("sign-intermediate")) return false;
+      if (what === "a broken connection") response.destroy();
+      else sendVault(response, Number(what), { errors: ["not now"] });
+      return true;
+    };
+    await using upstream = await open();
+    await expect(upstream.mintX509Ca(await order())).rejects.toThrowCode("UPSTREAM_UNAVAILABLE");
+    expect(vault.calls(/sign-intermediate/)).toHaveLength(times);
+  });
+
   it("ends with the signal of who waits", async () => {
     vault.instead = ({ path }) => path.includes("sign-intermediate");
     await using upstream = await open();

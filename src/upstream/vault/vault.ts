@@ -45,7 +45,8 @@ export const vaultUpstream = defineUpstreamAuthority({
     const mint = async ({ csr, ttl, signal: wait }: UpstreamX509CaOrder): Promise<UpstreamX509Ca> => {
       const body = { ...signingFields(csr, trustDomain), ttl: `${ttl}s` };
       const answer = await withDeadline({ clock, timeout: TIMEOUT, signal: wait }, (signal) =>
-        client.call({ method: "POST", path, body }, signal),
+        // Made twice it would be two authorities.
+        client.call({ method: "POST", path, body, repeatable: false }, signal),
       ).catch((error: unknown) => {
         throw vaultFailure(error, CODES);
       });
