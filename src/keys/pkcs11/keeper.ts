@@ -106,7 +106,11 @@ class KeeperProcess implements Keeper {
   }
 
   #disconnect(): void {
-    if (this.#child.connected) this.#child.disconnect();
+    if (!this.#child.connected) return;
+    this.#child.disconnect();
+    // A library that stalls while it logs out would keep the process, and its session at the device, for ever.
+    const patience = this.#clock.schedule(RETIRE_MS, () => void this.#child.kill("SIGKILL"));
+    void this.#ended.then(() => patience[Symbol.dispose]());
   }
 
   #kill(why: string): void {
@@ -144,3 +148,4 @@ interface OpenQuestion {
 }
 
 const GRACE_MS = 2000;
+const RETIRE_MS = 10_000;

@@ -17,7 +17,11 @@ let keys: TokenKeys | undefined;
 
 // A terminal and a service manager send these to the whole group: the parent stops first, and signs until it does.
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => undefined);
-process.on("disconnect", () => token?.[Symbol.dispose]());
+process.on("disconnect", () => {
+  // Whoever started this may be gone: a call that the library never ends must not keep the process.
+  systemClock.schedule(LAST_CALL_MS, () => void process.kill(process.pid, "SIGKILL"));
+  token?.[Symbol.dispose]();
+});
 process.on("message", (question: TokenQuestion) => void answer(question));
 
 async function answer({ number, request }: TokenQuestion): Promise<void> {
@@ -86,3 +90,5 @@ function detailOf(error: unknown): string {
     400,
   );
 }
+
+const LAST_CALL_MS = 10_000;
