@@ -6,7 +6,7 @@
  */
 import { AssayError } from "../../errors/assay-error.ts";
 import { loadOptionalPackage } from "../../files/optional-package.ts";
-import { readBounded } from "../../files/read-bounded.ts";
+import { readSecretFile } from "../secret-file.ts";
 
 /** As whom Azure is asked, out of a plugin's configuration. */
 export interface AzureSettings {
@@ -51,7 +51,7 @@ export async function azureCredential(settings: AzureSettings): Promise<AzureCre
   if (appId === undefined || appSecretFile === undefined || tenantId === undefined) {
     return new identity.DefaultAzureCredential(tenantId === undefined ? {} : { tenantId });
   }
-  const bytes = await readBounded(appSecretFile, MAX_SECRET, { code: "CONFIG_INVALID" });
+  const bytes = await readSecretFile("app_secret_file", appSecretFile, MAX_SECRET);
   const secret = bytes.toString("utf8").trim();
   if (secret === "") throw new AssayError("CONFIG_INVALID", `app_secret_file ${appSecretFile} is empty`);
   return new identity.ClientSecretCredential(tenantId, appId, secret);

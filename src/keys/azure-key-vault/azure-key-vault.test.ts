@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
@@ -264,6 +264,18 @@ describe("settings of azure_key_vault", () => {
       writeFileSync(join(folder, "empty"), "\n");
       const app = { tenantId: "t", appId: "a", packagesFolder: folder };
       await expect(azureCredential(app)).rejects.toThrowCode("CONFIG_INVALID", /together/);
+      const place = join(folder, "node_modules/@azure/identity");
+      mkdirSync(place, { recursive: true });
+      writeFileSync(join(place, "index.js"), "exports.ClientSecretCredential = class {};");
+      const appSecretFile = join(folder, "open");
+      writeFileSync(appSecretFile, "secret");
+      chmodSync(appSecretFile, 0o644);
+      await expect(azureCredential({ ...app, appSecretFile })).rejects.toThrowCode(
+        "CONFIG_INVALID",
+        /app_secret_file .* has mode 0644/,
+      );
+      chmodSync(appSecretFile, 0o600);
+      expect(await azureCredential({ ...app, appSecretFile })).toBeDefined();
     } finally {
       rmSync(folder, { recursive: true });
     }
