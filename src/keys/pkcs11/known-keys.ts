@@ -1,5 +1,4 @@
 import { randomBytes } from "node:crypto";
-import type { TokenKey } from "./token-keys.ts";
 
 /** How a key is to be made. */
 export interface MakingOrder {
@@ -18,13 +17,13 @@ export class KnownKeys {
   readonly #tried: string[] = [];
 
   /** Notes keys that were found. */
-  note<Keys extends readonly Pick<TokenKey, "handle">[]>(keys: Keys): Keys {
+  note<Keys extends readonly { readonly handle: string }[]>(keys: Keys): Keys {
     for (const { handle } of keys) this.#sure.add(endOf(handle));
     return keys;
   }
 
   /** Has a key made. */
-  async making<Key extends Pick<TokenKey, "handle">>(
+  async making<Key extends { readonly handle: string }>(
     make: (order: MakingOrder) => Promise<Key>,
   ): Promise<Key> {
     const random = randomBytes(END_SIZE);
