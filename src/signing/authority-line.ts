@@ -6,15 +6,7 @@ import type { Authority, AuthorityKind, RetirementReason } from "./authority.ts"
 import { AuthorityJournal, type AuthorityJournalDependencies } from "./authority-journal.ts";
 import { surveyJournal } from "./journal-survey.ts";
 import { isUpstreamFault } from "./upstream/upstream-fault.ts";
-import {
-  dueStep,
-  isAhead,
-  isStale,
-  MAX_RETRY_SECONDS,
-  retryAfter,
-  type RotationStep,
-  willDo,
-} from "./rotation-schedule.ts";
+import { dueStep, isAhead, isStale, retryAfter, type RotationStep, willDo } from "./rotation-schedule.ts";
 
 /**
  * The authorities of one line that this server has had, has and will have next: prepared, then active, then old. Each
@@ -29,7 +21,8 @@ export class AuthorityLine<A extends Authority> {
   /** A key that waits for its authority to be signed elsewhere. */
   #spare: ManagedKey | undefined;
   #failures = 0;
-  /** Unix seconds. */
+  /** When it failed last, and when it is tried again; Unix seconds. */
+  #failedAt = 0;
   #retryAt = 0;
   #keysSeenAt: number;
 
@@ -168,13 +161,14 @@ export class AuthorityLine<A extends Authority> {
       !(due === "prepare" && active !== undefined && isStale(prepared, active, now));
     if (due !== "nothing" && !isReady) {
       // A clock that was set back must not make the pause longer.
-      if (now < this.#retryAt && this.#retryAt <= now + MAX_RETRY_SECONDS) return;
+      if (now >= this.#failedAt && now < this.#retryAt) return;
       try {
         await this.#prepare(false);
         this.#failures = 0;
       } catch (error) {
         const left = active === undefined || isAhead(active, now) ? 0 : active.notAfter - now;
-        this.#retryAt = unixSeconds(this.#with.clock) + retryAfter(++this.#failures, left);
+        this.#failedAt = unixSeconds(this.#with.clock);
+        this.#retryAt = this.#failedAt + retryAfter(++this.#failures, left);
         throw error;
       }
     }

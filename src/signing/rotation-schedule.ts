@@ -92,5 +92,4 @@ const MAX_UPKEEP_SECONDS = 10;
 const LATE_SECONDS = 2;
 const AHEAD_SECONDS = 60;
 const FIRST_RETRY_SECONDS = 5;
-/** Longest that `retryAfter` says. */
-export const MAX_RETRY_SECONDS = 300;
+const MAX_RETRY_SECONDS = 300;

@@ -172,6 +172,18 @@ describe("a clock", () => {
     expect(activeAuthorities(signing)).toEqual(before);
   });
 
+  it("that is set back by a minute does not prolong the pause after a failure", async () => {
+    await using world = new SigningWorld();
+    await using signing = await world.open({ caTtlSeconds: 62 });
+    world.clock.step(35_000);
+    world.store.commitsLeft = 0;
+    await expect(signing.keepUp()).rejects.toThrowCode("STORE_UNAVAILABLE");
+    world.store.commitsLeft = Number.POSITIVE_INFINITY;
+    world.clock.step(-1000);
+    await signing.keepUp();
+    expect(signing.authorityStates("x509").prepared).toBeDefined();
+  });
+
   it("that is set back does not put off what failed while it was ahead", async () => {
     await using world = new SigningWorld();
     const signing = await world.open();

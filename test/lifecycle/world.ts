@@ -227,11 +227,11 @@ export class LifecycleWorld implements AsyncDisposable {
   async #keepUp(site: Site, seconds: number): Promise<void> {
     const { signing } = site;
     if (signing === undefined) return;
+    if (seconds > 60) site.lags = true;
     await this.#attempt(site, async () => {
       await signing.keepUp();
       // In truth it looks every ten seconds at least, which matters for what it forgets: never much at once.
       const looks = Math.min(Math.ceil(seconds / 60), 30);
-      if (seconds > 60) site.lags = true;
       for (let look = 0; look < looks && this.ledger.hasEnded(signing.authorities()); look++) {
         await signing.keepUp();
       }
