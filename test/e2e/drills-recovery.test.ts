@@ -267,6 +267,7 @@ describe("a store restored from yesterday's backup", () => {
     world = await DrillWorld.start({ ca: "1h", agent: "10m", svid: "5m" });
     const { machine, place, steady } = world;
     const store = join(place.dataDir, "store.sqlite");
+    await machine.run("install -d -m 0700 -o assay /var/backups/assay");
     await machine.run(`assay backup --to "/var/backups/assay/old.assay"`);
     await world.stopServer();
     await machine.run(`tail -n +3 /var/backups/assay/old.assay > ${store}`);
