@@ -85,7 +85,17 @@ export async function startServer(
   await checkServerPlugins(options);
   await ensurePrivateFolder(dataDir, { code: "STORE_UNAVAILABLE" });
   // First of all that is kept: its lock is what refuses a second server on one folder.
-  const store = stack.use(await openSqliteStore({ folder: dataDir, trustDomain, clock }));
+  const store = stack.use(
+    await openSqliteStore({
+      folder: dataDir,
+      trustDomain,
+      clock,
+      onMarkFault: (error) =>
+        log.error("the store's high-water mark cannot be written, so an older store would not be noticed", {
+          [FIELD.error]: error,
+        }),
+    }),
+  );
   const restored = await store.backups.restored();
   // Three doors open or none: what is taken is found before the first of them opens, and before keys are made.
   await prepareSocketPath(options.adminSocket);
@@ -132,7 +142,17 @@ export async function startServer(
   );
   if (restored !== undefined) {
     await tellRestored({ restored, backups: store.backups, log, audit });
-    stack.use(replaceAuthorities({ restored, backups: store.backups, signing, clock, log, audit }));
+    stack.use(
+      replaceAuthorities({
+        restored,
+        backups: store.backups,
+        signing,
+        clock,
+        log,
+        audit,
+        refreshHint: options.federation?.bundleEndpoint?.refreshHint,
+      }),
+    );
   }
   const registry = stack.use(
     await openRegistry({
