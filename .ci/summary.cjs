@@ -17,7 +17,9 @@ for (const name of fs.readdirSync(folder).filter((entry) => entry.endsWith(".jso
     sum.skipped += report.numPendingTests + report.numTodoTests;
     for (const suite of report.testResults) {
       for (const test of suite.assertionResults) {
-        if (test.status !== "passed") console.log(`${test.status}: ${test.fullName}`);
+        if (test.status === "passed") continue;
+        console.log(`${test.status}: ${test.fullName}`);
+        for (const message of test.failureMessages ?? []) console.log(shortened(message));
       }
       if (suite.message) console.log(`${path.relative(process.cwd(), suite.name)}: ${suite.message}`);
     }
@@ -26,6 +28,12 @@ for (const name of fs.readdirSync(folder).filter((entry) => entry.endsWith(".jso
   }
   // A suite that broke before its first test is in nobody's count.
   if (code !== 0 && sum.failed === before) sum.failed += 1;
+}
+
+/** What is left of a long log is its end: the reason of a failure must be there too. */
+function shortened(message) {
+  const lines = message.split("\n").slice(0, 20);
+  return lines.map((line) => `  ${line.slice(0, 300)}`).join("\n");
 }
 
 console.log(`${sum.passed} passed, ${sum.failed} failed, ${sum.skipped} skipped`);
