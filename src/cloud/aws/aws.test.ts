@@ -6,8 +6,8 @@ import { awsFailure } from "../../../test/fakes/aws-kms.ts";
 import { FakeClock } from "../../../test/fakes/clock.ts";
 import { AssayError } from "../../errors/assay-error.ts";
 import { DeadlinePassed } from "../deadline.ts";
+import { awsClientConfig } from "./aws-client-config.ts";
 import { awsError, awsErrorName, isPassing } from "./aws-error.ts";
-import { awsClientConfig } from "./aws-settings.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "aws-"));
 afterAll(() => rmSync(folder, { recursive: true }));

@@ -5,16 +5,15 @@
  * Called by the server's composition.
  */
 import { z } from "zod";
-import { awsClientConfig, type AwsSettings, STS_PACKAGE } from "../../cloud/aws/aws-settings.ts";
+import { awsClientConfig, STS_PACKAGE } from "../../cloud/aws/aws-client-config.ts";
+import { type AwsSettings, awsSettings, awsSettingsShape } from "../../cloud/aws/aws-settings.ts";
 import type { StsModule } from "../../cloud/aws/sts.ts";
-import { serviceEndpoint } from "../../cloud/service-endpoint.ts";
 import { AssayError } from "../../errors/assay-error.ts";
 import { loadOptionalPackage } from "../../files/optional-package.ts";
 import type { PluginHost } from "../../plugin/host.ts";
 import { defineKeyManager, type KeyManager } from "../../plugin/key-manager.ts";
-import { startChores } from "../chores.ts";
 import { resolveKeyIdentifier } from "../key-identifier.ts";
-import { openRemoteKeys, type RemoteKeyManager } from "../remote-key-manager.ts";
+import { openTendedKeys } from "../tended-keys.ts";
 import { defaultKeyPolicy, readKeyPolicy } from "./key-policy.ts";
 import { kmsCalls } from "./kms-calls.ts";
 import { kmsChores } from "./kms-chores.ts";
@@ -24,18 +23,9 @@ import { kmsNames } from "./kms-names.ts";
 
 const text = z.string().min(1).max(4096);
 const tagText = /^[\p{L}\p{N}\s+\-=._:/@]*$/u;
-const serviceUrl = z
-  .string()
-  .max(4096)
-  .refine(
-    (url) => serviceEndpoint(url) !== undefined,
-    "must be an https URL, or an http one on loopback, without user, query and fragment",
-  );
+const { region, ...aws } = awsSettingsShape({ service: "KMS", region: "Region whose KMS holds the keys" });
 const config = z.strictObject({
-  region: z
-    .string()
-    .regex(/^[a-z0-9-]{1,64}$/)
-    .describe("Region whose KMS holds the keys"),
+  region,
   key_identifier_file: text
     .optional()
     .describe("File that keeps the identifier of this server's keys; it is made where there is none"),
@@ -63,16 +53,7 @@ const config = z.strictObject({
     .boolean()
     .default(false)
     .describe("Whether keys get the tags by which SPIRE servers with this setting find keys"),
-  access_key_id: z
-    .string()
-    .regex(/^\w{1,128}$/)
-    .optional()
-    .describe("Access key, together with secret_access_key_file; the SDK's own chain of sources without"),
-  secret_access_key_file: text.optional().describe("File with the secret access key"),
-  assume_role_arn: text.optional().describe("ARN of a role that is assumed for every call"),
-  endpoint: serviceUrl.optional().describe("URL of KMS, in place of the region's own"),
-  sts_endpoint: serviceUrl.optional().describe("URL of STS, in place of the region's own"),
-  packages_folder: text.optional().describe("Folder whose node_modules holds the AWS SDK"),
+  ...aws,
 });
 
 /** The settings of the plugin. */
@@ -85,10 +66,10 @@ export const awsKmsKeyManager = defineKeyManager({
   name: "aws_kms",
   config,
   create: async (settings: AwsKmsConfig, host) => {
-    const aws = settingsOf(settings);
+    const access = awsSettings(settings);
     const { KMS } = await loadOptionalPackage<KmsModule>(KMS_PACKAGE, { folder: settings.packages_folder });
-    const kms = new KMS(await awsClientConfig(aws, host.clock));
-    return openAwsKms(settings, host, kms, await policyOf(settings, aws, host));
+    const kms = new KMS(await awsClientConfig(access, host.clock));
+    return openAwsKms(settings, host, kms, await policyOf(settings, access, host));
   },
 });
 
@@ -121,27 +102,15 @@ export async function openAwsKms(
     TagValue,
   }));
   const service = kmsKeys({ calls, names, trustDomain, serverId, policy, tags, tagged, clock, log });
-  const manager = await openRemoteKeys(service, { clock, log });
-  const chores = startChores(clock, log, kmsChores({ calls, names, manager, tagged, clock, log }));
-  return withChores(manager, chores);
-}
-
-function withChores(manager: RemoteKeyManager<string>, chores: AsyncDisposable): KeyManager {
-  return {
-    generateKey: (id, type) => manager.generateKey(id, type),
-    getKey: (id) => manager.getKey(id),
-    listKeys: () => manager.listKeys(),
-    deleteKey: (id) => manager.deleteKey(id),
-    async [Symbol.asyncDispose]() {
-      // The manager ends the calls that a chore waits for.
-      await Promise.all([chores[Symbol.asyncDispose](), manager[Symbol.asyncDispose]()]);
-    },
-  };
+  return openTendedKeys(service, (manager) => kmsChores({ calls, names, manager, tagged, clock, log }), {
+    clock,
+    log,
+  });
 }
 
 async function policyOf(
   settings: AwsKmsConfig,
-  aws: AwsSettings,
+  access: AwsSettings,
   { clock, log }: PluginHost,
 ): Promise<() => Promise<string | undefined>> {
   const { key_policy_file: file, packages_folder: folder } = settings;
@@ -151,20 +120,8 @@ async function policyOf(
   }
   const { STS } = await loadOptionalPackage<StsModule>(STS_PACKAGE, { folder });
   // Asked as whoever asks KMS, an assumed role included: that is whom the policy must let in.
-  const sts = new STS(await awsClientConfig({ ...aws, endpoint: aws.stsEndpoint }, clock));
+  const sts = new STS(await awsClientConfig({ ...access, endpoint: access.stsEndpoint }, clock));
   return defaultKeyPolicy(sts, clock, log);
-}
-
-function settingsOf(settings: AwsKmsConfig): AwsSettings {
-  return {
-    region: settings.region,
-    endpoint: settings.endpoint,
-    stsEndpoint: settings.sts_endpoint,
-    accessKeyId: settings.access_key_id,
-    secretAccessKeyFile: settings.secret_access_key_file,
-    assumeRoleArn: settings.assume_role_arn,
-    packagesFolder: settings.packages_folder,
-  };
 }
 
 const KMS_PACKAGE = "@aws-sdk/client-kms";

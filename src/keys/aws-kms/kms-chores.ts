@@ -2,6 +2,7 @@ import { type Clock, unixSeconds } from "../../clock.ts";
 import type { PluginLog } from "../../plugin/host.ts";
 import type { Chore } from "../chores.ts";
 import type { RemoteKeyManager } from "../remote-key-manager.ts";
+import { tendEach } from "../tended-keys.ts";
 import type { KmsCalls } from "./kms-calls.ts";
 import type { KmsAlias, KmsKeyMetadata } from "./kms-client.ts";
 import { DELETION_DAYS } from "./kms-keys.ts";
@@ -42,18 +43,8 @@ export function kmsChores({ calls, names, manager, tagged, clock, log }: KmsChor
   ];
 
   async function keepAlive(): Promise<void> {
-    const ids = await manager.withKeys(async (keys) => keys.map(({ id }) => id));
-    const faults: Error[] = [];
-    for (const id of ids) {
-      // One at a time and between changes, so that no alias is set back to a key that is being replaced.
-      await manager.withKeys(async (keys) => {
-        const key = keys.find((held) => held.id === id);
-        if (key !== undefined)
-          await refresh(id, key.handle).catch((error: unknown) => faults.push(error as Error));
-      });
-    }
-    const [first] = faults;
-    if (first !== undefined) throw first;
+    // Between changes: no alias may be set back to a key that is being replaced.
+    await tendEach(manager, ({ id, handle }) => refresh(id, handle));
   }
 
   async function refresh(id: string, arn: string): Promise<void> {

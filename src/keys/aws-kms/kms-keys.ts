@@ -5,7 +5,7 @@ import { AssayError } from "../../errors/assay-error.ts";
 import type { PluginLog } from "../../plugin/host.ts";
 import type { KeyType } from "../../plugin/key-manager.ts";
 import type { TrustDomain } from "../../spiffe/trust-domain.ts";
-import { eachOf } from "../each-of.ts";
+import { readFoundKeys } from "../found-keys.ts";
 import type { RemoteKey, RemoteKeyService } from "../remote-key-manager.ts";
 import type { KmsCalls } from "./kms-calls.ts";
 import type { KmsClient, KmsKeyMetadata, KmsTag } from "./kms-client.ts";
@@ -32,20 +32,7 @@ export function kmsKeys(options: KmsKeysOptions): RemoteKeyService<string> {
   const { calls, names, trustDomain, serverId, policy, tags, tagged, clock, log } = options;
 
   return {
-    async list() {
-      // Asked for only when all are known: what fails meanwhile would be nobody's to catch.
-      const found: [id: string, target: string][] = [];
-      for await (const { AliasName, TargetKeyId } of calls.aliases()) {
-        const id = names.idOf(AliasName ?? "");
-        if (id === undefined || !TargetKeyId) continue;
-        if (found.length >= MAX_KEYS) {
-          throw new AssayError("KEY_UNAVAILABLE", `there are more than ${MAX_KEYS} keys of this server`);
-        }
-        found.push([id, TargetKeyId]);
-      }
-      const keys = await eachOf(found, AT_ONCE, ([id, target]) => keyOf(id, target));
-      return keys.filter((key) => key !== undefined);
-    },
+    list: () => readFoundKeys(found(), ([id, target]) => keyOf(id, target)),
 
     async create(id, type, replaced) {
       const { spec } = SPECS[type];
@@ -110,6 +97,13 @@ export function kmsKeys(options: KmsKeysOptions): RemoteKeyService<string> {
 
     close: () => calls.close(),
   };
+
+  async function* found(): AsyncIterable<readonly [id: string, target: string]> {
+    for await (const { AliasName, TargetKeyId } of calls.aliases()) {
+      const id = names.idOf(AliasName ?? "");
+      if (id !== undefined && TargetKeyId) yield [id, TargetKeyId];
+    }
+  }
 
   async function keyOf(id: string, target: string): Promise<RemoteKey<string> | undefined> {
     const answer = await calls.call(
@@ -191,6 +185,4 @@ const GONE = ["NotFoundException"];
 const TRANSIENT: ReadonlySet<string> = new Set(["Creating", "Updating", "Unavailable"]);
 const DOOMED: ReadonlySet<string> = new Set(["PendingDeletion", "PendingReplicaDeletion"]);
 const FRESH_DELAYS = [100, 200, 400, 800, 1600];
-const MAX_KEYS = 64;
-const AT_ONCE = 8;
 const SIGN_TIMEOUT = 5000;

@@ -5,15 +5,14 @@
  * Called by the server's composition.
  */
 import { z } from "zod";
-import { loadGoogleAuth } from "../../cloud/google/google-auth.ts";
-import { type GoogleClient, openGoogleService } from "../../cloud/google/google-client.ts";
+import type { GoogleClient } from "../../cloud/google/google-client.ts";
+import { googleSettingsShape, openConfiguredGoogle } from "../../cloud/google/google-settings.ts";
 import { AssayError } from "../../errors/assay-error.ts";
 import { readBounded } from "../../files/read-bounded.ts";
 import type { PluginHost, PluginLog } from "../../plugin/host.ts";
 import { defineKeyManager, type KeyManager } from "../../plugin/key-manager.ts";
-import { startChores } from "../chores.ts";
 import { resolveKeyIdentifier } from "../key-identifier.ts";
-import { openRemoteKeys } from "../remote-key-manager.ts";
+import { openTendedKeys } from "../tended-keys.ts";
 import { gcpKmsChores } from "./kms-chores.ts";
 import { gcpKmsKeys } from "./kms-keys.ts";
 import { cryptoKeyNames } from "./kms-names.ts";
@@ -35,11 +34,7 @@ const config = z.strictObject({
     .optional()
     .describe("The identifier itself, in place of key_identifier_file"),
   key_policy_file: text.optional().describe("JSON file with the IAM policy, version 3, of new keys"),
-  service_account_file: text
-    .optional()
-    .describe("Key file of a service account; application default credentials without"),
-  endpoint: text.default("https://cloudkms.googleapis.com").describe("URL of Cloud KMS"),
-  packages_folder: text.optional().describe("Folder whose node_modules holds google-auth-library"),
+  ...googleSettingsShape({ service: "Cloud KMS", endpoint: "https://cloudkms.googleapis.com" }),
 });
 
 /** The settings of the plugin. */
@@ -51,10 +46,8 @@ export const gcpKmsKeyManager = defineKeyManager({
   apiVersion: 1,
   name: "gcp_kms",
   config,
-  create: async (settings: GcpKmsConfig, host) => {
-    const auth = await loadGoogleAuth(settings.service_account_file, settings.packages_folder);
-    return openGcpKms(settings, host, openGoogleService(settings.endpoint, auth, host.clock));
-  },
+  create: async (settings: GcpKmsConfig, host) =>
+    openGcpKms(settings, host, await openConfiguredGoogle(settings, host.clock)),
 });
 
 /**
@@ -77,18 +70,11 @@ export async function openGcpKms(
   const allow = (cryptoKey: string, isNew: boolean) =>
     allowUse({ kms, client, policy, log }, cryptoKey, isNew);
   const seen = new Set<string>();
-  const manager = await openRemoteKeys(gcpKmsKeys({ kms, names, allow, seen, clock, log }), { clock, log });
-  const chores = startChores(clock, log, gcpKmsChores({ kms, names, manager, seen, clock, log }));
-  return {
-    generateKey: (id, type) => manager.generateKey(id, type),
-    getKey: (id) => manager.getKey(id),
-    listKeys: () => manager.listKeys(),
-    deleteKey: (id) => manager.deleteKey(id),
-    async [Symbol.asyncDispose]() {
-      // The manager ends the calls that a chore waits for.
-      await Promise.all([chores[Symbol.asyncDispose](), manager[Symbol.asyncDispose]()]);
-    },
-  };
+  return openTendedKeys(
+    gcpKmsKeys({ kms, names, allow, seen, clock, log }),
+    (manager) => gcpKmsChores({ kms, names, manager, seen, clock, log }),
+    { clock, log },
+  );
 }
 
 interface Granter {

@@ -3,6 +3,7 @@ import { AssayError } from "../../errors/assay-error.ts";
 import type { PluginLog } from "../../plugin/host.ts";
 import type { Chore } from "../chores.ts";
 import type { RemoteKeyManager } from "../remote-key-manager.ts";
+import { tendEach } from "../tended-keys.ts";
 import { cryptoKeyOf, numberOf } from "./kms-keys.ts";
 import type { CryptoKeyNames } from "./kms-names.ts";
 import type { KmsService } from "./kms-service.ts";
@@ -37,20 +38,10 @@ export function gcpKmsChores({ kms, names, manager, seen, clock, log }: KmsChore
   ];
 
   async function keepAlive(): Promise<void> {
-    const ids = await manager.withKeys(async (keys) => keys.map(({ id }) => id));
-    if (ids.length === 0) return;
+    if (await manager.withKeys(async (keys) => keys.length === 0)) return;
     const now = Math.floor((await kms.time()) / 1000);
-    const faults: Error[] = [];
-    for (const id of ids) {
-      // One at a time and between changes, so that no version is given up that is just being taken into use.
-      await manager.withKeys(async (keys) => {
-        const key = keys.find((held) => held.id === id);
-        if (key === undefined) return;
-        await refresh(id, key.handle, now).catch((error: unknown) => faults.push(error as Error));
-      });
-    }
-    const [first] = faults;
-    if (first !== undefined) throw first;
+    // Between changes: no version may be given up that is just being taken into use.
+    await tendEach(manager, ({ id, handle }) => refresh(id, handle, now));
   }
 
   async function refresh(id: string, used: string, now: number): Promise<void> {

@@ -2,7 +2,7 @@ import { type Clock, unixSeconds } from "../../clock.ts";
 import { AssayError } from "../../errors/assay-error.ts";
 import type { PluginLog } from "../../plugin/host.ts";
 import type { KeyType } from "../../plugin/key-manager.ts";
-import { eachOf } from "../each-of.ts";
+import { readFoundKeys } from "../found-keys.ts";
 import type { RemoteKey, RemoteKeyService } from "../remote-key-manager.ts";
 import type { CryptoKeyNames } from "./kms-names.ts";
 import type { CryptoKey, CryptoKeyVersion, KmsService } from "./kms-service.ts";
@@ -33,20 +33,7 @@ export function gcpKmsKeys({
   log,
 }: KmsKeysOptions): RemoteKeyService<string> {
   return {
-    async list() {
-      // Asked for only when all are known: what fails meanwhile would be nobody's to catch.
-      const found: [id: string, cryptoKey: CryptoKey][] = [];
-      for await (const cryptoKey of kms.cryptoKeys(names.ownFilter)) {
-        const id = names.idOf(cryptoKey.name, cryptoKey.labels);
-        if (id === undefined || !names.isOurs(cryptoKey.labels)) continue;
-        if (found.length >= MAX_KEYS) {
-          throw new AssayError("KEY_UNAVAILABLE", `there are more than ${MAX_KEYS} keys of this server`);
-        }
-        found.push([id, cryptoKey]);
-      }
-      const keys = await eachOf(found, AT_ONCE, ([id, cryptoKey]) => keyOf(id, cryptoKey));
-      return keys.filter((key) => key !== undefined);
-    },
+    list: () => readFoundKeys(found(), ([id, cryptoKey]) => keyOf(id, cryptoKey)),
 
     async create(id, type, replaced) {
       const cryptoKey = kms.nameOf(names.cryptoKeyIdOf(id));
@@ -99,6 +86,13 @@ export function gcpKmsKeys({
     await kms.updateCryptoKey(name, labels, algorithm);
   }
 
+  async function* found(): AsyncIterable<readonly [id: string, cryptoKey: CryptoKey]> {
+    for await (const cryptoKey of kms.cryptoKeys(names.ownFilter)) {
+      const id = names.idOf(cryptoKey.name, cryptoKey.labels);
+      if (id !== undefined && names.isOurs(cryptoKey.labels)) yield [id, cryptoKey];
+    }
+  }
+
   async function keyOf(id: string, cryptoKey: CryptoKey): Promise<RemoteKey<string> | undefined> {
     let newest: CryptoKeyVersion | undefined;
     for await (const version of kms.enabledVersions(cryptoKey.name)) {
@@ -145,5 +139,3 @@ const ALGORITHMS: Readonly<Record<KeyType, string>> = {
   "rsa-2048": "RSA_SIGN_PKCS1_2048_SHA256",
   "rsa-4096": "RSA_SIGN_PKCS1_4096_SHA256",
 };
-const MAX_KEYS = 64;
-const AT_ONCE = 8;

@@ -7,10 +7,10 @@
 import { randomUUID } from "node:crypto";
 import { z } from "zod";
 import type { Clock } from "../../clock.ts";
+import { awsClientConfig } from "../../cloud/aws/aws-client-config.ts";
 import { awsError, awsErrorName, isPassing } from "../../cloud/aws/aws-error.ts";
-import { awsClientConfig } from "../../cloud/aws/aws-settings.ts";
+import { awsSettings, awsSettingsShape } from "../../cloud/aws/aws-settings.ts";
 import type { AwsCallOptions } from "../../cloud/aws/sdk.ts";
-import { serviceEndpoint } from "../../cloud/service-endpoint.ts";
 import { pause, withDeadline } from "../../cloud/deadline.ts";
 import { toPem } from "../../crypto/pem.ts";
 import { unixSeconds } from "../../clock.ts";
@@ -24,19 +24,12 @@ import {
 import { answeredCertificates, asRoots, readSupplementalRoots } from "../pem-answer.ts";
 import type { PcaClient, PcaModule } from "./pca-client.ts";
 
-const text = z.string().min(1).max(4096);
-const serviceUrl = z
-  .string()
-  .max(4096)
-  .refine(
-    (url) => serviceEndpoint(url) !== undefined,
-    "must be an https URL, or an http one on loopback, without user, query and fragment",
-  );
+const { region, ...aws } = awsSettingsShape({
+  service: "Private CA",
+  region: "Region of the certificate authority",
+});
 const config = z.strictObject({
-  region: z
-    .string()
-    .regex(/^[a-z0-9-]{1,64}$/)
-    .describe("Region of the certificate authority"),
+  region,
   certificate_authority_arn: z
     .string()
     .max(200)
@@ -53,19 +46,13 @@ const config = z.strictObject({
     .regex(/^[A-Z0-9_]{1,64}$/)
     .optional()
     .describe("Algorithm of the signature, such as SHA256WITHECDSA; the authority's own without"),
-  assume_role_arn: text.optional().describe("ARN of a role that is assumed for every call"),
-  access_key_id: z
+  supplemental_bundle_path: z
     .string()
-    .regex(/^\w{1,128}$/)
-    .optional()
-    .describe("Access key, together with secret_access_key_file; the SDK's own chain of sources without"),
-  secret_access_key_file: text.optional().describe("File with the secret access key"),
-  endpoint: serviceUrl.optional().describe("URL of Private CA, in place of the region's own"),
-  sts_endpoint: serviceUrl.optional().describe("URL of STS, in place of the region's own"),
-  supplemental_bundle_path: text
+    .min(1)
+    .max(4096)
     .optional()
     .describe("PEM file with roots that are trusted besides the authority's own"),
-  packages_folder: text.optional().describe("Folder whose node_modules holds the AWS SDK"),
+  ...aws,
 });
 
 /** The settings of the plugin. */
@@ -78,24 +65,10 @@ export const awsPcaUpstream = defineUpstreamAuthority({
   name: "aws_pca",
   config,
   create: async (settings: AwsPcaConfig, { clock }) => {
-    const { packages_folder: packagesFolder } = settings;
-    const { ACMPCA } = await loadOptionalPackage<PcaModule>("@aws-sdk/client-acm-pca", {
-      folder: packagesFolder,
+    const { ACMPCA } = await loadOptionalPackage<PcaModule>(PCA_PACKAGE, {
+      folder: settings.packages_folder,
     });
-    const client = new ACMPCA(
-      await awsClientConfig(
-        {
-          region: settings.region,
-          endpoint: settings.endpoint,
-          stsEndpoint: settings.sts_endpoint,
-          accessKeyId: settings.access_key_id,
-          secretAccessKeyFile: settings.secret_access_key_file,
-          assumeRoleArn: settings.assume_role_arn,
-          packagesFolder,
-        },
-        clock,
-      ),
-    );
+    const client = new ACMPCA(await awsClientConfig(awsSettings(settings), clock));
     return openAwsPca(settings, client, clock);
   },
 });
@@ -212,6 +185,7 @@ function unavailable(detail: string): never {
   throw new AssayError("UPSTREAM_UNAVAILABLE", detail);
 }
 
+const PCA_PACKAGE = "@aws-sdk/client-acm-pca";
 const CALL_TIMEOUT = 15_000;
 // Mostly it takes a second or two; together these are three minutes.
 const ISSUE_DELAYS = [500, 500, 1000, 1000, 2000, 5000, ...Array.from({ length: 17 }, () => 10_000)];

@@ -6,8 +6,8 @@
  */
 import { randomUUID } from "node:crypto";
 import { z } from "zod";
-import { loadGoogleAuth } from "../../cloud/google/google-auth.ts";
-import { type GoogleClient, openGoogleService } from "../../cloud/google/google-client.ts";
+import type { GoogleClient } from "../../cloud/google/google-client.ts";
+import { googleSettingsShape, openConfiguredGoogle } from "../../cloud/google/google-settings.ts";
 import { AssayError } from "../../errors/assay-error.ts";
 import { defineUpstreamAuthority, type UpstreamAuthority } from "../../plugin/upstream-authority.ts";
 import { answeredCertificates, asRoots } from "../pem-answer.ts";
@@ -15,7 +15,6 @@ import { enabledAuthorities } from "./cas-authorities.ts";
 import { casCalls } from "./cas-call.ts";
 import { certificateOrder } from "./cas-certificate.ts";
 
-const text = z.string().min(1).max(4096);
 const config = z.strictObject({
   root_cert_spec: z
     .strictObject({
@@ -44,11 +43,10 @@ const config = z.strictObject({
         .describe("What the label must be"),
     })
     .describe("Which certificate authorities sign and are trusted"),
-  service_account_file: text
-    .optional()
-    .describe("Key file of a service account; application default credentials without"),
-  endpoint: text.default("https://privateca.googleapis.com").describe("URL of Certificate Authority Service"),
-  packages_folder: text.optional().describe("Folder whose node_modules holds google-auth-library"),
+  ...googleSettingsShape({
+    service: "Certificate Authority Service",
+    endpoint: "https://privateca.googleapis.com",
+  }),
 });
 
 /** The settings of the plugin. */
@@ -60,10 +58,8 @@ export const gcpCasUpstream = defineUpstreamAuthority({
   apiVersion: 1,
   name: "gcp_cas",
   config,
-  create: async (settings: GcpCasConfig, { clock }) => {
-    const auth = await loadGoogleAuth(settings.service_account_file, settings.packages_folder);
-    return openGcpCas(settings, openGoogleService(settings.endpoint, auth, clock));
-  },
+  create: async (settings: GcpCasConfig, { clock }) =>
+    openGcpCas(settings, await openConfiguredGoogle(settings, clock)),
 });
 
 /**
