@@ -58,10 +58,16 @@ export function rootIdOf({ chain: [root] }: Pick<AuthorityRecord, "chain">): str
  * with whatever certificate of the same key. JWT authorities are as upstream has them, but for our own.
  * @param stored Every record of the journal, of all servers.
  * @param now Unix seconds.
+ * @param past The time, in Unix seconds, by which something may be let go of for good: not later than `now`, and not ahead with it.
  */
-export function planTrust(stored: readonly AuthorityRecord[], news: TrustNews, now: number): TrustPlan {
+export function planTrust(
+  stored: readonly AuthorityRecord[],
+  news: TrustNews,
+  now: number,
+  past: number,
+): TrustPlan {
   const steps: Steps = { put: [], delete: [], edits: [] };
-  planRoots(stored, news.roots, now, steps);
+  planRoots(stored, news.roots, { now, past }, steps);
   planKeys(stored, news, now, steps);
   return {
     put: steps.put,
@@ -97,7 +103,7 @@ interface Steps {
 function planRoots(
   stored: readonly AuthorityRecord[],
   roots: readonly CheckedRoot[],
-  now: number,
+  { now, past }: { readonly now: number; readonly past: number },
   steps: Steps,
 ): void {
   const known = new Map(
@@ -147,8 +153,8 @@ function planRoots(
     // Looked at even where nothing is new: the bundle may have lost it to somebody's edit.
     steps.edits.push((bundle) => withRoot(bundle, root.certificate, isMarked));
   }
-  // A day more than they live, so that a clock which is ahead for some hours takes no root from SVIDs that live.
-  const inUse = idsInUse(stored, now - MARGIN_SECONDS);
+  // A day more than they live, as our own authorities stay for a day more.
+  const inUse = idsInUse(stored, past - MARGIN_SECONDS);
   for (const record of known.values()) {
     // What has ended is forgotten with what other servers left behind.
     if (listed.has(record.id) || record.notAfter <= now || record.state === "revoked") continue;

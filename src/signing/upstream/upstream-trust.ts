@@ -4,7 +4,7 @@
  * Must never know how an upstream authority is reached, nor take anything that it answers for true.
  * Called by the lines of authorities and by the composition of signing.
  */
-import { type Clock, unixSeconds } from "../../clock.ts";
+import { cautiousSeconds, type Clock, unixSeconds } from "../../clock.ts";
 import { importPublicKey, keyTypeOf } from "../../crypto/keys.ts";
 import { AssayError, toAssayError } from "../../errors/assay-error.ts";
 import type { UpstreamAuthority, UpstreamTrust as UpstreamNews } from "../../plugin/upstream-authority.ts";
@@ -82,10 +82,15 @@ export class UpstreamTrust implements AsyncDisposable {
   #subscription: Disposable | undefined;
   #last: Promise<unknown> = Promise.resolve();
   #tidiedAt: number;
+  /** Moves the time for forgetting on. */
+  readonly #past: () => number;
+  #pastNow: number;
 
   private constructor(dependencies: UpstreamTrustDependencies) {
     this.#with = dependencies;
     this.#tidiedAt = unixSeconds(dependencies.clock);
+    this.#past = cautiousSeconds(dependencies.clock, MOST_FORGOTTEN_SECONDS);
+    this.#pastNow = this.#tidiedAt;
   }
 
   /** Reads what was trusted upstream. @throws AssayError `STORE_UNAVAILABLE`. */
@@ -159,8 +164,12 @@ export class UpstreamTrust implements AsyncDisposable {
       );
       if (!isThere) throw refusal(`JWT authority ${key.keyId} is not among those it publishes`);
       if (this.#news !== undefined) this.#news = { ...this.#news, jwtKeys };
-      await this.#commit((stored, now) =>
-        planTrust(stored, { roots: this.#news?.roots ?? keep(stored), jwtKeys, ownKeys: this.#ownKeys }, now),
+      await this.#commit((stored, ...times) =>
+        planTrust(
+          stored,
+          { roots: this.#news?.roots ?? keep(stored), jwtKeys, ownKeys: this.#ownKeys },
+          ...times,
+        ),
       );
       return jwtKeys;
     });
@@ -210,10 +219,15 @@ export class UpstreamTrust implements AsyncDisposable {
     return this.#found(subjectKeyId, new Set())[0] as AuthorityRecord;
   }
 
-  /** Lets go of roots that nothing chains to any more, though nobody tells anything new; once an hour. */
+  /**
+   * Lets go of roots that nothing chains to any more, though nobody tells anything new; once an hour, and to be called every few
+   * seconds: with each call only so much is forgotten.
+   */
   async tidy(): Promise<void> {
+    this.#pastNow = this.#past();
     const now = unixSeconds(this.#with.clock);
-    if (now - this.#tidiedAt < TIDY_SECONDS) return;
+    // A clock that was set back must not make the pause longer.
+    if (now - this.#tidiedAt < TIDY_SECONDS && now >= this.#tidiedAt) return;
     this.#tidiedAt = now;
     await this.settle();
   }
@@ -222,8 +236,8 @@ export class UpstreamTrust implements AsyncDisposable {
   async settle(): Promise<void> {
     const news = this.isConfigured ? this.#news : { roots: [], jwtKeys: [] };
     if (this.#roots.length === 0 && !this.isConfigured) return;
-    await this.#commit((stored, at) =>
-      planTrust(stored, { ...(news ?? { roots: keep(stored) }), ownKeys: this.#ownKeys }, at),
+    await this.#commit((stored, ...times) =>
+      planTrust(stored, { ...(news ?? { roots: keep(stored) }), ownKeys: this.#ownKeys }, ...times),
     );
   }
 
@@ -305,16 +319,19 @@ export class UpstreamTrust implements AsyncDisposable {
 
   async #take(news: TrustNews): Promise<void> {
     this.#news = news;
-    await this.#commit((stored, now) => planTrust(stored, { ...news, ownKeys: this.#ownKeys }, now));
+    await this.#commit((stored, ...times) =>
+      planTrust(stored, { ...news, ownKeys: this.#ownKeys }, ...times),
+    );
   }
 
   /** Writes a plan; one at a time, as each begins with what the one before left. */
-  #commit(plan: (stored: readonly AuthorityRecord[], now: number) => TrustPlan): Promise<void> {
+  #commit(plan: (stored: readonly AuthorityRecord[], now: number, past: number) => TrustPlan): Promise<void> {
     const next = this.#last.then(async () => {
       const { authorities, clock, bundle, adopt } = this.#with;
       const stored = await authorities.list();
       for (const { id } of stored) this.#ownKeys.delete(id);
-      const planned = plan(stored, unixSeconds(clock));
+      const now = unixSeconds(clock);
+      const planned = plan(stored, now, Math.min(now, this.#pastNow));
       const before = bundle();
       const isNothing = planned.put.length + planned.delete.length === 0 && planned.edit(before) === before;
       if (!isNothing) adopt(await authorities.commit(planned, (edited) => planned.edit(edited)));
@@ -446,6 +463,8 @@ function equal(left: Uint8Array, right: Uint8Array): boolean {
 
 const PATIENCE_MS = 60_000;
 const TIDY_SECONDS = 3600;
+/** For each look, of which there is one every ten seconds or more often. */
+const MOST_FORGOTTEN_SECONDS = 60;
 const MAX_KEYS = 1024;
 const MAX_KEY_ID = 1024;
 const SHOWN_OF_KEY_ID = 64;

@@ -145,6 +145,23 @@ describe("an X.509 authority that is signed upstream", () => {
     await until(() => !roots(signing).includes(upstream.signer.id));
   });
 
+  it("keeps its root though the clock was a year ahead for a while, and lets go of it in time when that was set right", async () => {
+    const { world, upstream } = await place();
+    const first = await openSigning(world);
+    await first[Symbol.asyncDispose]();
+    world.upstream = undefined;
+    const signing = await open(world);
+    await world.passWithUpkeep(signing, 0.3 * 3600);
+    expect(signing.authorityStates("x509").old).toBeDefined();
+    world.clock.step(365 * 24 * HOUR);
+    await signing.keepUp();
+    world.clock.step(-365 * 24 * HOUR);
+    await signing.keepUp();
+    expect(roots(signing)).toContain(upstream.signer.id);
+    for (let hour = 0; hour < 52; hour++) await world.passWithUpkeep(signing, 3600);
+    expect(roots(signing)).not.toContain(upstream.signer.id);
+  });
+
   it("takes over from one that signed itself when the root has been known for a while", async () => {
     const world = new SigningWorld();
     const first = await openSigning(world);
