@@ -6,6 +6,7 @@ export interface FakeCertificateRequest {
     readonly name: string;
     readonly namespace: string;
     readonly labels: Record<string, string>;
+    readonly creationTimestamp: string;
   };
   readonly spec: Record<string, unknown>;
   status?: Record<string, unknown>;
@@ -43,7 +44,7 @@ export class FakeCertManager {
       if (name === undefined) {
         return method === "POST"
           ? send(201, this.#make(namespace, body as FakeCertificateRequest))
-          : send(200, { items: this.#selected(namespace, searchParams.get("labelSelector") ?? "") });
+          : send(200, this.#page(namespace, searchParams));
       }
       const found = this.requests.get(name);
       if (found === undefined || found.metadata.namespace !== namespace)
@@ -56,12 +57,22 @@ export class FakeCertManager {
     };
   }
 
+  /** Puts a request into the cluster, made now unless told. */
+  put(
+    metadata: Omit<FakeCertificateRequest["metadata"], "creationTimestamp">,
+    spec: Record<string, unknown> = {},
+    created = Date.now(),
+  ): FakeCertificateRequest {
+    const creationTimestamp = new Date(created).toISOString().replace(/\.\d+Z$/, "Z");
+    const made = { metadata: { ...metadata, creationTimestamp }, spec };
+    this.requests.set(metadata.name, made);
+    return made;
+  }
+
   #make(namespace: string, { metadata, spec }: FakeCertificateRequest): FakeCertificateRequest {
     const { generateName } = metadata as unknown as { generateName: string };
     const name = `${generateName}${(this.#next++).toString().padStart(5, "0")}`;
-    const made = { metadata: { name, namespace, labels: metadata.labels }, spec };
-    this.requests.set(name, made);
-    return made;
+    return this.put({ name, namespace, labels: metadata.labels }, spec);
   }
 
   #look(request: FakeCertificateRequest): FakeCertificateRequest {
@@ -72,10 +83,16 @@ export class FakeCertManager {
     return request;
   }
 
-  #selected(namespace: string, selector: string): FakeCertificateRequest[] {
-    const [key = "", value] = selector.split("=");
-    return [...this.requests.values()].filter(
-      ({ metadata }) => metadata.namespace === namespace && metadata.labels[key] === value,
-    );
+  /** As Kubernetes does, a page goes on after the last name of the one before. */
+  #page(namespace: string, query: URLSearchParams) {
+    const [key = "", value] = (query.get("labelSelector") ?? "").split("=");
+    const after = query.get("continue") ?? "";
+    const left = [...this.requests.values()]
+      .filter(({ metadata }) => metadata.namespace === namespace && metadata.labels[key] === value)
+      .toSorted((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1))
+      .filter(({ metadata }) => metadata.name > after);
+    const items = left.slice(0, Number(query.get("limit") ?? "500"));
+    const isLast = items.length === left.length;
+    return { items, metadata: isLast ? {} : { continue: items.at(-1)?.metadata.name } };
   }
 }

@@ -76,6 +76,11 @@ async function open(settings: object = {}, clock: Clock = hasty): Promise<Upstre
   return certManagerUpstream.create(read.value, { trustDomain: parseTrustDomain("example.org"), clock, log });
 }
 
+/** The lists that were asked for. */
+function lists(): URL[] {
+  return api.seen.map(({ path }) => new URL(path, api.url)).filter(({ search }) => search !== "");
+}
+
 async function order(signal = new AbortController().signal) {
   const key = makeKey();
   const csr = await createCaRequest(
@@ -111,33 +116,70 @@ describe("an authority from cert-manager", () => {
     });
   });
 
-  it("leaves no request behind that is over, and others alone", async () => {
+  it("leaves no request of its own behind, and none that servers left ten minutes ago", async () => {
     manager.answer = () => SIGNED;
-    const put = (name: string, trustDomain: string, status?: Record<string, unknown>, namespace = "shop") => {
-      const metadata = { name, namespace, labels: { [LABEL]: trustDomain } };
-      manager.requests.set(name, { metadata, spec: {}, ...(status === undefined ? {} : { status }) });
-    };
-    put("denied", "example.org", { conditions: [{ type: "Denied", status: "True" }] });
-    put("waiting", "example.org");
-    put("unreadable", "example.org", { conditions: "none" });
-    put("others", "other.org", SIGNED);
-    put("elsewhere", "example.org", SIGNED, "else");
-    await using upstream = await open();
-    await upstream.mintX509Ca(await order());
-    await expect
-      .poll(() => [...manager.requests.keys()])
-      .toEqual(["waiting", "unreadable", "others", "elsewhere"]);
+    const ago = (minutes: number) => Date.now() - minutes * 60_000;
+    const put = (name: string, minutes: number, trustDomain = "example.org", namespace = "shop") =>
+      manager.put({ name, namespace, labels: { [LABEL]: trustDomain } }, {}, ago(minutes));
+    put("young", 9).status = SIGNED;
+    put("young-and-waiting", 0);
+    put("old", 11).status = SIGNED;
+    put("old-and-waiting", 11);
+    put("old-of-another", 11, "other.org").status = SIGNED;
+    put("old-elsewhere", 11, "example.org", "else").status = SIGNED;
+    {
+      await using upstream = await open();
+      await upstream.mintX509Ca(await order());
+      await expect
+        .poll(() => [...manager.requests.keys()])
+        .toEqual(["young", "young-and-waiting", "old-of-another", "old-elsewhere"]);
+    }
     expect(warnings).toEqual([]);
   });
 
-  it("is given also where old requests cannot be deleted", async () => {
+  it("takes the time from the cluster when it judges what is old", async () => {
+    manager.answer = () => SIGNED;
+    manager.put({ name: "young", namespace: "shop", labels: { [LABEL]: "example.org" } });
+    const ahead: Clock = { ...hasty, now: () => systemClock.now() + 3_600_000 };
+    await using upstream = await open({}, ahead);
+    await upstream.mintX509Ca(await order());
+    await expect.poll(() => lists().length).toBe(1);
+    await upstream[Symbol.asyncDispose]();
+    expect([...manager.requests.keys()]).toEqual(["young"]);
+  });
+
+  it("looks through what servers left by fifty at once", async () => {
+    manager.answer = () => SIGNED;
+    const labels = { [LABEL]: "example.org" };
+    for (let n = 0; n < 120; n++) manager.put({ name: `young-${n}`, namespace: "shop", labels });
+    manager.put({ name: "z-old", namespace: "shop", labels }, {}, 0);
+    await using upstream = await open();
+    await upstream.mintX509Ca(await order());
+    await expect.poll(() => manager.requests.has("z-old"), { timeout: 5000 }).toBe(false);
+    expect(manager.requests.size).toBe(120);
+    const asked = lists().map(({ searchParams }) => [
+      searchParams.get("limit"),
+      searchParams.has("continue"),
+    ]);
+    expect(asked).toEqual([
+      ["50", false],
+      ["50", true],
+      ["50", true],
+    ]);
+  });
+
+  it("is given also where requests cannot be deleted", async () => {
+    manager.put({ name: "old", namespace: "shop", labels: { [LABEL]: "example.org" } }, {}, 0);
     manager.answer = () => {
-      manager.failures.push(0, 403);
+      // The request itself, the list, and what is in it.
+      manager.failures.push(403, 0, 500);
       return SIGNED;
     };
     await using upstream = await open();
     expect((await upstream.mintX509Ca(await order())).chain).toHaveLength(2);
-    await expect.poll(() => JSON.stringify(warnings)).toMatch(/told to fail with 403/);
+    await expect.poll(() => warnings.length).toBe(2);
+    expect(JSON.stringify(warnings[0])).toMatch(/a CertificateRequest could .*told to fail with 403/);
+    expect(JSON.stringify(warnings[1])).toMatch(/old CertificateRequests .*told to fail with 500/);
   });
 
   it.each([
@@ -156,6 +198,7 @@ describe("an authority from cert-manager", () => {
     manager.answer = () => ({ conditions: [condition] });
     await using upstream = await open();
     await expect(upstream.mintX509Ca(await order())).rejects.toThrowCode("UPSTREAM_REFUSED", detail);
+    await expect.poll(() => manager.requests.size).toBe(0);
   });
 
   it.each([
@@ -226,13 +269,17 @@ describe("an authority from cert-manager", () => {
     await expect.poll(() => manager.requests.size).toBe(2);
     abort.abort(new Error("the server stops"));
     await expect(stopped).rejects.toThrowCode("UPSTREAM_UNAVAILABLE", /the server stops/);
+    await expect.poll(() => manager.requests.size).toBe(1);
     await clock.advance(90_000);
     await expect(late).rejects.toThrowCode("UPSTREAM_UNAVAILABLE", /no answer within 90000 ms/);
+    await expect.poll(() => manager.requests.size).toBe(0);
     const closed = upstream.mintX509Ca(await order());
     closed.catch(() => undefined);
-    await expect.poll(() => manager.requests.size).toBe(3);
+    await expect.poll(() => manager.requests.size).toBe(1);
     await upstream[Symbol.asyncDispose]();
     await expect(closed).rejects.toThrowCode("UPSTREAM_UNAVAILABLE", /closed/);
+    expect(manager.requests.size).toBe(0);
+    expect(warnings).toEqual([]);
   });
 });
 

@@ -6,6 +6,7 @@
  */
 import { z } from "zod";
 import { pause, withDeadline } from "../../cloud/deadline.ts";
+import type { JsonAnswer } from "../../cloud/json-exchange.ts";
 import { readKubeconfig } from "../../cloud/kubernetes/kubeconfig.ts";
 import { KubernetesApi, type KubernetesRequest } from "../../cloud/kubernetes/kubernetes-api.ts";
 import {
@@ -23,7 +24,6 @@ import {
 } from "../../plugin/upstream-authority.ts";
 import {
   certificateRequest,
-  isOver,
   type IssuerReference,
   plainText,
   readSigned,
@@ -87,30 +87,51 @@ function openCertManager(api: KubernetesApi, options: CertManagerOptions): Upstr
   const { namespace, issuer, host } = options;
   const { clock, log, trustDomain } = host;
   const collection = `/apis/cert-manager.io/v1/namespaces/${encodeURIComponent(namespace)}/certificaterequests`;
+  const pathOf = (name: string) => `${collection}/${encodeURIComponent(name)}`;
   const closed = new AbortController();
-  const tidying = new Set<Promise<void>>();
+  /** Orders until nothing is left to tidy after them. */
+  const working = new Set<Promise<void>>();
 
-  async function mintX509Ca({ csr, ttl, signal: wait }: UpstreamX509CaOrder): Promise<UpstreamX509Ca> {
+  async function mintX509Ca(order: UpstreamX509CaOrder): Promise<UpstreamX509Ca> {
+    const noted: { made?: Promise<string> } = {};
+    const minted = mint(order, noted);
+    const work = minted
+      .then(ignore, ignore)
+      .then(() => tidy(noted.made))
+      .finally(() => working.delete(work));
+    working.add(work);
+    return minted;
+  }
+
+  /** Notes the request as soon as one may be there. */
+  async function mint(
+    { csr, ttl, signal: wait }: UpstreamX509CaOrder,
+    noted: { made?: Promise<string> },
+  ): Promise<UpstreamX509Ca> {
     const ends = AbortSignal.any([wait, closed.signal]);
     try {
       return await withDeadline({ clock, timeout: TIMEOUT, signal: ends }, async (signal) => {
-        const body = certificateRequest({ csr, ttl, namespace, trustDomain, issuer });
-        const made = await asked({ path: collection, body }, signal);
-        const named = nameSchema.safeParse(made);
-        if (!named.success)
-          throw refused("the Kubernetes API answers a new CertificateRequest without its name");
-        const { name } = named.data.metadata;
-        log.info("a CertificateRequest waits to be signed", { namespace, name });
-        return readSigned(await signed(`${collection}/${encodeURIComponent(name)}`, signal));
+        noted.made = make(csr, ttl);
+        const made = await noted.made;
+        log.info("a CertificateRequest waits to be signed", { namespace, name: made });
+        return readSigned(await signed(pathOf(made), signal));
       });
     } catch (error) {
       if (error instanceof AssayError) throw error;
       const reason = error instanceof Error ? error.message : "unknown reason";
       throw new AssayError("UPSTREAM_UNAVAILABLE", `cert-manager did not sign: ${reason}`);
-    } finally {
-      const work = tidy().finally(() => tidying.delete(work));
-      tidying.add(work);
     }
+  }
+
+  /** Makes a request and tells its name. It goes on where nobody waits any more: without the name nothing could be deleted. */
+  async function make(csr: Uint8Array, ttl: number): Promise<string> {
+    const body = certificateRequest({ csr, ttl, namespace, trustDomain, issuer });
+    const answer = await withDeadline({ clock, timeout: TIMEOUT + OWN_TIMEOUT }, (signal) =>
+      asked({ path: collection, body }, signal),
+    );
+    const named = nameSchema.safeParse(answer.body);
+    if (!named.success) throw refused("the Kubernetes API answers a new CertificateRequest without its name");
+    return named.data.metadata.name;
   }
 
   /** Looks at the request until it is signed or refused; a cluster that is away for a moment is asked again. */
@@ -119,7 +140,7 @@ function openCertManager(api: KubernetesApi, options: CertManagerOptions): Upstr
       await pause(clock, POLL_EVERY, signal);
       let object: unknown;
       try {
-        object = await asked({ path }, signal);
+        object = (await asked({ path }, signal)).body;
       } catch (error) {
         if (error instanceof AssayError && error.code === "UPSTREAM_UNAVAILABLE") continue;
         throw error;
@@ -131,32 +152,63 @@ function openCertManager(api: KubernetesApi, options: CertManagerOptions): Upstr
     }
   }
 
-  /** Deletes the trust domain's requests that are over: cert-manager keeps them for ever. */
-  async function tidy(): Promise<void> {
-    try {
-      await withDeadline({ clock, timeout: TIDY_TIMEOUT, signal: closed.signal }, async (signal) => {
-        const selector = `${TRUST_DOMAIN_LABEL}=${trustDomainLabel(trustDomain)}`;
-        const query = new URLSearchParams({ labelSelector: selector, limit: "500" });
-        const listed = listSchema.safeParse(
-          await asked({ path: `${collection}?${query.toString()}` }, signal),
-        );
-        if (!listed.success) throw refused("the list of CertificateRequests has another form than expected");
-        for (const object of listed.data.items.filter(isOver)) {
-          const path = `${collection}/${encodeURIComponent(object.metadata.name)}`;
-          await asked({ path, method: "DELETE" }, signal);
-        }
+  /** Deletes the order's own request, also where the wait was given up, and those that servers left that are gone. */
+  async function tidy(made: Promise<string> | undefined): Promise<void> {
+    if (made !== undefined) {
+      await attempt("a CertificateRequest could not be deleted", OWN_TIMEOUT, undefined, async (signal) => {
+        const own = await made.catch(ignore);
+        if (own !== undefined) await deleteNamed(own, signal);
       });
-    } catch (error) {
-      if (!closed.signal.aborted) {
-        log.warn("old CertificateRequests could not be deleted", { error: String(error) });
+    }
+    if (closed.signal.aborted) return;
+    await attempt("old CertificateRequests could not be deleted", TIDY_TIMEOUT, closed.signal, deleteLeft);
+  }
+
+  /** cert-manager keeps requests for ever; what is as old as this nobody waits for. */
+  async function deleteLeft(signal: AbortSignal): Promise<void> {
+    const left: string[] = [];
+    const selector = `${TRUST_DOMAIN_LABEL}=${trustDomainLabel(trustDomain)}`;
+    let next = "";
+    for (let page = 0; page < MAX_PAGES; page++) {
+      const query = new URLSearchParams({ labelSelector: selector, limit: `${PAGE}` });
+      if (next !== "") query.set("continue", next);
+      const { body, time } = await asked({ path: `${collection}?${query.toString()}` }, signal);
+      const listed = listSchema.safeParse(body);
+      if (!listed.success) throw refused("the list of CertificateRequests has another form than expected");
+      // The cluster's own time, which it told the requests' by: ours may be ahead.
+      const before = (time ?? clock.now()) - LEFT_AFTER;
+      for (const { metadata } of listed.data.items) {
+        if (Date.parse(metadata.creationTimestamp) < before) left.push(metadata.name);
       }
+      next = listed.data.metadata?.continue ?? "";
+      if (next === "") break;
+    }
+    for (const name of left) await deleteNamed(name, signal);
+  }
+
+  async function deleteNamed(name: string, signal: AbortSignal): Promise<void> {
+    await asked({ path: pathOf(name), method: "DELETE" }, signal);
+  }
+
+  /** What cannot be tidied now is no fault of the order: it is logged, and tried again after a later one. */
+  async function attempt(
+    failed: string,
+    timeout: number,
+    end: AbortSignal | undefined,
+    task: (signal: AbortSignal) => Promise<void>,
+  ): Promise<void> {
+    try {
+      await withDeadline({ clock, timeout, signal: end }, task);
+    } catch (error) {
+      if (end?.aborted !== true) log.warn(failed, { namespace, error: String(error) });
     }
   }
 
-  async function asked(request: KubernetesRequest, signal: AbortSignal): Promise<unknown> {
-    const { status, body } = await api.ask(request, signal);
-    if (status >= 200 && status < 300) return body;
-    if (status === 404 && request.method === "DELETE") return undefined;
+  async function asked(request: KubernetesRequest, signal: AbortSignal): Promise<JsonAnswer> {
+    const answer = await api.ask(request, signal);
+    const { status, body } = answer;
+    if (status >= 200 && status < 300) return answer;
+    if (status === 404 && request.method === "DELETE") return answer;
     const said = messageSchema.safeParse(body);
     const shown = said.success ? `: ${plainText(said.data.message)}` : "";
     const detail = `the Kubernetes API answers ${request.path.replace(/\?.*/, "")} with ${status}${shown}`;
@@ -170,7 +222,7 @@ function openCertManager(api: KubernetesApi, options: CertManagerOptions): Upstr
     mintX509Ca,
     async [Symbol.asyncDispose]() {
       closed.abort(new Error("the upstream authority is closed"));
-      await Promise.all(tidying);
+      await Promise.all(working);
       api[Symbol.dispose]();
     },
   };
@@ -180,10 +232,25 @@ function refused(detail: string): AssayError {
   return new AssayError("UPSTREAM_REFUSED", detail);
 }
 
+function ignore(): undefined {
+  // Whoever ordered is told.
+}
+
 const TIMEOUT = 90_000;
+const OWN_TIMEOUT = 5000;
 const TIDY_TIMEOUT = 30_000;
 const POLL_EVERY = 500;
+/** More than six times as long as any server waits. */
+const LEFT_AFTER = 10 * 60_000;
+/** Requests hold certificates: this many stay below the bytes that are read of one answer. */
+const PAGE = 50;
+const MAX_PAGES = 100;
 const name = z.object({ name: z.string().min(1).max(253) });
 const nameSchema = z.object({ metadata: name });
-const listSchema = z.object({ items: z.array(z.looseObject({ metadata: name })).max(1000) });
+const listSchema = z.object({
+  metadata: z.object({ continue: z.string().max(65_536).nullish() }).nullish(),
+  items: z
+    .array(z.object({ metadata: name.extend({ creationTimestamp: z.string().max(64).default("") }) }))
+    .max(1000),
+});
 const messageSchema = z.object({ message: z.string() });

@@ -72,15 +72,6 @@ export function requestState(object: unknown): RequestState {
   return { state: "signed", certificate, ca: ca ?? undefined };
 }
 
-/** Whether a request will not change any more, so that it can be deleted. */
-export function isOver(object: unknown): boolean {
-  try {
-    return requestState(object).state !== "pending";
-  } catch {
-    return false;
-  }
-}
-
 /**
  * Reads the chain and the root that a signed request holds; both are PEM in base64, and a root in the chain is left out of it.
  * @throws AssayError `UPSTREAM_REFUSED` where they cannot be read, or the issuer tells no root.
