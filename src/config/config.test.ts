@@ -86,6 +86,19 @@ node_attestors:
     expect(config.rateLimit).toBe("off");
   });
 
+  it("warns of a refresh hint that others cannot be told", () => {
+    const warningsFor = (hint: string) => {
+      write(
+        `federation: { bundle_endpoint: { listen: "127.0.0.1:1", profile: https_spiffe, refresh_hint: ${hint} } }\n`,
+      );
+      return loadServerConfig({ file, flags: { "trust-domain": "example.org" } }).warnings;
+    };
+    expect(warningsFor("2h")).toEqual([]);
+    expect(warningsFor("3h")).toEqual([
+      "federation.bundle_endpoint.refresh_hint 3h is too long for ca_ttl 24h: others are told 2h40m, so that they ask three times before a new key signs",
+    ]);
+  });
+
   it("warns of lifetimes that an authority cannot promise", () => {
     const { warnings } = loadServerConfig({
       flags: { "trust-domain": "example.org", "default-x509-svid-ttl": "5h" },

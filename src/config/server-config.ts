@@ -12,6 +12,7 @@ import { type ConfigSource, type LoadedConfig, loadDocument } from "./load.ts";
 import type { ConfigProblem } from "./problems.ts";
 import { serverRateLimits, serverSchema } from "./server-schema.ts";
 import { rateLimits, type RateLimits } from "./rate-limits.ts";
+import { longestRefreshHint } from "../signing/rotation-schedule.ts";
 import { repeatedType } from "./shared-schema.ts";
 import { taskProblems } from "./task-schema.ts";
 
@@ -70,12 +71,22 @@ function warningsOf(parsed: Parsed): readonly string[] {
   // An authority is replaced in the last sixth of its life at the latest, so an SVID longer than that may be cut.
   const sure = Math.floor(parsed.ca_ttl / 6);
   const keys = ["default_x509_svid_ttl", "agent_ttl", "default_jwt_svid_ttl"] as const;
-  return keys
+  const short = keys
     .filter((key) => parsed[key] > sure)
     .map((key) => {
       const value = secondsText(parsed[key]);
       return `${key} ${value} is longer than a sixth of ca_ttl (${secondsText(sure)}): some SVIDs will live shorter`;
     });
+  return [...short, ...hintWarnings(parsed)];
+}
+
+function hintWarnings({ ca_ttl, federation }: Parsed): readonly string[] {
+  const hint = federation?.bundle_endpoint?.refresh_hint ?? 0;
+  const longest = longestRefreshHint([{ notBefore: 0, notAfter: ca_ttl }]);
+  if (hint <= longest) return [];
+  return [
+    `federation.bundle_endpoint.refresh_hint ${secondsText(hint)} is too long for ca_ttl ${secondsText(ca_ttl)}: others are told ${secondsText(longest)}, so that they ask three times before a new key signs`,
+  ];
 }
 
 type Parsed = z.output<typeof serverSchema>;

@@ -5,6 +5,7 @@ import type { ServerOptions } from "./options.ts";
 /** What signing is told, under the name by which its authorities are journaled. */
 export function signingOptions(options: ServerOptions, id: string): SigningOptions {
   const { country, organization } = options.caSubject;
+  const refreshHint = options.federation?.bundleEndpoint?.refreshHint;
   return {
     serverId: id,
     caTtlSeconds: options.caTtl,
@@ -15,6 +16,7 @@ export function signingOptions(options: ServerOptions, id: string): SigningOptio
     rs256: options.rs256Audiences.length > 0,
     wit: options.features.includes("wit-svid"),
     ...(options.caPathLength !== undefined && { caPathLength: options.caPathLength }),
+    ...(refreshHint !== undefined && { refreshHintSeconds: refreshHint }),
     ...(options.caNameConstraints !== undefined && { caNameConstraints: options.caNameConstraints }),
   };
 }

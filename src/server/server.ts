@@ -327,6 +327,7 @@ export async function startServer(
             metrics,
             random: randomFraction,
             bundle: () => signing.bundle(),
+            longestRefreshHint: () => signing.longestRefreshHint(),
             svid,
           }),
         );

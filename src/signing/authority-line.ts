@@ -8,13 +8,19 @@ import { surveyJournal } from "./journal-survey.ts";
 import { isUpstreamFault } from "./upstream/upstream-fault.ts";
 import { dueStep, isAhead, isStale, retryAfter, type RotationStep, willDo } from "./rotation-schedule.ts";
 
+/** What a line of authorities stands on. */
+export interface AuthorityLineDependencies extends AuthorityJournalDependencies {
+  /** Seconds that others were told to wait at most between two looks at the bundle. */
+  readonly refreshHint: () => number;
+}
+
 /**
  * The authorities of one line that this server has had, has and will have next: prepared, then active, then old. Each
  * step is in the journal before it takes effect here, and a key is in the bundle from the moment it is prepared.
  */
 export class AuthorityLine<A extends Authority> {
   readonly #kind: AuthorityKind<A>;
-  readonly #with: AuthorityJournalDependencies;
+  readonly #with: AuthorityLineDependencies;
   readonly #journal: AuthorityJournal;
   #active: A | undefined;
   #prepared: A | undefined;
@@ -28,7 +34,7 @@ export class AuthorityLine<A extends Authority> {
 
   private constructor(
     kind: AuthorityKind<A>,
-    dependencies: AuthorityJournalDependencies,
+    dependencies: AuthorityLineDependencies,
     journal: AuthorityJournal,
   ) {
     this.#kind = kind;
@@ -43,7 +49,7 @@ export class AuthorityLine<A extends Authority> {
    */
   static async open<A extends Authority>(
     kind: AuthorityKind<A>,
-    dependencies: AuthorityJournalDependencies,
+    dependencies: AuthorityLineDependencies,
   ): Promise<AuthorityLine<A>> {
     const line = new AuthorityLine(kind, dependencies, await AuthorityJournal.open(kind, dependencies));
     await line.#continue();
@@ -179,7 +185,7 @@ export class AuthorityLine<A extends Authority> {
   #due(now: number): RotationStep {
     const [active, prepared] = [this.#active?.record, this.#prepared?.record];
     if (active === undefined) return "activate";
-    const onSchedule = dueStep(active, prepared, now);
+    const onSchedule = dueStep(active, prepared, now, this.#with.refreshHint());
     const lead = this.#kind.replaceAfter?.(active);
     if (lead === undefined || onSchedule === "activate") return onSchedule;
     if (lead === 0) return "activate";

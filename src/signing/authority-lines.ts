@@ -1,8 +1,8 @@
 import { AssayError } from "../errors/assay-error.ts";
 import type { KeyType } from "../plugin/key-manager.ts";
 import type { AuthorityKind, AuthorityRecord } from "../store/records.ts";
-import { AuthorityJournal, type AuthorityJournalDependencies } from "./authority-journal.ts";
-import { AuthorityLine } from "./authority-line.ts";
+import { AuthorityJournal } from "./authority-journal.ts";
+import { AuthorityLine, type AuthorityLineDependencies } from "./authority-line.ts";
 import type { AuthorityStates } from "./signing.ts";
 import { type TokenAuthority, tokenAuthorityKind, type TokenAuthorityOptions } from "./token-authority.ts";
 import { type X509Authority, x509AuthorityKind, type X509AuthorityOptions } from "./x509-authority.ts";
@@ -49,7 +49,7 @@ export class AuthorityLines {
   /** Opens the lines that are configured, and puts away what is left of others. @throws as `AuthorityLine.open`. */
   static async open(
     { x509, token, rs256, wit, publish }: AuthorityLinesOptions,
-    dependencies: AuthorityJournalDependencies,
+    dependencies: AuthorityLineDependencies,
   ): Promise<AuthorityLines> {
     const jwt = { ...token, kind: "jwt" as const, publish };
     const jwtKind = tokenAuthorityKind({ ...jwt, slots: JWT_SLOTS });

@@ -17,9 +17,10 @@ import { forgetOthers } from "./forget-others.ts";
 import { createKeysBelow } from "./keys-below.ts";
 import { createJwtSvidSigner } from "./jwt-svid.ts";
 import { OwnBundle } from "./own-bundle.ts";
-import { upkeepSeconds } from "./rotation-schedule.ts";
+import { longestRefreshHint, upkeepSeconds } from "./rotation-schedule.ts";
 import type { Signing } from "./signing.ts";
 import { createStatusListSigner } from "./status-list.ts";
+import { toldBundle } from "./told-bundle.ts";
 import { isUpstreamFault } from "./upstream/upstream-fault.ts";
 import { upstreamIdOf } from "./upstream/trust-plan.ts";
 import { type UpstreamEvent, UpstreamTrust } from "./upstream/upstream-trust.ts";
@@ -48,6 +49,8 @@ export interface SigningOptions {
   readonly wit?: boolean;
   /** How many levels of CAs may follow below the X.509 authority of a server below this one; any number unless given. */
   readonly caPathLength?: number;
+  /** Seconds that others are told elsewhere to wait between two looks at the bundle, where that is longer than the bundle says. */
+  readonly refreshHintSeconds?: number;
   /** Whether X.509 authorities of servers below are bound to the trust domain by name constraints; not unless asked for. */
   readonly caNameConstraints?: boolean;
 }
@@ -122,6 +125,8 @@ export async function openSigning(dependencies: SigningDependencies): Promise<Si
     // What an upstream authority did not do was reported where it was asked.
     if (!isUpstreamFault(error)) report({ event: "upkeep-failed", error });
   };
+  const refreshHint = () =>
+    Math.max(own.current.refreshHint || UNTOLD_SECONDS, options.refreshHintSeconds ?? 0);
   const lines = await AuthorityLines.open(
     {
       x509: {
@@ -130,6 +135,7 @@ export async function openSigning(dependencies: SigningDependencies): Promise<Si
         ttlSeconds,
         random,
         trust,
+        refreshHint,
         keyType: options.caKeyType ?? "ec-p256",
         ...(caSubject === undefined ? {} : { subject: caSubject }),
         ...(svidSubject === undefined ? {} : { svidSubject }),
@@ -144,6 +150,7 @@ export async function openSigning(dependencies: SigningDependencies): Promise<Si
       keyManager,
       clock,
       serverId,
+      refreshHint,
       report: (event) => {
         report(event);
         // What chains to a tainted root is to be replaced from the moment when another authority signs.
@@ -175,6 +182,8 @@ export async function openSigning(dependencies: SigningDependencies): Promise<Si
 
   /** The roots upstream that authorities which sign, or will, chain to. */
   const inUse = () => new Set(living(lines.records).flatMap((record) => upstreamIdOf(record) ?? []));
+  const longestHint = () => longestRefreshHint(living(lines.records));
+  const told = toldBundle(longestHint);
   const makes = { trustDomain, clock, random };
   const tokens = {
     ...makes,
@@ -210,11 +219,12 @@ export async function openSigning(dependencies: SigningDependencies): Promise<Si
     mintAccessToken: createAccessTokenMinter(tokens),
     signStatusList: createStatusListSigner(tokens),
     signCrl: createCrlSigner((id) => lines.x509.held(id)),
-    bundle: () => own.current,
-    onBundleChange: (listener) => own.onChange(listener),
+    bundle: () => told(own.current),
+    longestRefreshHint: longestHint,
+    onBundleChange: (listener) => own.onChange((bundle) => listener(told(bundle))),
     async appendToBundle(additions) {
       checkAdditions(own.current, additions);
-      return edit((stored) => withAuthorities(stored, additions));
+      return told(await edit((stored) => withAuthorities(stored, additions)));
     },
     authorities: () => lines.records,
     authorityStates: (kind) => lines.states(kind),
@@ -281,3 +291,5 @@ function every(
 }
 
 const DAY = 86_400;
+// What a consumer waits that is told nothing (Trust Domain and Bundle §6.1).
+const UNTOLD_SECONDS = 300;

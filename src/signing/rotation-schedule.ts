@@ -7,11 +7,13 @@ export type RotationStep = "nothing" | "prepare" | "activate";
  * The step that is due for an active authority at `now`, Unix seconds: a successor is prepared in the second half of
  * its life, at most 30 days before its end, and signs in the last sixth, at most 7 days before it. It signs at once
  * where the active one will have ended before anybody looks again, or has not begun.
+ * @param refreshHint Seconds that others were told to wait at most between two looks at the bundle.
  */
 export function dueStep(
   active: Life,
   prepared: Pick<AuthorityRecord, "changedAt"> | undefined,
   now: number,
+  refreshHint: number,
 ): RotationStep {
   const lifetime = active.notAfter - active.notBefore;
   const left = active.notAfter - now;
@@ -21,12 +23,32 @@ export function dueStep(
   if (left >= Math.min(lifetime / 2, MAX_PREPARE_SECONDS)) return "nothing";
   if (left >= Math.min(lifetime / 6, MAX_ACTIVATE_SECONDS) || prepared === undefined) return "prepare";
   // A successor that a late start has only just published is not used before agents had time to learn of it.
-  return now - prepared.changedAt >= successorLead(lifetime) ? "activate" : "prepare";
+  return now - prepared.changedAt >= successorLead(lifetime, refreshHint) ? "activate" : "prepare";
 }
 
-/** For how long others have to know a successor before it signs, in seconds, given its predecessor's lifetime. */
-export function successorLead(lifetime: number): number {
-  return Math.min(lifetime / 24, MAX_LEAD_SECONDS);
+/**
+ * For how long others have to know a successor before it signs where it was not prepared in time, in seconds, given its
+ * predecessor's lifetime: until whoever has the bundle has asked for it again.
+ * @param refreshHint Seconds that they were told to wait at most.
+ */
+export function successorLead(lifetime: number, refreshHint: number): number {
+  const asked = Math.min(refreshHint, longestHintFor(lifetime)) * ASKING_TAKES;
+  return Math.max(Math.min(lifetime / 24, MAX_LEAD_SECONDS), asked);
+}
+
+/**
+ * How long others may be told to wait between two looks at the bundle, in whole seconds from 1, given the lives of the authorities
+ * that sign or will: three looks fit into the time for which a successor is published before it signs (SPIFFE Federation §4.1).
+ */
+export function longestRefreshHint(lives: readonly Life[]): number {
+  const shortest = Math.min(...lives.map(({ notBefore, notAfter }) => notAfter - notBefore), MAX_HINT_LIFE);
+  return Math.max(1, Math.floor(longestHintFor(shortest)));
+}
+
+function longestHintFor(lifetime: number): number {
+  const published =
+    Math.min(lifetime / 2, MAX_PREPARE_SECONDS) - Math.min(lifetime / 6, MAX_ACTIVATE_SECONDS);
+  return published / LOOKS_BEFORE_USE;
 }
 
 /**
@@ -88,6 +110,11 @@ const DAY = 86_400;
 const MAX_PREPARE_SECONDS = 30 * DAY;
 const MAX_ACTIVATE_SECONDS = 7 * DAY;
 const MAX_LEAD_SECONDS = 600;
+const LOOKS_BEFORE_USE = 3;
+/** A look that fails is made again at once, and none is made faster than others answer. */
+const ASKING_TAKES = 1.2;
+// Longer lives allow no longer hint.
+const MAX_HINT_LIFE = 60 * DAY;
 const MAX_UPKEEP_SECONDS = 10;
 const LATE_SECONDS = 2;
 const AHEAD_SECONDS = 60;

@@ -110,8 +110,13 @@ export interface Signing extends AsyncDisposable {
    * @throws AssayError `INVALID_BUNDLE`, `PRECONDITION_FAILED` where there are too many or it was revoked here, `STORE_UNAVAILABLE`.
    */
   publishWitAuthority(key: WitAuthorityKey): Promise<readonly WitAuthorityKey[]>;
-  /** The own bundle now. */
+  /** The own bundle now; its refresh hint is not longer than `longestRefreshHint`. */
   bundle(): SpiffeBundle;
+  /**
+   * How long others may be told to wait between two looks at the own bundle, in whole seconds from 1: whoever keeps to it has every
+   * successor before it signs.
+   */
+  longestRefreshHint(): number;
   /** Calls the listener with every newer own bundle, whoever wrote it. A listener must not throw. */
   onBundleChange(listener: (bundle: SpiffeBundle) => void): Disposable;
   /** Adds authorities from outside to the own bundle. @throws AssayError `INVALID_BUNDLE`, `STORE_UNAVAILABLE`. */

@@ -42,6 +42,8 @@ export interface X509AuthorityOptions {
   readonly random: Random;
   /** What is trusted upstream, and the way to have authorities signed there; they sign themselves where absent. */
   readonly trust?: Pick<UpstreamTrust, "isConfigured" | "mintX509Ca" | "rootStateOf" | "rootSince">;
+  /** Seconds that others were told to wait at most between two looks at the bundle; 0 where absent. */
+  readonly refreshHint?: () => number;
 }
 
 /**
@@ -49,7 +51,9 @@ export interface X509AuthorityOptions {
  * in lower-case hex.
  */
 export function x509AuthorityKind(options: X509AuthorityOptions): AuthorityKind<X509Authority> {
-  const { trust } = options;
+  const { trust, refreshHint = () => 0 } = options;
+  const leadOf = ({ notBefore, notAfter }: AuthorityRecord) =>
+    successorLead(notAfter - notBefore, refreshHint());
   const revive = (record: AuthorityRecord, key: ManagedKey) =>
     reviveX509Authority(record, key, options.svidSubject);
   return {
@@ -135,10 +139,6 @@ async function mintedUpstream(
   );
   const { chain, notBefore, notAfter } = await trust.mintX509Ca(csr, key.publicKey, ttlSeconds);
   return { chain, notBefore, notAfter };
-}
-
-function leadOf({ notBefore, notAfter }: AuthorityRecord): number {
-  return successorLead(notAfter - notBefore);
 }
 
 /**

@@ -53,6 +53,19 @@ describe("the bundle endpoint", () => {
     expect(JSON.parse(second)).toMatchObject({ keys: [{ use: "x509-svid", x5c: [expect.any(String)] }] });
   });
 
+  it("tells nobody to wait for longer than a successor is published before it signs", async () => {
+    await bench.open({ refreshHint: 3600 });
+    const hint = async () =>
+      (JSON.parse((await bench.get()).body.toString()) as { spiffe_refresh_hint: number })
+        .spiffe_refresh_hint;
+    bench.longestRefreshHint = 400;
+    expect(await hint()).toBe(400);
+    bench.longestRefreshHint = 60;
+    expect(await hint()).toBe(60);
+    bench.longestRefreshHint = 9600;
+    expect(await hint()).toBe(3600);
+  });
+
   it.each([
     ["GET", "/bundle", 404],
     ["GET", "/index.html", 404],
@@ -185,6 +198,7 @@ class Bench implements AsyncDisposable {
   readonly metrics = createMetrics({ process: false });
   readonly lines: string[] = [];
   bundle: ReturnType<BundleEndpointParts["bundle"]> = { ...EMPTY, sequence: 7n };
+  longestRefreshHint = 9600;
   readonly #rotated: ((credential: ServerCredential) => void)[] = [];
   readonly #sockets: TLSSocket[] = [];
   #endpoint: BundleEndpoint | undefined;
@@ -229,6 +243,7 @@ class Bench implements AsyncDisposable {
       metrics: this.metrics,
       random: () => 0,
       bundle: () => this.bundle,
+      longestRefreshHint: () => this.longestRefreshHint,
       svid: {
         credential: { certificateChain: SVID.cert, privateKey: SVID.key },
         onRotated: (listener) => void this.#rotated.push(listener),

@@ -27,6 +27,8 @@ export interface BundleEndpointParts {
   readonly random: () => number;
   /** The own bundle as it is now. */
   readonly bundle: () => SpiffeBundle;
+  /** How long others may be told to wait at most, in seconds. */
+  readonly longestRefreshHint: () => number;
   /** The server's own X509-SVID, for the profile `https_spiffe`. */
   readonly svid: {
     readonly credential: ServerCredential;
@@ -116,7 +118,8 @@ export async function openBundleEndpoint(parts: BundleEndpointParts): Promise<Bu
   return { address: listener.address, [Symbol.asyncDispose]: () => kept.disposeAsync() };
 }
 
-async function endpointApp({ options, clock, log, metrics, bundle }: BundleEndpointParts) {
+async function endpointApp(parts: BundleEndpointParts) {
+  const { options, clock, log, metrics, bundle } = parts;
   const requests = metrics.counter({
     name: "bundle_endpoint_requests_total",
     help: "Requests to the bundle endpoint, by status",
@@ -141,7 +144,7 @@ async function endpointApp({ options, clock, log, metrics, bundle }: BundleEndpo
       });
     }
   });
-  const documentOf = latestDocument(options.refreshHint);
+  const documentOf = latestDocument(() => Math.min(options.refreshHint, parts.longestRefreshHint()));
   routes.get(
     "/",
     { schema: { summary: "The bundle of this trust domain", response: { 200: bundleDocumentSchema } } },
@@ -152,11 +155,16 @@ async function endpointApp({ options, clock, log, metrics, bundle }: BundleEndpo
   return app;
 }
 
-/** The document of the newest bundle, written once for each. */
-function latestDocument(refreshHint: number): (bundle: SpiffeBundle) => string {
-  let last: { readonly bundle: SpiffeBundle; readonly text: string } | undefined;
+/** The document of the newest bundle, written once for each and for each hint. */
+function latestDocument(hint: () => number): (bundle: SpiffeBundle) => string {
+  let last:
+    | { readonly bundle: SpiffeBundle; readonly refreshHint: number; readonly text: string }
+    | undefined;
   return (bundle) => {
-    if (last?.bundle !== bundle) last = { bundle, text: formatBundleDocument({ ...bundle, refreshHint }) };
+    const refreshHint = hint();
+    if (last?.bundle !== bundle || last.refreshHint !== refreshHint) {
+      last = { bundle, refreshHint, text: formatBundleDocument({ ...bundle, refreshHint }) };
+    }
     return last.text;
   };
 }
