@@ -5,6 +5,7 @@ import { afterAll, beforeEach, describe, expect, it } from "vitest";
 import { awsFailure } from "../../../test/fakes/aws-kms.ts";
 import { FakeClock } from "../../../test/fakes/clock.ts";
 import { type CloudCa, makeCaOrder, makeCloudCa } from "../../../test/fakes/cloud-ca.ts";
+import { acceptedConfig, recordingHost } from "../../../test/fakes/plugin-host.ts";
 import { unixSeconds } from "../../clock.ts";
 import { readCertificate } from "../../crypto/certificate-reader.ts";
 import { toPem } from "../../crypto/pem.ts";
@@ -262,11 +263,9 @@ describe("the settings of awsPcaUpstream", () => {
   });
 
   it("say which package is missing and how to get it", async () => {
-    const parsed = await awsPcaUpstream.config["~standard"].validate({ ...good, packages_folder: folder });
-    if (parsed.issues !== undefined) throw new Error("refused");
-    const log = { debug() {}, info() {}, warn() {}, error() {} };
-    const host = { trustDomain: parseTrustDomain("example.org"), clock, log };
-    await expect((async () => awsPcaUpstream.create(parsed.value, host))()).rejects.toThrowCode(
+    const parsed = await acceptedConfig(awsPcaUpstream, { ...good, packages_folder: folder });
+    const host = recordingHost(clock, "example.org", []);
+    await expect((async () => awsPcaUpstream.create(parsed, host))()).rejects.toThrowCode(
       "CONFIG_INVALID",
       /npm install @aws-sdk\/client-acm-pca/,
     );
@@ -275,9 +274,7 @@ describe("the settings of awsPcaUpstream", () => {
 
 async function open(settings: Readonly<Record<string, unknown>> = {}): Promise<UpstreamAuthority> {
   const given = { region: "eu-central-1", certificate_authority_arn: ARN, ...settings };
-  const parsed = await awsPcaUpstream.config["~standard"].validate(given);
-  if (parsed.issues !== undefined) throw new Error(JSON.stringify(parsed.issues));
-  return openAwsPca(parsed.value, pca, clock, () => "token");
+  return openAwsPca(await acceptedConfig(awsPcaUpstream, given), pca, clock, () => "token");
 }
 
 /** Time passes once the calls under way have come to where they wait. */

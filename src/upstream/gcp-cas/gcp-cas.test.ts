@@ -6,6 +6,7 @@ import { FakeClock } from "../../../test/fakes/clock.ts";
 import { makeCaOrder, makeCloudCa } from "../../../test/fakes/cloud-ca.ts";
 import { FakeGoogleCas } from "../../../test/fakes/google-cas.ts";
 import { GoogleService, googleAuth, googleFailure } from "../../../test/fakes/google-service.ts";
+import { acceptedConfig, recordingHost } from "../../../test/fakes/plugin-host.ts";
 import { unixSeconds } from "../../clock.ts";
 import { openGoogleService } from "../../cloud/google/google-client.ts";
 import type { UpstreamAuthority, UpstreamX509Ca } from "../../plugin/upstream-authority.ts";
@@ -215,14 +216,9 @@ describe("the settings of gcpCasUpstream", () => {
   });
 
   it("say which package is missing and how to get it", async () => {
-    const parsed = await gcpCasUpstream.config["~standard"].validate({
-      root_cert_spec: SPEC,
-      packages_folder: folder,
-    });
-    if (parsed.issues !== undefined) throw new Error("refused");
-    const log = { debug() {}, info() {}, warn() {}, error() {} };
-    const host = { trustDomain: parseTrustDomain("example.org"), clock, log };
-    await expect((async () => gcpCasUpstream.create(parsed.value, host))()).rejects.toThrowCode(
+    const parsed = await acceptedConfig(gcpCasUpstream, { root_cert_spec: SPEC, packages_folder: folder });
+    const host = recordingHost(clock, "example.org", []);
+    await expect((async () => gcpCasUpstream.create(parsed, host))()).rejects.toThrowCode(
       "CONFIG_INVALID",
       /npm install google-auth-library/,
     );
@@ -233,13 +229,8 @@ async function open(
   spec: Readonly<Record<string, unknown>> = SPEC,
   newRequestId: () => string = () => "request-1",
 ): Promise<UpstreamAuthority> {
-  const parsed = await gcpCasUpstream.config["~standard"].validate({
-    root_cert_spec: spec,
-    endpoint: service.endpoint,
-  });
-  if (parsed.issues !== undefined) throw new Error(JSON.stringify(parsed.issues));
-  const client = openGoogleService(parsed.value.endpoint, googleAuth, clock);
-  return openGcpCas(parsed.value, client, newRequestId);
+  const parsed = await acceptedConfig(gcpCasUpstream, { root_cert_spec: spec, endpoint: service.endpoint });
+  return openGcpCas(parsed, openGoogleService(parsed.endpoint, googleAuth, clock), newRequestId);
 }
 
 async function mint(upstream: UpstreamAuthority, signal = never): Promise<UpstreamX509Ca> {
