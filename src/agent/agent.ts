@@ -93,6 +93,7 @@ export async function startAgent(options: AgentOptions, deps: AgentDependencies)
       spread,
       log,
       onDenied: onServerError,
+      onBelieved: () => syncer.hurry(),
     }),
   );
   const ready = Promise.withResolvers<void>();

@@ -22,6 +22,7 @@ let server: FakeServerApi;
 let disk: { stored: StoredIdentity | undefined };
 let used: (AgentIdentity | undefined)[];
 let denials: AssayError[];
+let newsTold: number;
 /** What the operator gave, and what a server says to whoever believes it by a bundle. */
 let given: SpiffeBundle;
 let ask: (believed: SpiffeBundle) => Promise<SpiffeBundle>;
@@ -34,6 +35,7 @@ beforeEach(async () => {
   disk = { stored: undefined };
   used = [];
   denials = [];
+  newsTold = 0;
   given = authority.bundle();
   ask = () => Promise.reject(new AssayError("SERVER_UNAVAILABLE", "down"));
   signal = new AbortController().signal;
@@ -64,6 +66,7 @@ function keeper(withAttestor = true): IdentityKeeper {
     spread: () => 0.5,
     log: silentLog,
     onDenied: (error) => denials.push(error),
+    onBelieved: () => (newsTold += 1),
   });
 }
 
@@ -90,6 +93,33 @@ describe("the agent's identity", () => {
     server.failure = undefined;
     await clock.advance(30_000);
     expect((await proven).agentId).toBe(agentId);
+  });
+
+  it("is proven within a moment where the operator gives the bundle that a server is believed by", async () => {
+    server.failure = new AssayError("SERVER_UNAVAILABLE", "unable to verify the first certificate");
+    const kept = keeper();
+    const proven = kept.ensure(signal);
+    await settle();
+    await clock.advance(200_000);
+    const next = await FakeAuthority.create(trustDomain, clock);
+    const both = [...authority.bundle().x509Authorities, ...next.bundle().x509Authorities];
+    given = { ...authority.bundle(), x509Authorities: both };
+    ask = async (bundle) => {
+      if (bundle !== given) throw server.failure ?? new Error("not asked by what the operator gave");
+      return { ...authority.bundle(2n), x509Authorities: both };
+    };
+    // The longest pause, in which nothing is looked at; the attempt after it is the one that learns.
+    for (let waited = 0; waited < 30_000 && kept.bundle.sequence < 2n; waited += 500) {
+      await clock.advance(500);
+      await settle();
+    }
+    const before = server.attests;
+    server.failure = undefined;
+    await clock.advance(500);
+    await settle();
+    expect(server.attests - before).toBe(1);
+    expect((await proven).agentId).toBe(agentId);
+    kept[Symbol.dispose]();
   });
 
   it.each(["JOIN_TOKEN_INVALID", "ATTESTATION_FAILED", "INVALID_REQUEST", "AUTHORIZATION_DENIED"] as const)(
@@ -231,6 +261,11 @@ describe("an agent that cannot follow its server", () => {
     expect(denials).toEqual([]);
     expect(kept.current).toBe(identity);
     expect(kept.bundle.x509Authorities.length).toBe(2);
+    // News once: what failed for another reason goes on to be tried more and more slowly.
+    expect(newsTold).toBe(1);
+    kept.recheck();
+    await settle();
+    expect(newsTold).toBe(1);
     kept[Symbol.dispose]();
   });
 

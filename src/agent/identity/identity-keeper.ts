@@ -44,6 +44,8 @@ export interface IdentityKeeperOptions {
   readonly log: Log;
   /** Told where the server refuses to renew, or would refuse any call: the agent itself is at fault, see `denied`. */
   readonly onDenied: (error: AssayError) => void;
+  /** Told where servers are believed by another bundle than when the last attempts failed, and the SVID is one of theirs. */
+  readonly onBelieved: () => void;
 }
 
 /** The agent's identity over time. */
@@ -98,8 +100,9 @@ export class IdentityKeeper implements Disposable {
           [FIELD.retryMs]: Math.round(wait),
           [FIELD.error]: error,
         });
-        if (failures > 1) await this.#learnBundle();
-        await delay(this.#options.clock, wait, signal);
+        const isOther = failures > 1 && (await this.#learnBundle()) === "other";
+        // Never without a pause: servers that tell different things are not to be asked without end.
+        await delay(this.#options.clock, isOther ? Math.min(wait, FIRST_RETRY) : wait, signal);
       }
     }
   }
@@ -288,29 +291,32 @@ export class IdentityKeeper implements Disposable {
   async #recheck(): Promise<void> {
     const identity = this.#identity;
     if (identity === undefined || this.#stopped.signal.aborted) return;
-    const { clock, onDenied } = this.#options;
+    const { clock, onBelieved, onDenied } = this.#options;
     if (identity.notAfter * 1000 <= clock.now()) {
       onDenied(new AssayError("AGENT_EXPIRED", "the agent's SVID has expired"));
       return;
     }
-    if (!(await this.#learnBundle()) || this.#identity !== identity) return;
+    const learned = await this.#learnBundle();
+    if (learned === undefined || this.#identity !== identity) return;
     try {
       agentIdentity(identity, this.#bundle, unixSeconds(clock));
     } catch (cause) {
       const detail = "the agent's SVID chains to no authority that the trust domain still has";
       onDenied(new AssayError("AGENT_MUST_REATTEST", detail, { cause }));
+      return;
     }
+    if (learned === "other") onBelieved();
   }
 
-  /** Takes over what a server tells anybody, and says whether there is one to believe. */
-  async #learnBundle(): Promise<boolean> {
+  /** Takes over what a server tells anybody, and says whether it is news; `undefined` where no server is believed. */
+  async #learnBundle(): Promise<"same" | "other" | undefined> {
     const believed = this.#bundle;
     const { signal } = this.#stopped;
     const bundle = await inquireBundle({ ...this.#options, believed, signal });
     // Whoever was told of another bundle meanwhile knows better.
-    if (bundle === undefined || this.#bundle !== believed) return false;
+    if (bundle === undefined || this.#bundle !== believed) return undefined;
     this.setBundle(bundle);
-    return true;
+    return this.#bundle === believed ? "same" : "other";
   }
 
   /** Says what can be done where an agent that had an identity cannot get another. */

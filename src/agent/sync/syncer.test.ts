@@ -117,6 +117,38 @@ describe("following by the stream", () => {
     await running;
   });
 
+  it("comes back within a moment where it is hurried, and leaves an attempt under way alone", async () => {
+    let attempts = 0;
+    let answer = watchOf([], lost);
+    server.watches = new Proxy([], {
+      get: (target, name) =>
+        name === "shift"
+          ? () => {
+              attempts += 1;
+              return answer;
+            }
+          : (Reflect.get(target, name) as unknown),
+    });
+    const running = syncer.run(stop.signal);
+    await settle();
+    await clock.advance(120_000);
+    const before = attempts;
+    answer = watchOf([completeUpdate([one])]);
+    for (let n = 0; n < 3; n++) syncer.hurry();
+    expect(attempts).toBe(before);
+    await clock.advance(200);
+    await settle();
+    expect(attempts).toBe(before + 1);
+    expect(syncer.state).toBe("stream");
+    syncer.hurry();
+    await clock.advance(1000);
+    await settle();
+    expect([attempts, connected]).toEqual([before + 1, 1]);
+    stop.abort();
+    for (const end of opened) end();
+    await running;
+  });
+
   it.each([
     "AGENT_BANNED",
     "AGENT_EXPIRED",

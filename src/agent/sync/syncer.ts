@@ -47,6 +47,8 @@ export class Syncer {
   #attempt = new AbortController();
   #denial: AssayError | undefined;
   #streamless = 0;
+  /** Ends the present pause before its time. */
+  #hurry: (() => void) | undefined;
 
   constructor(options: SyncerOptions) {
     this.#options = options;
@@ -64,6 +66,14 @@ export class Syncer {
   /** Begins the present attempt anew, as after a change of the connection. What is known is kept. */
   restart(): void {
     this.#attempt.abort();
+  }
+
+  /**
+   * Makes what is left of the present pause short: what the last attempts failed by may be over. An attempt under way is left
+   * alone, and there is a moment of pause in any case, so that servers that tell different things are not asked without end.
+   */
+  hurry(): void {
+    this.#hurry?.();
   }
 
   /** Ends `run` with a denial that another call met. */
@@ -169,7 +179,14 @@ export class Syncer {
     const fields = { [FIELD.retryMs]: Math.round(wait), [FIELD.error]: error };
     if (heard) log.debug("connection to the server ended, connecting again", fields);
     else log.warn("server cannot be followed", fields);
-    await delay(clock, wait, AbortSignal.any([signal, this.#attempt.signal]));
+    const hurried = new AbortController();
+    let soon: Disposable | undefined;
+    this.#hurry = () => {
+      soon ??= clock.schedule(retryDelay(1, FIRST_RETRY, LONGEST_RETRY, spread), () => hurried.abort());
+    };
+    await delay(clock, wait, AbortSignal.any([signal, this.#attempt.signal, hurried.signal]));
+    soon?.[Symbol.dispose]();
+    this.#hurry = undefined;
   }
 }
 
