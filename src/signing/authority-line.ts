@@ -175,6 +175,7 @@ export class AuthorityLine<A extends Authority> {
         const left = active === undefined || isAhead(active, now) ? 0 : active.notAfter - now;
         this.#failedAt = unixSeconds(this.#with.clock);
         this.#retryAt = this.#failedAt + retryAfter(++this.#failures, left);
+        if (this.#isLastResort(this.#failedAt)) await this.#activate(false);
         throw error;
       }
     }
@@ -191,6 +192,15 @@ export class AuthorityLine<A extends Authority> {
     if (lead === 0) return "activate";
     const since = prepared && (this.#kind.knownSince?.(prepared) ?? prepared.changedAt);
     return since !== undefined && this.#mayGoOn(prepared) && now - since >= lead ? "activate" : "prepare";
+  }
+
+  /** Whether the prepared one is to sign although it must not go on: the active one is worth nothing from now on, and no other can be had. */
+  #isLastResort(now: number): boolean {
+    const [active, prepared] = [this.#active?.record, this.#prepared?.record];
+    if (prepared === undefined || prepared.notAfter <= now || isAhead(prepared, now)) return false;
+    if (this.#kind.replaceAfter?.(prepared) === 0) return false;
+    if (active === undefined || this.#kind.replaceAfter?.(active) === 0) return true;
+    return dueStep(active, undefined, now, 0) === "activate";
   }
 
   #mayGoOn(record: AuthorityRecord | undefined): boolean {

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { AssayError } from "../errors/assay-error.ts";
 import type { AuthorityKind } from "../store/records.ts";
 import { SigningWorld } from "../../test/fakes/signing-world.ts";
-import { issue, open, place } from "../../test/fakes/upstream-world.ts";
+import { failed, issue, open, place, until } from "../../test/fakes/upstream-world.ts";
 
 const HOUR = 3600;
 
@@ -31,6 +31,36 @@ describe("a successor that is prepared already, when another one cannot be made,
     await signing.keepUp().catch(() => undefined);
     expect(signing.authorityStates("x509").active?.id).toBe(prepared?.id);
     await issue(signing, world);
+  });
+
+  it("signs at the latest when the active one ends, though its root is tainted and upstream is down", async () => {
+    const { world, upstream } = await place();
+    const signing = await open(world, { caTtlSeconds: HOUR });
+    await world.passWithUpkeep(signing, 1900);
+    const { active, prepared } = signing.authorityStates("x509");
+    upstream.failure = new AssayError("UPSTREAM_UNAVAILABLE", "connection refused");
+    upstream.roots = [
+      { root: upstream.signer, tainted: true },
+      { root: upstream.makeRoot("next"), tainted: false },
+    ];
+    upstream.tell();
+    await until(() => signing.bundle().x509Authorities.length === 2);
+    for (let minute = 0; minute < 27; minute++) {
+      world.clock.step(60_000);
+      await signing.keepUp().catch(() => undefined);
+      expect(signing.authorityStates("x509").active?.id).toBe(active?.id);
+    }
+    for (let second = 0; second < 180; second += 10) {
+      world.clock.step(10_000);
+      await signing.keepUp().catch(() => undefined);
+      await issue(signing, world);
+    }
+    expect(signing.authorityStates("x509").active?.id).toBe(prepared?.id);
+    upstream.failure = undefined;
+    upstream.signer = upstream.roots[1]?.root ?? upstream.signer;
+    world.clock.step(300_000);
+    await signing.keepUp();
+    expect(signing.upstreamIdOf(signing.authorityStates("x509").active ?? failed())).toBe(upstream.signer.id);
   });
 
   it("is not lost to one that was to replace it for its age", async () => {
