@@ -1,12 +1,5 @@
-import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { createServer, type Server } from "node:https";
-import type { AddressInfo } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { toPem } from "../../src/crypto/pem.ts";
-import { makeCertificate, makeKey } from "./certificates.ts";
+import { FakeHttpsServer } from "./https-server.ts";
 
 /** An object of the fake cluster. */
 export interface FakeObject {
@@ -61,63 +54,38 @@ export class FakeKubernetesApi implements AsyncDisposable {
   /** Users who may impersonate through SPIRE; `undefined` where nobody is to be asked about. */
   allowed: (attributes: Record<string, string>, user: string) => boolean = () => true;
   instead: Instead = () => false;
-  readonly #folder: string;
-  readonly #server: Server;
+  readonly #server: FakeHttpsServer;
 
-  private constructor(folder: string, server: Server) {
-    this.#folder = folder;
+  private constructor(server: FakeHttpsServer) {
     this.#server = server;
-    server.on("request", (request: IncomingMessage, response: ServerResponse) => {
-      this.#answer(request, response).catch(() => response.destroy());
-    });
+    server.serve((request, body, response) => this.#answer(request, body, response));
+    this.writeToken("token-1");
   }
 
   static async start(): Promise<FakeKubernetesApi> {
-    const folder = mkdtempSync(join(tmpdir(), "kubernetes-"));
-    const now = Math.floor(Date.now() / 1000);
-    const time = { notBefore: now - 60, notAfter: now + 3600 };
-    const caKey = makeKey();
-    const ca = makeCertificate({ subject: "cluster", key: caKey, ca: true, ...time });
-    const key = makeKey();
-    const leaf = makeCertificate({
-      subject: "api",
-      key,
-      issuer: { certificate: ca, key: caKey },
-      dnsNames: ["localhost"],
-      ...time,
-    });
-    writeFileSync(join(folder, "ca.crt"), toPem("CERTIFICATE", ca.der));
-    const server = createServer({
-      cert: toPem("CERTIFICATE", leaf.der),
-      key: key.privateKey.export({ format: "pem", type: "pkcs8" }),
-    });
-    server.listen(0, "127.0.0.1");
-    await once(server, "listening");
-    const api = new FakeKubernetesApi(folder, server);
-    api.writeToken("token-1");
-    return api;
+    return new FakeKubernetesApi(await FakeHttpsServer.start("kubernetes", "localhost"));
   }
 
   get url(): string {
-    return `https://localhost:${(this.#server.address() as AddressInfo).port}`;
+    return `https://localhost:${this.#server.port}`;
   }
 
   get caFile(): string {
-    return join(this.#folder, "ca.crt");
+    return this.path("ca.pem");
   }
 
   get tokenFile(): string {
-    return join(this.#folder, "token");
+    return this.path("token");
   }
 
   path(name: string): string {
-    return join(this.#folder, name);
+    return this.#server.path(name);
   }
 
   /** Replaces the token that the server wants and that the file holds. */
   writeToken(token: string): void {
     this.token = token;
-    writeFileSync(this.tokenFile, `${token}\n`);
+    this.#server.write("token", token, 0o644);
   }
 
   /** Adds an object, in the place of one with the same name. */
@@ -133,17 +101,11 @@ export class FakeKubernetesApi implements AsyncDisposable {
     return this.objects.get(resource) ?? [];
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#server.closeAllConnections();
-    this.#server.close();
-    rmSync(this.#folder, { recursive: true, force: true });
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#server[Symbol.asyncDispose]();
   }
 
-  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const chunks: Buffer[] = [];
-    for await (const chunk of request as AsyncIterable<Buffer>) chunks.push(chunk);
-    const text = Buffer.concat(chunks).toString();
-    const body: unknown = text === "" ? undefined : JSON.parse(text);
+  #answer(request: IncomingMessage, body: unknown, response: ServerResponse): void {
     const { method = "", url = "", headers } = request;
     this.seen.push({
       method,

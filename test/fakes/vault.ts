@@ -1,13 +1,7 @@
 import { createPublicKey, generateKeyPairSync, type KeyObject, randomBytes } from "node:crypto";
-import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { createServer, type Server } from "node:https";
-import type { AddressInfo } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { toPem } from "../../src/crypto/pem.ts";
-import { makeCertificate, makeKey } from "./certificates.ts";
+import type { TLSSocket } from "node:tls";
+import { FakeHttpsServer } from "./https-server.ts";
 import { signDigest } from "./sign-digest.ts";
 
 /** One request that arrived. */
@@ -17,13 +11,15 @@ export interface SeenCall {
   readonly token: string | undefined;
   readonly namespace: string | undefined;
   readonly body: Record<string, unknown>;
+  /** Whether it came with a client certificate that the fake believes. */
+  readonly isKnown: boolean;
 }
 
 /** Answers in place of the fake; gives false where it does not. */
 export type InsteadOfVault = (call: SeenCall, response: ServerResponse) => boolean;
 
 /**
- * A Vault on loopback over TLS, as far as Assay asks it: tokens, two ways to log in, and the transit engine, which really
+ * A Vault on loopback over TLS, as far as Assay asks it: tokens, three ways to log in, and the transit engine, which really
  * signs. It is no Vault: it answers as Vault 1.21 was seen to.
  */
 export class FakeVault implements AsyncDisposable {
@@ -36,57 +32,45 @@ export class FakeVault implements AsyncDisposable {
   login = { ttl: 3600, renewable: true };
   readonly keys = new Map<string, FakeTransitKey>();
   instead: InsteadOfVault = () => false;
-  readonly #folder: string;
-  readonly #server: Server;
+  /** What an answer waits for. */
+  before: (call: SeenCall) => Promise<unknown> | undefined = () => undefined;
+  readonly #server: FakeHttpsServer;
   #logins = 0;
 
-  private constructor(folder: string, server: Server) {
-    this.#folder = folder;
+  private constructor(server: FakeHttpsServer) {
     this.#server = server;
-    server.on("request", (request: IncomingMessage, response: ServerResponse) => {
-      this.#answer(request, response).catch(() => response.destroy());
-    });
+    server.serve((request, body, response) => this.#answer(request, body, response));
     this.write("token", "root-token");
     this.write("secret-id", "secret-id-of-the-test");
-    this.write("service-account", "account-token-of-the-test");
+    server.write("service-account", "account-token-of-the-test", 0o644);
   }
 
   static async start(): Promise<FakeVault> {
-    const folder = mkdtempSync(join(tmpdir(), "vault-"));
-    const now = Math.floor(Date.now() / 1000);
-    const time = { notBefore: now - 60, notAfter: now + 3600 };
-    const caKey = makeKey();
-    const ca = makeCertificate({ subject: "vault ca", key: caKey, ca: true, ...time });
-    const key = makeKey();
-    const issuer = { certificate: ca, key: caKey };
-    const leaf = makeCertificate({ subject: "vault", key, issuer, dnsNames: ["vault.test"], ...time });
-    writeFileSync(join(folder, "ca.pem"), toPem("CERTIFICATE", ca.der));
-    const server = createServer({
-      cert: toPem("CERTIFICATE", leaf.der),
-      key: key.privateKey.export({ format: "pem", type: "pkcs8" }),
-    });
-    server.listen(0, "127.0.0.1");
-    await once(server, "listening");
-    return new FakeVault(folder, server);
+    return new FakeVault(await FakeHttpsServer.start("vault", "vault.test"));
   }
 
   /** Settings that reach the fake with its root token. */
   get settings() {
     return {
-      vault_addr: `https://127.0.0.1:${(this.#server.address() as AddressInfo).port}`,
+      vault_addr: `https://127.0.0.1:${this.#server.port}`,
       ca_cert_path: this.path("ca.pem"),
       tls_server_name: "vault.test",
       token_auth: { token_file: this.path("token") },
     };
   }
 
+  /** Settings that log in with a client certificate in place of the root token; makes its files. */
+  certificateSettings() {
+    const { certificate, key } = this.#server.writeClient("assay");
+    return { token_auth: undefined, cert_auth: { client_cert_path: certificate, client_key_path: key } };
+  }
+
   path(name: string): string {
-    return join(this.#folder, name);
+    return this.#server.path(name);
   }
 
   write(name: string, text: string): string {
-    writeFileSync(this.path(name), `${text}\n`);
-    return this.path(name);
+    return this.#server.write(name, text);
   }
 
   /** The requests to a path, most of them being of no interest to a test. */
@@ -94,25 +78,22 @@ export class FakeVault implements AsyncDisposable {
     return this.seen.filter((call) => path.test(`${call.method} ${call.path}`));
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#server.closeAllConnections();
-    this.#server.close();
-    rmSync(this.#folder, { recursive: true, force: true });
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#server[Symbol.asyncDispose]();
   }
 
-  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const chunks: Buffer[] = [];
-    for await (const chunk of request as AsyncIterable<Buffer>) chunks.push(chunk);
-    const text = Buffer.concat(chunks).toString();
+  async #answer(request: IncomingMessage, body: unknown, response: ServerResponse): Promise<void> {
     const { method = "", url = "", headers } = request;
     const call: SeenCall = {
       method,
       path: url.replace("/v1/", ""),
       token: headers["x-vault-token"] as string | undefined,
       namespace: headers["x-vault-namespace"] as string | undefined,
-      body: text === "" ? {} : (JSON.parse(text) as Record<string, unknown>),
+      body: (body ?? {}) as Record<string, unknown>,
+      isKnown: (request.socket as TLSSocket).authorized,
     };
     this.seen.push(call);
+    await this.before(call);
     if (this.instead(call, response)) return;
     const loggedIn = this.#logIn(call);
     if (loggedIn !== undefined) return sendVault(response, loggedIn.status, loggedIn.body);
@@ -124,20 +105,25 @@ export class FakeVault implements AsyncDisposable {
       case "POST auth/token/renew-self":
         if (!token.renewable) return sendVault(response, 400, { errors: ["lease is not renewable"] });
         return sendVault(response, 200, authBody(call.token ?? "", token));
+      case "POST auth/token/revoke-self":
+        this.tokens.delete(call.token ?? "");
+        return sendVault(response, 204, undefined);
       default: {
-        const { status, body } = this.#transit(call);
-        sendVault(response, status, body);
+        const answer = this.#transit(call);
+        sendVault(response, answer.status, answer.body);
       }
     }
   }
 
-  #logIn({ method, path, body }: SeenCall): Answer | undefined {
+  #logIn({ method, path, body, isKnown }: SeenCall): Answer | undefined {
     const mount = /^auth\/(.+)\/login$/.exec(path)?.[1];
     if (method !== "POST" || mount === undefined) return undefined;
-    const isGood =
-      mount === "approle"
-        ? body["role_id"] === "role-id" && body["secret_id"] === "secret-id-of-the-test"
-        : mount === "kubernetes" && body["role"] === "assay" && body["jwt"] === "account-token-of-the-test";
+    const good: Readonly<Record<string, boolean>> = {
+      approle: body["role_id"] === "role-id" && body["secret_id"] === "secret-id-of-the-test",
+      kubernetes: body["role"] === "assay" && body["jwt"] === "account-token-of-the-test",
+      cert: isKnown,
+    };
+    const isGood = good[mount] === true;
     if (!isGood) return refusal(`invalid role or secret ID ${String(body["secret_id"] ?? body["jwt"])}`);
     const token = `hvs.login-${++this.#logins}-0123456789`;
     this.tokens.set(token, { ...this.login });

@@ -60,7 +60,7 @@ describeWith(["go"], "HashiCorp Vault's transit engine", () => {
 
   it("is not to be used with a wrong secret ID, a foreign certificate or a policy that lacks it", async () => {
     const wrong = scratch.at("wrong");
-    await writeFile(wrong, "f6a8c9c4-0000-4000-8000-000000000000");
+    await writeFile(wrong, "f6a8c9c4-0000-4000-8000-000000000000", { mode: 0o600 });
     const { approle_auth: role } = await vault.appRole("other", POLICY);
     const certificate = await vault.certificateRole("renamed", POLICY);
     for (const way of [

@@ -64,7 +64,7 @@ export async function startVault(scratch: Scratch): Promise<DevVault> {
   );
   await program.line((line) => line.includes("Vault server started!"), { patience: 120_000 });
   const rootTokenFile = scratch.at("root-token");
-  await writeFile(rootTokenFile, "root-of-the-test\n");
+  await writeFile(rootTokenFile, "root-of-the-test\n", { mode: 0o600 });
   const reach = {
     vault_addr: `https://127.0.0.1:${port}`,
     ca_cert_path: join(certificates, "vault-ca.pem"),
@@ -89,7 +89,7 @@ export async function startVault(scratch: Scratch): Promise<DevVault> {
       const { role_id: id } = await get(`auth/approle/role/${name}/role-id`);
       const { secret_id: secret } = await post(`auth/approle/role/${name}/secret-id`);
       const file = scratch.at(`secret-id-${name}`);
-      await writeFile(file, String(secret));
+      await writeFile(file, String(secret), { mode: 0o600 });
       return { approle_auth: { approle_id: String(id), approle_secret_id_file: file } };
     },
     async certificateRole(name, policy) {
@@ -107,7 +107,7 @@ export async function startVault(scratch: Scratch): Promise<DevVault> {
       await post(`auth/cert/certs/${name}`, { certificate: pem, token_policies: name });
       const [certificateFile, keyFile] = [scratch.at(`${name}.pem`), scratch.at(`${name}.key`)];
       await writeFile(certificateFile, pem);
-      await writeFile(keyFile, key.privateKey.export({ format: "pem", type: "pkcs8" }));
+      await writeFile(keyFile, key.privateKey.export({ format: "pem", type: "pkcs8" }), { mode: 0o600 });
       return {
         cert_auth: {
           client_cert_path: certificateFile,
@@ -117,7 +117,7 @@ export async function startVault(scratch: Scratch): Promise<DevVault> {
       };
     },
     async [Symbol.asyncDispose]() {
-      root[Symbol.dispose]();
+      await root[Symbol.asyncDispose]();
       await program[Symbol.asyncDispose]();
     },
   };

@@ -1,4 +1,5 @@
 import { once } from "node:events";
+import { chmodSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { beforeEach, describe, expect, it } from "vitest";
@@ -51,7 +52,7 @@ describe("a session with Vault", () => {
       sendVault(response, 403, { errors: ["permission denied"] });
       return true;
     };
-    using asked = client(approle(), clock);
+    await using asked = client(approle(), clock);
     const forbidden = { method: "POST", path: "transit/sign/a", body: {} } as const;
     for (let count = 0; count < 20; count++) {
       await expect(failure(asked.call(forbidden))).rejects.toThrowCode("UPSTREAM_REFUSED", /403/);
@@ -71,19 +72,19 @@ describe("a session with Vault", () => {
         k8s_auth: { k8s_auth_role_name: "assay", token_path: vault.path("service-account") },
       },
     };
-    using asked = client(ways[method]);
+    await using asked = client(ways[method]);
     expect(await asked.call(CALL)).toBeUndefined();
     expect(vault.seen.at(-1)?.token).toMatch(method === "token" ? /^root-token$/ : /^hvs\.login-1-/);
   });
 
   it("begins once for many calls at once", async () => {
-    using asked = client(approle());
+    await using asked = client(approle());
     await Promise.all(Array.from({ length: 20 }, () => asked.call(CALL)));
     expect(vault.calls(LOGIN)).toHaveLength(1);
   });
 
   it("names the namespace in every call", async () => {
-    using asked = client({ ...approle(), namespace: "team/a" });
+    await using asked = client({ ...approle(), namespace: "team/a" });
     await asked.call(CALL);
     expect(vault.seen.map(({ namespace }) => namespace)).toEqual(["team/a", "team/a"]);
   });
@@ -99,7 +100,7 @@ describe("a session with Vault", () => {
       },
     };
     vault.login = { ttl: 300, renewable: true };
-    using asked = client(approle(), noted);
+    await using asked = client(approle(), noted);
     await asked.call(CALL);
     for (let n = 1; n <= 5; n++) {
       await clock.advance(200_000);
@@ -113,7 +114,7 @@ describe("a session with Vault", () => {
   it("begins anew where its token cannot be prolonged, before the token ends", async () => {
     const clock = new FakeClock();
     vault.login = { ttl: 300, renewable: false };
-    using asked = client(approle(), clock);
+    await using asked = client(approle(), clock);
     await asked.call(CALL);
     await clock.advance(200_000);
     await asked.call(CALL);
@@ -124,7 +125,7 @@ describe("a session with Vault", () => {
   it("begins anew where prolonging gives next to nothing, as it does near the longest life", async () => {
     const clock = new FakeClock();
     vault.login = { ttl: 300, renewable: true };
-    using asked = client(approle(), clock);
+    await using asked = client(approle(), clock);
     await asked.call(CALL);
     for (const token of vault.tokens.values()) token.ttl = 50;
     await clock.advance(200_000);
@@ -136,7 +137,7 @@ describe("a session with Vault", () => {
   it("tries to prolong again where Vault is away, and begins anew when the token is over", async () => {
     const clock = new FakeClock();
     vault.login = { ttl: 300, renewable: true };
-    using asked = client(approle(), clock);
+    await using asked = client(approle(), clock);
     await asked.call(CALL);
     vault.instead = ({ path }, response) => {
       if (!path.includes("renew")) return false;
@@ -154,7 +155,7 @@ describe("a session with Vault", () => {
   });
 
   it("begins anew, once, where its token was revoked", async () => {
-    using asked = client(approle());
+    await using asked = client(approle());
     await asked.call(CALL);
     vault.tokens.clear();
     expect(await asked.call(CALL)).toBeUndefined();
@@ -162,7 +163,7 @@ describe("a session with Vault", () => {
   });
 
   it("reads its token's file again where the token is refused", async () => {
-    using asked = client();
+    await using asked = client();
     await asked.call(CALL);
     vault.tokens.clear();
     vault.tokens.set("second-token", { ttl: 0, renewable: false });
@@ -172,7 +173,7 @@ describe("a session with Vault", () => {
   });
 
   it("is not begun for ever where the policy forbids a call", async () => {
-    using asked = client(approle());
+    await using asked = client(approle());
     vault.instead = ({ path }, response) => {
       if (!path.startsWith("transit")) return false;
       sendVault(response, 403, { errors: ["1 error occurred:\n\t* permission denied\n\n"] });
@@ -193,7 +194,7 @@ describe("a session with Vault", () => {
     "cannot begin with %s, and no error tells the secret",
     async (_title, secret, code, detail) => {
       vault.write("secret-id", secret);
-      using asked = client(approle());
+      await using asked = client(approle());
       const failed = failure(asked.call(CALL));
       await expect(failed).rejects.toThrowCode(code, detail);
       await expect(failed).rejects.not.toThrow(/other-secret/);
@@ -202,7 +203,7 @@ describe("a session with Vault", () => {
   );
 
   it("cannot begin where the file is not there", async () => {
-    using asked = client({ token_auth: { token_file: vault.path("absent") } });
+    await using asked = client({ token_auth: { token_file: vault.path("absent") } });
     await expect(failure(asked.call(CALL))).rejects.toThrowCode("UPSTREAM_UNAVAILABLE", /absent/);
   });
 
@@ -219,9 +220,133 @@ describe("a session with Vault", () => {
       sendVault(response, 200, body);
       return true;
     };
-    using asked = client(approle());
+    await using asked = client(approle());
     await expect(failure(asked.call(CALL))).rejects.toThrowCode("UPSTREAM_REFUSED");
   });
+});
+
+describe("the end of a session with Vault", () => {
+  const REVOKED = /^POST auth\/token\/revoke-self/;
+
+  it.each(["approle", "kubernetes", "certificate"])(
+    "revokes the token that a login by %s gave",
+    async (method) => {
+      const ways: Record<string, () => object> = {
+        approle,
+        kubernetes: () => ({
+          token_auth: undefined,
+          k8s_auth: { k8s_auth_role_name: "assay", token_path: vault.path("service-account") },
+        }),
+        certificate: () => vault.certificateSettings(),
+      };
+      {
+        await using asked = client(ways[method]?.());
+        await asked.call(CALL);
+        expect(vault.tokens.size).toBe(2);
+      }
+      expect(vault.calls(REVOKED).map(({ token }) => token)).toEqual([
+        expect.stringMatching(/^hvs\.login-1-/),
+      ]);
+      expect([...vault.tokens.keys()]).toEqual(["root-token"]);
+      expect(warnings).toEqual([]);
+    },
+  );
+
+  it("leaves the token alone that the operator gave, also one that was renewed", async () => {
+    const clock = new FakeClock();
+    vault.tokens.set("root-token", { ttl: 300, renewable: true });
+    {
+      await using asked = client({}, clock);
+      await asked.call(CALL);
+      await clock.advance(200_000);
+      await expect.poll(() => vault.calls(/renew-self/).length).toBe(1);
+      await expect.poll(() => clock.pending).toBe(1);
+    }
+    expect(vault.calls(REVOKED)).toEqual([]);
+  });
+
+  it("revokes tokens that were given up for others too, where they may be alive", async () => {
+    const clock = new FakeClock();
+    vault.login = { ttl: 300, renewable: false };
+    {
+      await using asked = client(approle(), clock);
+      for (let n = 1; n <= 3; n++) {
+        await asked.call(CALL);
+        await clock.advance(200_000);
+      }
+      await asked.call(CALL);
+    }
+    // Of four, the third and the fourth live after ten minutes.
+    expect(vault.calls(REVOKED).map(({ token }) => token?.slice(0, 11))).toEqual([
+      "hvs.login-3",
+      "hvs.login-4",
+    ]);
+  });
+
+  it("goes on where one of its tokens is revoked already, and says so in the log", async () => {
+    const clock = new FakeClock();
+    {
+      await using asked = client(approle(), clock);
+      await asked.call(CALL);
+      vault.tokens.clear();
+      await asked.call(CALL);
+      expect(vault.tokens.size).toBe(1);
+    }
+    expect(vault.tokens.size).toBe(0);
+    expect(JSON.stringify(warnings)).toMatch(/could not be revoked.*403/);
+    expect(JSON.stringify(warnings)).not.toContain("hvs.");
+  });
+
+  it("waits for a login that is under way, and revokes what it gives", async () => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    vault.before = ({ path }) => (path.endsWith("/login") ? promise : undefined);
+    const asked = client(approle());
+    const call = asked.call(CALL);
+    call.catch(() => undefined);
+    await expect.poll(() => vault.calls(LOGIN).length).toBe(1);
+    const ended = asked[Symbol.asyncDispose]();
+    await expect(call).rejects.toThrow(/closed/);
+    resolve();
+    await ended;
+    expect([...vault.tokens.keys()]).toEqual(["root-token"]);
+  });
+
+  it("is over after two seconds where Vault stalls, with a line in the log", async () => {
+    const clock = new FakeClock();
+    const asked = client(approle(), clock);
+    await asked.call(CALL);
+    vault.instead = ({ path }) => path.endsWith("revoke-self");
+    const ended = asked[Symbol.asyncDispose]();
+    expect(asked[Symbol.asyncDispose]()).toBe(ended);
+    await expect.poll(() => vault.calls(REVOKED).length).toBe(1);
+    await clock.advance(1999);
+    expect(warnings).toEqual([]);
+    await clock.advance(1);
+    await ended;
+    expect(JSON.stringify(warnings)).toMatch(/could not be revoked.*no answer within 2000 ms/);
+  });
+});
+
+describe("a file with a credential for Vault", () => {
+  it.each([
+    ["token_file", () => ({}), "token"],
+    ["approle_secret_id_file", approle, "secret-id"],
+    ["client_key_path", () => vault.certificateSettings(), "client.key"],
+  ] as const)(
+    "is refused as %s where others may read it, and a group may",
+    async (setting, settings, name) => {
+      const wanted = settings();
+      chmodSync(vault.path(name), 0o644);
+      await using asked = client(wanted);
+      await expect(failure(asked.call(CALL))).rejects.toThrowCode(
+        "UPSTREAM_UNAVAILABLE",
+        new RegExp(`^${setting} .*${name} has mode 0644, .*chmod 600`),
+      );
+      expect(vault.seen).toEqual([]);
+      chmodSync(vault.path(name), 0o640);
+      expect(await asked.call(CALL)).toBeUndefined();
+    },
+  );
 });
 
 describe("a call to Vault", () => {
@@ -237,7 +362,7 @@ describe("a call to Vault", () => {
 
   it("is made again where Vault cannot answer now", async () => {
     answering(503, "").times(2);
-    using asked = client();
+    await using asked = client();
     expect(await asked.call(CALL)).toBeUndefined();
     expect(vault.calls(/transit/)).toHaveLength(3);
   });
@@ -250,13 +375,13 @@ describe("a call to Vault", () => {
     [405, "UPSTREAM_REFUSED", 1],
   ] as const)("that is answered with %i is %s after %i times", async (status, code, times) => {
     answering(status, '{"errors":["why"]}', status === 307 ? { location: "https://elsewhere/" } : {});
-    using asked = client();
+    await using asked = client();
     await expect(failure(asked.call(CALL))).rejects.toThrowCode(code);
     expect(vault.calls(/transit/)).toHaveLength(times);
   });
 
   it("to a path that Vault does not know is refused, and to a thing that is not there gives nothing", async () => {
-    using asked = client();
+    await using asked = client();
     expect(await asked.call(CALL)).toBeUndefined();
     answering(404, '{"errors":["no handler for route"]}');
     const wrong = { method: "GET", path: "transit/nothing" } as const;
@@ -268,14 +393,14 @@ describe("a call to Vault", () => {
     ["more than four mebibytes", `"${"x".repeat(4 * 1024 * 1024)}"`, /more than 4194304 bytes/],
   ])("that is answered with %s is refused", async (_title, body, detail) => {
     answering(200, body);
-    using asked = client();
+    await using asked = client();
     await expect(failure(asked.call(CALL))).rejects.toThrowCode("UPSTREAM_REFUSED", detail);
   });
 
   it("ends at its deadline where Vault stalls", async () => {
     const clock = new FakeClock();
     vault.instead = ({ path }) => path.startsWith("transit");
-    using asked = client({}, clock);
+    await using asked = client({}, clock);
     const failed = failure(asked.call(CALL));
     failed.catch(() => undefined);
     for (let n = 1; n <= 3; n++) {
@@ -297,22 +422,23 @@ describe("a call to Vault", () => {
     await expect.poll(() => vault.calls(/transit/).length).toBe(2);
     abort.abort(new Error("enough"));
     await expect(cancelled).rejects.toThrow("enough");
-    asked[Symbol.dispose]();
+    const ended = asked[Symbol.asyncDispose]();
     await expect(closed).rejects.toThrow(/closed/);
     await expect(asked.call(CALL)).rejects.toThrow(/closed/);
+    await ended;
   });
 
   it("is not made to a server that another authority vouches for, or with another name", async () => {
     await using other = await FakeVault.start();
     for (const change of [{ ca_cert_path: other.path("ca.pem") }, { tls_server_name: "else.test" }]) {
-      using asked = client(change);
+      await using asked = client(change);
       await expect(failure(asked.call(CALL))).rejects.toThrowCode("UPSTREAM_UNAVAILABLE");
     }
     expect(vault.seen).toEqual([]);
   });
 
   it("reaches a server that is believed blindly on loopback", async () => {
-    using asked = client({ ca_cert_path: undefined, insecure_skip_verify: true });
+    await using asked = client({ ca_cert_path: undefined, insecure_skip_verify: true });
     expect(await asked.call(CALL)).toBeUndefined();
   });
 
@@ -325,7 +451,7 @@ describe("a call to Vault", () => {
     server.listen(0, "127.0.0.1");
     await once(server, "listening");
     try {
-      using asked = client({
+      await using asked = client({
         vault_addr: `http://127.0.0.1:${(server.address() as AddressInfo).port}/behind/`,
       });
       expect(await asked.call(CALL)).toEqual({ ttl: 0, renewable: false });

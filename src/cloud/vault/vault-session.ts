@@ -18,11 +18,13 @@ export interface VaultSessionOptions {
  * Keeps one token alive: it is got when it is first needed, prolonged when two thirds of its life are over, and given up
  * for a new login where that does not work any longer or has come to its end.
  */
-export class VaultSession implements Disposable {
+export class VaultSession {
   readonly #options: VaultSessionOptions;
   #lease: HeldLease | undefined;
   #loggingIn: Promise<string> | undefined;
   #timer: Disposable | undefined;
+  /** Every token that a login gave us and that may be alive, with its end in milliseconds since the epoch. */
+  readonly #ours = new Map<string, number>();
   /** When a token was forgotten because Vault refused it. */
   #refusedAt = Number.NEGATIVE_INFINITY;
   #closed = false;
@@ -31,12 +33,15 @@ export class VaultSession implements Disposable {
     this.#options = options;
   }
 
-  /** A token that is alive as far as is known; logs in where there is none, once for all who wait. */
-  async token(): Promise<string> {
+  /**
+   * A token that is alive as far as is known; logs in where there is none, once for all who wait.
+   * @throws what the login throws, and the reason of the signal where that ends the wait.
+   */
+  async token(signal: AbortSignal): Promise<string> {
     const lease = this.#lease;
     if (lease !== undefined && this.#options.clock.now() < lease.end) return lease.token;
     this.#loggingIn ??= this.#logIn().finally(() => (this.#loggingIn = undefined));
-    return this.#loggingIn;
+    return orAborted(this.#loggingIn, signal);
   }
 
   /**
@@ -53,13 +58,26 @@ export class VaultSession implements Disposable {
     return true;
   }
 
-  [Symbol.dispose](): void {
+  /**
+   * Ends the session; nobody may ask it for a token any more. Waits for a login that is under way.
+   * @returns the tokens that logins gave and that may be alive, for whoever revokes them; one that the operator gave is none
+   * of them.
+   */
+  async end(): Promise<readonly string[]> {
     this.#closed = true;
     this.#drop();
+    // Whoever waits for the login is told why it fails.
+    await this.#loggingIn?.catch(() => undefined);
+    this.#forgetEnded();
+    return [...this.#ours.keys()];
   }
 
   async #logIn(): Promise<string> {
     const lease = await this.#options.logIn();
+    if (lease.isOurs) {
+      this.#forgetEnded();
+      this.#ours.set(lease.token, this.#endOf(lease));
+    }
     if (!this.#closed) this.#hold(lease, lease.seconds);
     return lease.token;
   }
@@ -67,13 +85,22 @@ export class VaultSession implements Disposable {
   #hold(lease: VaultLease, first: number): void {
     this.#timer?.[Symbol.dispose]();
     this.#timer = undefined;
-    if (lease.seconds === 0) {
-      this.#lease = { ...lease, end: Number.POSITIVE_INFINITY, first };
-      return;
-    }
-    const end = this.#options.clock.now() + lease.seconds * 1000;
+    const end = this.#endOf(lease);
+    if (this.#ours.has(lease.token)) this.#ours.set(lease.token, end);
     this.#lease = { ...lease, end, first };
-    this.#arm((lease.seconds * 2000) / 3);
+    if (lease.seconds !== 0) this.#arm((lease.seconds * 2000) / 3);
+  }
+
+  #endOf({ seconds }: VaultLease): number {
+    return seconds === 0 ? Number.POSITIVE_INFINITY : this.#options.clock.now() + seconds * 1000;
+  }
+
+  /** Forgets the tokens that are over, and the eldest where there are very many: those end by themselves. */
+  #forgetEnded(): void {
+    const now = this.#options.clock.now();
+    for (const [token, end] of this.#ours) {
+      if (end <= now || this.#ours.size > MAX_OURS) this.#ours.delete(token);
+    }
   }
 
   #arm(delay: number): void {
@@ -114,5 +141,18 @@ interface HeldLease extends VaultLease {
   readonly first: number;
 }
 
+/** As the work ends, or with the reason of the signal where that comes first. */
+async function orAborted<Result>(work: Promise<Result>, signal: AbortSignal): Promise<Result> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  const cancel = () => reject(signal.reason as Error);
+  signal.addEventListener("abort", cancel, { once: true });
+  try {
+    return await Promise.race([work, promise]);
+  } finally {
+    signal.removeEventListener("abort", cancel);
+  }
+}
+
+const MAX_OURS = 100;
 const LEAST_LEFT = 2000;
 const LOGIN_AGAIN = 30_000;

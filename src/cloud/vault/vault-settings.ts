@@ -71,7 +71,9 @@ export const vaultSettingsShape = {
     .describe("Believe whoever answers; only where vault_addr is on loopback"),
   token_auth: z
     .strictObject({
-      token_file: file.describe("File with the token; read again when the token is refused"),
+      token_file: file.describe(
+        "File with the token, closed to others; read again when the token is refused",
+      ),
     })
     .optional()
     .describe("Log in with a token"),
@@ -79,7 +81,7 @@ export const vaultSettingsShape = {
     .strictObject({
       approle_auth_mount_point: mountPath.default("approle").describe("Where the method is mounted"),
       approle_id: name.describe("Role ID"),
-      approle_secret_id_file: file.describe("File with the secret ID; read for each login"),
+      approle_secret_id_file: file.describe("File with the secret ID, closed to others; read for each login"),
     })
     .optional()
     .describe("Log in by AppRole"),
@@ -87,7 +89,7 @@ export const vaultSettingsShape = {
     .strictObject({
       cert_auth_mount_point: mountPath.default("cert").describe("Where the method is mounted"),
       client_cert_path: file.describe("PEM file with the client certificate; read for each login"),
-      client_key_path: file.describe("PEM file with its private key; read for each login"),
+      client_key_path: file.describe("PEM file with its private key, closed to others; read for each login"),
       cert_auth_role_name: name.optional().describe("Role to log in with; Vault tries all where absent"),
     })
     .optional()

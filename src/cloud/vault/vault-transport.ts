@@ -1,6 +1,7 @@
 import type { Clock } from "../../clock.ts";
 import { readBounded } from "../../files/read-bounded.ts";
 import { DeadlinePassed, withDeadline } from "../deadline.ts";
+import { readSecretFile } from "../secret-file.ts";
 import { JsonConnections, type JsonPeer, UnreadableAnswer } from "../json-exchange.ts";
 import { VaultError, vaultReasons } from "./vault-error.ts";
 import type { VaultSettings } from "./vault-settings.ts";
@@ -39,7 +40,7 @@ export class VaultTransport implements Disposable {
   /**
    * Sends one call.
    * @param token Sent where it is given.
-   * @throws VaultError.
+   * @throws VaultError, AssayError where a file of TLS cannot be read.
    */
   async send(call: VaultCall, token: string | undefined, signal?: AbortSignal): Promise<VaultAnswer> {
     if (this.#closed) throw new VaultError("unavailable", "the client of Vault is closed");
@@ -98,7 +99,7 @@ export class VaultTransport implements Disposable {
       serverName,
       skipVerify,
       certificate: await read(isCert ? auth.certificateFile : undefined),
-      key: await read(isCert ? auth.keyFile : undefined),
+      key: isCert ? await readSecretFile("client_key_path", auth.keyFile, MAX_PEM) : undefined,
     };
   }
 }

@@ -180,6 +180,20 @@ describe("keys in Vault", () => {
     await expect((async () => key.sign(Buffer.of(1), "der"))()).rejects.toThrowCode("KEY_UNAVAILABLE");
   });
 
+  it("have the token revoked that they were reached with, after the last call, when the manager is closed", async () => {
+    const approle = { approle_id: "role-id", approle_secret_id_file: vault.path("secret-id") };
+    const keys = await open(
+      { key_identifier_value: "s", token_auth: undefined, approle_auth: approle },
+      vault,
+    );
+    await keys.generateKey("a", "ec-p256");
+    await Promise.all([keys[Symbol.asyncDispose](), keys[Symbol.asyncDispose]()]);
+    expect([...vault.tokens.keys()]).toEqual(["root-token"]);
+    expect(vault.calls(/revoke-self/)).toHaveLength(1);
+    expect(vault.seen.at(-1)?.path).toBe("auth/token/revoke-self");
+    expect(warnings).toEqual([]);
+  });
+
   it("are asked for again where Vault was away when the server started", async () => {
     const clock = new FakeClock();
     vault.instead = (_call, response) => {

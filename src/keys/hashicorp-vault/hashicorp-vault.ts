@@ -81,8 +81,9 @@ async function openTransit(
     listKeys: () => manager.listKeys(),
     deleteKey: (id) => manager.deleteKey(id),
     async [Symbol.asyncDispose]() {
-      await manager[Symbol.asyncDispose]();
-      await chores[Symbol.asyncDispose]();
+      // The manager ends the calls that a chore waits for.
+      await Promise.all([chores[Symbol.asyncDispose](), manager[Symbol.asyncDispose]()]);
+      await client[Symbol.asyncDispose]();
     },
   };
 }

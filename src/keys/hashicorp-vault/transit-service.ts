@@ -129,7 +129,8 @@ export class TransitService implements RemoteKeyService<TransitHandle> {
   }
 
   close(): void {
-    this.#client[Symbol.dispose]();
+    // Ends the calls now; whoever made the client waits for the rest.
+    void this.#client[Symbol.asyncDispose]();
   }
 
   /** The key id in a name of ours. */

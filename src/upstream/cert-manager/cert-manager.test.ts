@@ -54,7 +54,7 @@ function kubeconfig(cluster: object = {}, user: object = {}): string {
     kind: "Config",
     "current-context": "here",
     contexts: [{ name: "here", context: { cluster: "c", user: "u" } }],
-    clusters: [{ name: "c", cluster: { server: api.url, "certificate-authority": "ca.crt", ...cluster } }],
+    clusters: [{ name: "c", cluster: { server: api.url, "certificate-authority": "ca.pem", ...cluster } }],
     users: [{ name: "u", user: { tokenFile: "token", ...user } }],
   };
   writeFileSync(path, JSON.stringify(config));

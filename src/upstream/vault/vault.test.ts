@@ -163,6 +163,16 @@ describe("the vault upstream authority", () => {
     expect(vault.calls(/sign-intermediate/)).toHaveLength(times);
   });
 
+  it("revokes the token that it logged in for when it is closed", async () => {
+    const approle = { approle_id: "role-id", approle_secret_id_file: vault.path("secret-id") };
+    {
+      await using upstream = await open({ token_auth: undefined, approle_auth: approle });
+      await expect(upstream.mintX509Ca(await order())).rejects.toThrowCode("UPSTREAM_REFUSED");
+      expect(vault.tokens.size).toBe(2);
+    }
+    expect([...vault.tokens.keys()]).toEqual(["root-token"]);
+  });
+
   it("ends with the signal of who waits", async () => {
     vault.instead = ({ path }) => path.includes("sign-intermediate");
     await using upstream = await open();

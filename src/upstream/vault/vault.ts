@@ -54,9 +54,7 @@ export const vaultUpstream = defineUpstreamAuthority({
     };
     return {
       mintX509Ca: mint,
-      async [Symbol.asyncDispose]() {
-        client[Symbol.dispose]();
-      },
+      [Symbol.asyncDispose]: () => client[Symbol.asyncDispose](),
     };
   },
 });
