@@ -59,7 +59,7 @@ class SpireUpstream implements UpstreamAuthority {
   readonly #log: PluginHost["log"];
   readonly #stopped = new AbortController();
   readonly #listeners = new Set<(trust: UpstreamTrust) => void>();
-  /** How much was changed upstream by us: a bundle that was asked for before says less than we know. */
+  /** How often we changed something upstream or got to know its roots: a bundle that was asked for before says less than we know. */
   #changes = 0;
   #wait: Disposable | undefined;
   #polling: Promise<void> | undefined;
@@ -79,6 +79,7 @@ class SpireUpstream implements UpstreamAuthority {
     );
     // Its own list of roots does not say which are tainted.
     const bundle = await this.#bundle(signal);
+    this.#changes++;
     return { chain: caCertChain.map((der) => Uint8Array.from(der)), roots: rootsOf(bundle) };
   }
 
