@@ -1,19 +1,9 @@
 import { OIDS } from "./der/oid.ts";
-import {
-  constructed,
-  type Der,
-  encode,
-  octetsOf,
-  oid,
-  primitive,
-  sequence,
-  set,
-  tinyInteger,
-  trueValue,
-} from "./der/writer.ts";
+import { primitive, sequence, trueValue } from "./der/writer.ts";
+import { requestedExtension, writeRequestInfo } from "./pkcs10-writer.ts";
 import type { SigningAlgorithm } from "./signature-algorithm.ts";
 import { assembleSigned } from "./signed-der.ts";
-import { type DistinguishedName, writeName } from "./x501-name.ts";
+import type { DistinguishedName } from "./x501-name.ts";
 
 /** What a request for a CA certificate says. */
 export interface CaRequestFields {
@@ -34,18 +24,16 @@ export async function createCaRequest(
   sign: (bytes: Uint8Array) => Uint8Array | Promise<Uint8Array>,
 ): Promise<Uint8Array> {
   const name = primitive(0x86, `spiffe://${trustDomain}`);
-  const extensions = sequence(
-    extension(OIDS.basicConstraints, true, sequence(trueValue())),
-    extension(OIDS.keyUsage, true, primitive(0x03, CA_KEY_USAGE)),
-    extension(OIDS.subjectAltName, false, sequence(name)),
-  );
-  const request = sequence(oid(OIDS.extensionRequest), set(extensions));
-  const info = encode(sequence(tinyInteger(0), writeName(subject), spki, constructed(0xa0, [request])));
+  const info = writeRequestInfo({
+    spki,
+    subject,
+    extensions: [
+      requestedExtension(OIDS.basicConstraints, true, sequence(trueValue())),
+      requestedExtension(OIDS.keyUsage, true, primitive(0x03, CA_KEY_USAGE)),
+      requestedExtension(OIDS.subjectAltName, false, sequence(name)),
+    ],
+  });
   return assembleSigned(info, algorithm, await sign(info));
-}
-
-function extension(type: string, critical: boolean, value: Der): Der {
-  return critical ? sequence(oid(type), trueValue(), octetsOf(value)) : sequence(oid(type), octetsOf(value));
 }
 
 // keyCertSign and cRLSign: bits 5 and 6, one unused.

@@ -10,6 +10,7 @@ import {
   sequence,
   set,
   tinyInteger,
+  trueValue,
 } from "./der/writer.ts";
 import { assembleSigned } from "./signed-der.ts";
 import { type DistinguishedName, writeName } from "./x501-name.ts";
@@ -35,23 +36,38 @@ export function createCertificationRequest(
   algorithm: SigningAlgorithm,
   sign: (bytes: Uint8Array) => Uint8Array,
 ): Uint8Array {
-  const info = encode(
-    sequence(
-      tinyInteger(0),
-      writeName(fields.subject ?? []),
-      fields.spki,
-      constructed(0xa0, extensionRequest(fields)),
-    ),
-  );
+  const info = writeRequestInfo({
+    spki: fields.spki,
+    subject: fields.subject ?? [],
+    extensions: requestedNames(fields),
+  });
   return assembleSigned(info, algorithm, sign(info));
 }
 
-function extensionRequest({ uris = [], dnsNames = [] }: CertificationRequestFields): readonly Der[] {
+/** What is signed of a request: CertificationRequestInfo (RFC 2986 §4.1) in DER, with the extensions that are asked for. */
+export function writeRequestInfo(fields: {
+  /** The public key, as SubjectPublicKeyInfo. */
+  readonly spki: Uint8Array;
+  readonly subject: DistinguishedName;
+  /** Of `requestedExtension`; no attribute where there are none. */
+  readonly extensions: readonly Der[];
+}): Uint8Array {
+  const { spki, subject, extensions } = fields;
+  const attributes =
+    extensions.length === 0 ? [] : [sequence(oid(OIDS.extensionRequest), set(sequence(...extensions)))];
+  return encode(sequence(tinyInteger(0), writeName(subject), spki, constructed(0xa0, attributes)));
+}
+
+/** An extension that a request asks for (RFC 2985 §5.4.2); `type` is a dotted object identifier. */
+export function requestedExtension(type: string, critical: boolean, value: Der): Der {
+  return critical ? sequence(oid(type), trueValue(), octetsOf(value)) : sequence(oid(type), octetsOf(value));
+}
+
+function requestedNames({ uris = [], dnsNames = [] }: CertificationRequestFields): readonly Der[] {
   if (uris.length + dnsNames.length === 0) return [];
   const names = [
     ...uris.map((uri) => primitive(0x86, uri)),
     ...dnsNames.map((dnsName) => primitive(0x82, dnsName)),
   ];
-  const subjectAltName = sequence(oid(OIDS.subjectAltName), octetsOf(sequence(...names)));
-  return [sequence(oid(OIDS.extensionRequest), set(sequence(subjectAltName)))];
+  return [requestedExtension(OIDS.subjectAltName, false, sequence(...names))];
 }
