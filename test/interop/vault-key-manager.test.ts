@@ -96,6 +96,22 @@ describeWith(["go"], "HashiCorp Vault's transit engine", () => {
     expect(isValid(key, DATA, await key.sign(DATA, "p1363"), "p1363")).toBe(true);
   });
 
+  it("revokes the tokens of its logins when it is closed, and not the one that it was given", async () => {
+    const role = await vault.appRole("closing", POLICY);
+    for (const way of [
+      role,
+      await vault.certificateRole("closing-certificate", POLICY),
+      { token_auth: { token_file: vault.rootTokenFile } },
+    ]) {
+      const before = await vault.accessors();
+      const keys = await open({ ...way, key_identifier_value: "closing" });
+      await keys.listKeys();
+      expect(await vault.accessors()).toHaveLength(before.length + ("token_auth" in way ? 0 : 1));
+      await keys[Symbol.asyncDispose]();
+      expect((await vault.accessors()).toSorted()).toEqual(before.toSorted());
+    }
+  });
+
   it("says that a key is gone which somebody else deleted", async () => {
     await using keys = await open({ ...login, key_identifier_value: "gone" });
     const key = await keys.generateKey("a", "ec-p256");

@@ -18,6 +18,8 @@ export interface DevVault extends AsyncDisposable {
   readonly reach: { readonly vault_addr: string; readonly ca_cert_path: string };
   readonly rootTokenFile: string;
   post(path: string, body?: Record<string, unknown>): Promise<Record<string, unknown>>;
+  /** Of every token that is alive. */
+  accessors(): Promise<readonly string[]>;
   /** Makes a role of AppRole with a policy, and gives the settings that log in with it. */
   appRole(name: string, policy: string, role?: Record<string, unknown>): Promise<ApproleSettings>;
   /** Makes a role for a new client certificate, and gives the settings that log in with it. */
@@ -83,6 +85,12 @@ export async function startVault(scratch: Scratch): Promise<DevVault> {
     reach,
     rootTokenFile,
     post,
+    async accessors() {
+      const { keys } = (await root.call({ method: "LIST", path: "auth/token/accessors" })) as {
+        readonly keys: readonly string[];
+      };
+      return keys;
+    },
     async appRole(name, policy, role = {}) {
       await post(`sys/policies/acl/${name}`, { policy });
       await post(`auth/approle/role/${name}`, { token_policies: name, ...role });
