@@ -48,6 +48,11 @@ describe("the certificate of a CA below another", () => {
     expect(verifyChain({ leaf: ours, intermediates: [], roots: [root], at: TEST_NOW })).toHaveLength(2);
   });
 
+  it.each([0, 127, 128, 254, 256, 2 ** 31 - 1])("says a path length of %i", (pathLength) => {
+    const tbs = writeSubordinateCaTbs({ ...fields, pathLength }, issuer);
+    expect(lintSubordinateCaTbs(tbs, { ...fields, pathLength }, issuer)).toEqual([]);
+  });
+
   it.each<[string, Partial<SubordinateCaFields>, string]>([
     ["another trust domain", { trustDomain: "other.org" }, "XS-08"],
     ["another key", { spki: makeKey().spki }, "RFC5280-4.1.2.7"],

@@ -58,7 +58,7 @@ export function writeSubordinateCaTbs(fields: SubordinateCaFields, issuer: Issui
   const { pathLength } = fields;
   const basicConstraints = sequence(
     trueValue(),
-    ...(pathLength === undefined ? [] : [tinyInteger(pathLength)]),
+    ...(pathLength === undefined ? [] : [unsignedInteger(fourOctets(pathLength))]),
   );
   return encode(
     sequence(
@@ -156,6 +156,13 @@ export function lintSubordinateCaTbs(
     ],
   ];
   return rules.filter(([holds]) => !holds).map(([, rule, detail]) => ({ rule, detail }));
+}
+
+/** Big-endian, of a number from 0 to 2^32−1. */
+function fourOctets(value: number): Uint8Array {
+  const octets = Buffer.alloc(4);
+  octets.writeUInt32BE(value);
+  return octets;
 }
 
 function extension(type: string, critical: boolean, value: Der): Der {
