@@ -219,6 +219,26 @@ describe("the agent's identity", () => {
     expect(disk.stored).toBeUndefined();
   });
 
+  it("is waited for where the server's clock is ahead and the evidence can be shown again", async () => {
+    const ahead = new FakeClock(clock.now() + 365 * 86_400_000);
+    authority = await FakeAuthority.create(trustDomain, ahead);
+    server = new FakeServerApi(authority, agentId);
+    server.reattestable = true;
+    given = authority.bundle();
+    const kept = keeper();
+    const proven = kept.ensure(signal);
+    await settle();
+    await clock.advance(60_000);
+    await settle();
+    expect(server.attests).toBeGreaterThan(4);
+    expect(disk.stored).toBeUndefined();
+    clock.step(365 * 86_400_000);
+    await clock.advance(30_000);
+    await settle();
+    expect((await proven).agentId).toBe(agentId);
+    kept[Symbol.dispose]();
+  });
+
   it("is proven anew where the stored one has ended", async () => {
     await keeper().ensure(signal);
     clock.step(3_601_000);

@@ -194,7 +194,15 @@ export class IdentityKeeper implements Disposable {
     const evidence = await attestor.instance.begin(signal);
     const { key, csr } = await newKeyAndCsr();
     const attested = await link.server.attest(attestor.name, evidence, csr, signal);
-    const identity = await this.#adopt(attested.chain, key.pkcs8, attested.reattestable);
+    const identity = await this.#adopt(attested.chain, key.pkcs8, attested.reattestable).catch(
+      (thrown: unknown) => {
+        const cause = toAssayError(thrown);
+        // Evidence that can be shown again is not given up for a server whose clock is wrong for a while.
+        if (!attested.reattestable || cause.code !== "INVALID_CERTIFICATE") throw cause;
+        const detail = `the agent SVID that the server signed cannot be used: ${cause.detail}`;
+        throw new AssayError("SERVER_UNAVAILABLE", detail, { cause });
+      },
+    );
     this.#options.log.info("node attested", {
       [FIELD.nodeAttestorType]: attestor.name,
       [FIELD.spiffeId]: identity.agentId,
