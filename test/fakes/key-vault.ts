@@ -6,7 +6,9 @@ import type {
   KeyVaultModule,
   KeyVaultSigner,
 } from "../../src/keys/azure-key-vault/key-vault-module.ts";
+import { KeyVaultService } from "../../src/keys/azure-key-vault/key-vault-service.ts";
 import { derToP1363 } from "../../src/keys/ecdsa-form.ts";
+import type { PluginHost } from "../../src/plugin/host.ts";
 import { signDigest } from "./sign-digest.ts";
 
 /** A key of the fake vault. */
@@ -48,6 +50,18 @@ export class FakeKeyVault {
         Object.assign(this, signer(id));
       } as unknown as KeyVaultModule["CryptographyClient"],
     };
+  }
+
+  /** The keys of a server in it, asked for once each time. */
+  service(host: PluginHost, serverId = "s"): KeyVaultService {
+    return new KeyVaultService({
+      vault: "https://fake.vault.azure.net/",
+      serverId,
+      credential: { getToken: async () => ({}) },
+      sdk: this.sdk,
+      client: { retryOptions: { maxRetries: 0, maxRetryDelayInMs: 0 } },
+      host,
+    });
   }
 
   /** Puts a key into the vault. */

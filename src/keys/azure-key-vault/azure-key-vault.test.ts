@@ -14,25 +14,16 @@ import { derToP1363 } from "../ecdsa-form.ts";
 import { RemoteKeyManager } from "../remote-key-manager.ts";
 import { azureKeyVaultKeyManager } from "./azure-key-vault.ts";
 import { keyIdOf, newKeyName } from "./key-vault-names.ts";
-import { KeyVaultService } from "./key-vault-service.ts";
 import { p1363ToDer } from "./p1363-to-der.ts";
 
 const DATA = Buffer.from("data");
-const DAY = 24 * 3_600_000;
 const TAGS = { "spire-server-td": "example.org", "spire-server-id": "s" };
 const NAME = "spire-key-1f0d4a4e-9f5c-4c5e-8a64-5a0a3d1f2b11-x509-CA-A";
 let warnings: string[] = [];
 
 function open(vault: FakeKeyVault, serverId = "s", clock: Clock = systemClock) {
   const log = { debug() {}, info() {}, warn: (text: string) => void warnings.push(text), error() {} };
-  const service = new KeyVaultService({
-    vault: "https://fake.vault.azure.net/",
-    serverId,
-    credential: { getToken: async () => ({}) },
-    sdk: vault.sdk,
-    client: { retryOptions: { maxRetries: 0, maxRetryDelayInMs: 0 } },
-    host: { trustDomain: parseTrustDomain("example.org"), clock, log },
-  });
+  const service = vault.service({ trustDomain: parseTrustDomain("example.org"), clock, log }, serverId);
   return { service, keys: new RemoteKeyManager(service, { clock, log }) };
 }
 
@@ -107,32 +98,6 @@ describe("keys in Key Vault", () => {
     vault.keys.get(name)!.tags["assay-key-id"] = "x509-CA-A";
     await using fooled = open(vault).keys;
     expect(await fooled.listKeys()).toEqual([]);
-  });
-
-  it("are noted to be in use, and those of servers that are gone for two weeks are deleted", async () => {
-    const mine = open(vault, "s", clock);
-    await using _ = mine.keys;
-    await mine.keys.generateKey("a", "ec-p256");
-    const other = open(vault, "other", clock);
-    await other.keys.generateKey("a", "ec-p256");
-    vault.put("by-hand", "EC", { tags: { ...TAGS, "spire-server-id": "other" } });
-    vault.put(NAME, "EC", { tags: { ...TAGS, "spire-server-id": "other", "spire-server-td": "else.org" } });
-    clock.step(14 * DAY);
-    await mine.service.dispose();
-    expect(vault.keys.size).toBe(4);
-    await mine.keys.withKeys((keys) => mine.service.keepAlive(keys));
-    expect(vault.calls.at(-1)).toMatch(/^update .* sign,verify$/);
-    await mine.service.dispose();
-    expect(vault.keys.size).toBe(4);
-    // Time goes on for whoever looks at Key Vault's own only.
-    clock.step(1);
-    await mine.service.dispose();
-    expect(vault.keys.size).toBe(4);
-    await mine.keys.withKeys((keys) => mine.service.keepAlive(keys));
-    await mine.service.dispose();
-    expect(vault.keys.size).toBe(3);
-    await other.service.dispose();
-    expect(vault.keys.size).toBe(3);
   });
 
   it("that were replaced and cannot be deleted are deleted later", async () => {

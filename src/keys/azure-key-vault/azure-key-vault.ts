@@ -10,9 +10,8 @@ import { loadOptionalPackage } from "../../files/optional-package.ts";
 import { readBounded } from "../../files/read-bounded.ts";
 import type { PluginHost } from "../../plugin/host.ts";
 import { defineKeyManager, type KeyManager } from "../../plugin/key-manager.ts";
-import { startChores } from "../chores.ts";
 import { resolveKeyIdentifier } from "../key-identifier.ts";
-import { openRemoteKeys } from "../remote-key-manager.ts";
+import { openTendedKeys, tendEach } from "../tended-keys.ts";
 import type { KeyVaultModule } from "./key-vault-module.ts";
 import { KeyVaultService } from "./key-vault-service.ts";
 
@@ -104,38 +103,31 @@ async function openKeyVault(settings: z.output<typeof config>, host: PluginHost)
           }),
     },
   });
-  const manager = await openRemoteKeys(service, host);
-  const chores = startChores(host.clock, host.log, [
-    {
-      name: "deleting replaced keys",
-      first: MINUTE,
-      every: MINUTE,
-      run: () => manager.withKeys(() => service.tidy()),
-    },
-    {
-      name: "keeping keys alive",
-      // Before a server that was away for long is taken for dead.
-      first: MINUTE,
-      every: 6 * HOUR,
-      run: () => manager.withKeys((keys) => service.keepAlive(keys)),
-    },
-    {
-      name: "deleting keys of servers that are gone",
-      first: 48 * HOUR,
-      every: 48 * HOUR,
-      run: () => service.dispose(),
-    },
-  ]);
-  return {
-    generateKey: (key, type) => manager.generateKey(key, type),
-    getKey: (key) => manager.getKey(key),
-    listKeys: () => manager.listKeys(),
-    deleteKey: (key) => manager.deleteKey(key),
-    async [Symbol.asyncDispose]() {
-      await manager[Symbol.asyncDispose]();
-      await chores[Symbol.asyncDispose]();
-    },
-  };
+  return openTendedKeys(
+    service,
+    (manager) => [
+      {
+        name: "deleting replaced keys",
+        first: MINUTE,
+        every: MINUTE,
+        run: () => manager.withKeys(() => service.tidy()),
+      },
+      {
+        name: "keeping keys alive",
+        // Before a server that was away for long is taken for dead.
+        first: MINUTE,
+        every: 6 * HOUR,
+        run: () => tendEach(manager, (key) => service.keepAlive(key)),
+      },
+      {
+        name: "deleting keys of servers that are gone",
+        first: 48 * HOUR,
+        every: 48 * HOUR,
+        run: () => service.deleteStale(),
+      },
+    ],
+    host,
+  );
 }
 
 function isVaultUri(text: string): boolean {

@@ -42,6 +42,7 @@ export class KeyVaultService implements RemoteKeyService<KeyVaultHandle> {
   readonly #closed = new AbortController();
   /** Names of keys that were replaced and are still there. */
   readonly #doomed = new Set<string>();
+  #deletingStale: Promise<void> | undefined;
 
   constructor(options: KeyVaultOptions) {
     this.#options = options;
@@ -110,15 +111,7 @@ export class KeyVaultService implements RemoteKeyService<KeyVaultHandle> {
   }
 
   async exists({ handle: { name, version } }: RemoteKey<KeyVaultHandle>): Promise<boolean> {
-    return this.#call("keys/get", async (options) => {
-      try {
-        await this.#client.getKey(name, { ...options, version });
-        return true;
-      } catch (error) {
-        if (isAbsent(error)) return false;
-        throw error;
-      }
-    });
+    return (await this.#find(name, { version })) !== undefined;
   }
 
   /** Deletes the keys that were replaced. What cannot be deleted now is tried again the next time. */
@@ -135,26 +128,35 @@ export class KeyVaultService implements RemoteKeyService<KeyVaultHandle> {
     }
   }
 
-  /** Lets Key Vault note that these keys are in use: SPIRE deletes a trust domain's keys that nobody noted for two weeks. */
-  async keepAlive(keys: readonly RemoteKey<KeyVaultHandle>[]): Promise<void> {
-    for (const { handle } of keys) {
-      await this.#call("keys/update", (options) =>
-        this.#client.updateKeyProperties(handle.name, handle.version, { ...options, keyOps: OPERATIONS }),
-      );
-    }
+  /** Lets Key Vault note that a key is in use: SPIRE deletes a trust domain's keys that nobody noted for two weeks. */
+  async keepAlive({ handle }: RemoteKey<KeyVaultHandle>): Promise<void> {
+    await this.#call("keys/update", (options) =>
+      this.#client.updateKeyProperties(handle.name, handle.version, { ...options, keyOps: OPERATIONS }),
+    );
   }
 
   /**
    * Deletes keys of other servers of the trust domain that nobody noted to be in use for two weeks, at most 100 at once. The time
-   * is Key Vault's own, as the keys of this server tell it: our clock may be ahead.
+   * is Key Vault's own, as the keys of this server tell it: our clock may be ahead. While this is under way a further call waits for
+   * it and does nothing of its own; {@link close} ends it before the next key.
    */
-  async dispose(): Promise<void> {
+  deleteStale(): Promise<void> {
+    this.#deletingStale ??= this.#deleteStale().finally(() => {
+      this.#deletingStale = undefined;
+    });
+    return this.#deletingStale;
+  }
+
+  async #deleteStale(): Promise<void> {
     const { host } = this.#options;
     const all = await this.#listed();
     const latest = Math.max(...all.filter((key) => this.#isOurs(key)).map((key) => timeOf(key.updatedOn)));
     const isStale = (key: KeyVaultProperties) =>
       this.#isOthers(key) && key.updatedOn !== undefined && key.updatedOn.getTime() < latest - STALE_AFTER;
-    for (const { name } of all.filter(isStale).slice(0, MAX_DISPOSED)) {
+    for (const { name } of all.filter(isStale).slice(0, MAX_DELETED)) {
+      // Its server may have come back since the listing.
+      const key = await this.#find(name);
+      if (key === undefined || !isStale(key.properties)) continue;
       host.log.info("a key of a server that is gone is deleted", { key: name });
       await this.#delete(name);
     }
@@ -162,6 +164,17 @@ export class KeyVaultService implements RemoteKeyService<KeyVaultHandle> {
 
   close(): void {
     this.#closed.abort(unavailable("key manager is closed"));
+  }
+
+  #find(name: string, which: { readonly version?: string } = {}): Promise<KeyVaultKey | undefined> {
+    return this.#call("keys/get", async (options) => {
+      try {
+        return await this.#client.getKey(name, { ...options, ...which });
+      } catch (error) {
+        if (isAbsent(error)) return undefined;
+        throw error;
+      }
+    });
   }
 
   async #delete(name: string): Promise<void> {
@@ -266,4 +279,4 @@ const ALGORITHMS = {
 const TIMEOUT = 30_000;
 const STALE_AFTER = 14 * 24 * 3_600_000;
 const MAX_KEYS = 20_000;
-const MAX_DISPOSED = 100;
+const MAX_DELETED = 100;
