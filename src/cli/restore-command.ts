@@ -37,14 +37,14 @@ export function addRestoreCommand(program: Command, io: CliIo): void {
       if (listLost) {
         const { openBackup } = await import("../server/backup/backup-file.ts");
         await using backup = await openBackup(flags.from);
-        const lost = await lostOf(auditLog, backup.manifest.created_at);
+        const lost = await lostOf(auditLog, backup.manifest.created_at, "restored");
         writeResult(io, flags.output, lost, () => lostText(lost).join("\n"));
         return;
       }
       const { restoreBackup } = await import("../server/backup/restore-backup.ts");
       const { manifest, setAside, daysSince } = await restoreBackup({ ...options, clock: io.clock });
       const { trust_domain: trustDomain, created_at: createdAt } = manifest;
-      const lost = await lostOf(auditLog, createdAt);
+      const lost = await lostOf(auditLog, createdAt, "now");
       const result = { trust_domain: trustDomain, created_at: createdAt, set_aside: setAside ?? "", ...lost };
       writeResult(io, flags.output, result, () =>
         [
@@ -72,10 +72,10 @@ interface LostResult {
 }
 
 // The store is restored by then: a log that cannot be read must not look like a restore that failed.
-async function lostOf(auditLog: string, createdAt: string): Promise<LostResult> {
+async function lostOf(auditLog: string, createdAt: string, until: "restored" | "now"): Promise<LostResult> {
   const { lostSince } = await import("../server/backup/lost-since.ts");
   try {
-    const { records, isWhole } = await lostSince(auditLog, createdAt);
+    const { records, isWhole } = await lostSince(auditLog, createdAt, until);
     const why = isWhole ? "" : "it does not go back to the backup";
     return { lost: records, audit_log: auditLog, lost_incomplete: why };
   } catch (error) {

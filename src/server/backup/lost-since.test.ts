@@ -62,10 +62,20 @@ describe("what a restore undoes", () => {
     expect(await events()).toEqual(["node.banned", "entry.deleted"]);
   });
 
+  it("goes on to the end of the log for who has just restored that backup once more", async () => {
+    const first = line("node.banned", 11) + line("store.restored", 14, { reasons: [`backup of ${at(10)}`] });
+    await writeFile(path, line("entry.deleted", 1) + first + line("svid.revoked", 15));
+    const { records } = await lostSince(path, BACKUP, "now");
+    expect(records.map(({ event }) => event)).toEqual(["node.banned", "svid.revoked"]);
+  });
+
   it("is said to be incomplete where the log begins after the backup, or is not there", async () => {
     seq = 40;
     await writeFile(path, line("node.banned", 11));
     expect(await lostSince(path, BACKUP)).toMatchObject({ isWhole: false, records: [{ seq: 41 }] });
+    seq = 0;
+    await writeFile(path, line("node.banned", 11));
+    expect(await lostSince(path, BACKUP)).toMatchObject({ isWhole: false, records: [{ seq: 1 }] });
     expect(await lostSince(join(folder, "absent"), BACKUP)).toEqual({ isWhole: false, records: [] });
   });
 });

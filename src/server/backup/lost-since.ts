@@ -14,24 +14,32 @@ export interface Lost {
 
 /**
  * What a restore of a backup of `createdAt` undoes: every ban, deletion, revocation and change since, by the files of an audit
- * log, the rotated ones too. Ends where the log says that this backup was restored, so that it says the same afterwards.
+ * log, the rotated ones too.
  * @param createdAt ISO 8601, as the backup's manifest has it.
+ * @param until `restored`: ends where the log says that this backup was restored last, so that it says the same afterwards. `now`: goes on
+ * to the end of the log, as whoever has just restored it again undid what was done since, too.
  * @throws Error of node:fs.
  */
-export async function lostSince(auditPath: string, createdAt: string): Promise<Lost> {
+export async function lostSince(
+  auditPath: string,
+  createdAt: string,
+  until: "restored" | "now" = "restored",
+): Promise<Lost> {
   const since = Date.parse(createdAt);
   const found: StoredAuditRecord[] = [];
   let isWhole = false;
   const isEnough = (line: string) => {
     const record = parseAuditLine(line);
-    isWhole ||= record?.seq === 1 || timeOf(record) < since - CLOCK_SET_BACK_MS;
+    // A log that was begun anew after the backup has a first record too, and says nothing of before.
+    isWhole ||= timeOf(record) < (record?.seq === 1 ? since : since - CLOCK_SET_BACK_MS);
     return isWhole;
   };
   for (let number = 0; !isWhole && existsSync(rotatedName(auditPath, number)); number++) {
     for await (const line of linesHoldingBackwards(rotatedName(auditPath, number), DONE, isEnough)) {
       const record = parseAuditLine(line);
       if (record === undefined || timeOf(record) < since) continue;
-      if (record.event === "store.restored" && isOf(record, since)) found.length = 0;
+      const isRestored = record.event === "store.restored" && isOf(record, since);
+      if (isRestored && until === "restored") found.length = 0;
       else if (TAKES_AWAY.has(record.event)) found.push(record);
     }
   }
