@@ -1,3 +1,4 @@
+import { existsSync, readFileSync } from "node:fs";
 import { chmod, mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -5,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { systemClock } from "../../clock.ts";
 import type { PluginHost } from "../../plugin/host.ts";
 import { parseTrustDomain } from "../../spiffe/trust-domain.ts";
+import { FakeClock } from "../../../test/fakes/clock.ts";
 import { startKeeper } from "./keeper.ts";
 import { openPkcs11KeyManager, type Pkcs11Config, pkcs11KeyManager } from "./pkcs11.ts";
 import { readPinFile } from "./pin-file.ts";
@@ -93,6 +95,57 @@ describe("opening", () => {
     const failed = await keys.listKeys().catch((error: unknown) => String(error));
     expect(failed).toMatch(/CKR_GENERAL_ERROR \(0x5\)/);
     expect(failed).not.toContain(PIN);
+  });
+});
+
+describe("a signature", () => {
+  /** A library with a whole token, whose signatures are never made; the process that waits tells its number. */
+  async function installStalling(): Promise<string> {
+    const told = join(folder, "pid");
+    const fake = join(import.meta.dirname, "../../../test/fakes/pkcs11.ts");
+    await install("");
+    await writeFile(
+      join(folder, "node_modules", "pkcs11js", "index.js"),
+      `const { renameSync, writeFileSync } = require("node:fs");
+      const { FakeCryptoki } = require(${JSON.stringify(fake)});
+      exports.PKCS11 = class extends FakeCryptoki {
+        label = "token";
+        pin = ${JSON.stringify(PIN)};
+        C_SignAsync() {
+          writeFileSync("${told}.new", String(process.pid));
+          renameSync("${told}.new", "${told}");
+          Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 60_000);
+          throw new Error("not made");
+        }
+      };`,
+    );
+    return told;
+  }
+
+  const isAlive = (pid: number) => {
+    try {
+      return process.kill(pid, 0);
+    } catch {
+      return false;
+    }
+  };
+
+  it("that the library stalls in has its process killed after ten seconds, and fails", async () => {
+    const told = await installStalling();
+    const clock = new FakeClock();
+    await using keys = await openPkcs11KeyManager(settings, { ...host, clock });
+    const key = await keys.generateKey("a", "ec-p256");
+    const failed = expect(key.sign(Buffer.from("data"), "der")).rejects.toThrowCode(
+      "KEY_UNAVAILABLE",
+      /did not answer within 10 s and its process was ended/,
+    );
+    await expect.poll(() => existsSync(told), { timeout: 5000 }).toBe(true);
+    const pid = Number(readFileSync(told, "utf8"));
+    await clock.advance(9999);
+    expect(isAlive(pid)).toBe(true);
+    await clock.advance(1);
+    await failed;
+    await expect.poll(() => isAlive(pid), { timeout: 5000 }).toBe(false);
   });
 });
 

@@ -25,12 +25,14 @@ let everyFailure: TokenError | undefined;
 
 class FakeKeeper implements Keeper {
   readonly asked: string[] = [];
+  readonly deadlines: number[] = [];
   failure = everyFailure;
   pause: Promise<unknown> | undefined;
   retired = false;
   closed = false;
-  async ask(request: TokenRequest): Promise<never> {
+  async ask(request: TokenRequest, deadline: number): Promise<never> {
     this.asked.push(request.op);
+    this.deadlines.push(deadline);
     const opening = openings.length > 1 ? openings.shift() : openings[0];
     if (request.op === "open") {
       if (opening !== undefined) throw opening;
@@ -156,6 +158,21 @@ describe("a PIN that is refused", () => {
     stamp = "two";
     expect(await client.ask(SIGN)).toBe(SIGNATURE);
     expect(keepers).toHaveLength(3);
+  });
+});
+
+describe("a call", () => {
+  it("has ten seconds for a signature, two minutes for a new key, and half a minute for all else", async () => {
+    const requests: readonly TokenRequest[] = [
+      SIGN,
+      { op: "generate", id: "a", type: "ec-p256", order: { random: Buffer.alloc(4), known: [] } },
+      { op: "list" },
+      { op: "exists", handle: "00" },
+      { op: "destroy", id: "a", handle: "00" },
+    ];
+    for (const request of requests) await client.ask(request);
+    expect(last().asked).toEqual(["open", "sign", "generate", "list", "exists", "destroy"]);
+    expect(last().deadlines).toEqual([30_000, 10_000, 120_000, 30_000, 30_000, 30_000]);
   });
 });
 
