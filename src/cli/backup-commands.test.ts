@@ -142,6 +142,15 @@ describe("assay restore", () => {
     expect((await readdir(bench.path("data"))).filter((name) => /restore|before/.test(name))).toEqual([]);
   });
 
+  it("puts no store where the name under which its authorities are known cannot be written", async () => {
+    await backup();
+    await bench.stop();
+    await rm(join(bench.path("data"), "server-id"));
+    await mkdir(join(bench.path("data"), "server-id"));
+    expect((await restore("--replace")).stderr).toMatch(/server-id/);
+    expect((await readdir(bench.path("data"))).filter((name) => /restore|before/.test(name))).toEqual([]);
+  });
+
   it("lists what it undoes, and says the same when it is asked again", async () => {
     await bench.entries.batchCreateEntry({ entries: [wireEntry("kept", NODE), wireEntry("gone", NODE)] });
     const { entries } = await bench.entries.listEntries({});

@@ -74,16 +74,17 @@ export async function restoreBackup(options: RestoreOptions): Promise<Restored> 
   };
   const lastKnown = Math.max(backupAt * 1000, markedAt(join(dataDir, STORE_FILE)) ?? 0);
   const plan = { now, backupAt, keepAuthorities, keepAgents };
-  const setAside = await restoreSqliteStore(join(dataDir, STORE_FILE), fill, plan, (facts, present) => {
+  const check = (facts: StoreFacts, present: StoreFacts | undefined) => {
     requireSame(facts, manifest);
     if (trustDomain === undefined && present !== undefined && present.trustDomain !== facts.trustDomain) {
       throw invalid(
         `${from} is of the trust domain ${facts.trustDomain}, and the store in ${dataDir} of ${present.trustDomain}: give --trust-domain ${facts.trustDomain} if that is meant`,
       );
     }
-  });
-  // Last: a name that does not fit the store makes its authorities another server's.
-  await writeServerId(dataDir, manifest.server_id);
+  };
+  // Before the store is there: under a name that does not fit it, its authorities would be another server's, and be replaced by nobody.
+  const ready = () => writeServerId(dataDir, manifest.server_id);
+  const setAside = await restoreSqliteStore(join(dataDir, STORE_FILE), fill, plan, check, ready);
   return { manifest, setAside, daysSince: Math.max(0, Math.floor((now - lastKnown) / DAY_MS)) };
 }
 

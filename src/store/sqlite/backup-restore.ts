@@ -33,8 +33,9 @@ export type SetAside = string | undefined;
  * @param fill Writes the copy, which was made by `copyTo`, to the path that it is given; called when nobody else has the store.
  * @param check Told what the copy is, and the store that is there if it can be read, before anything is done with them; it
  * throws to refuse the copy.
+ * @param ready Writes what must be there before the store is; called when the copy is good and in nobody's place yet.
  * @throws AssayError `STORE_IN_USE` where a server runs, `STORE_TOO_NEW`, `STORE_UNAVAILABLE` for a damaged copy, and
- * what `check` throws; what was there is then as it was. Where the disk itself fails half-way, the folder has no store
+ * what `check` and `ready` throw; what was there is then as it was. Where the disk itself fails half-way, the folder has no store
  * and its mark refuses an empty one, until the restore is done again.
  */
 export async function restoreSqliteStore(
@@ -42,6 +43,7 @@ export async function restoreSqliteStore(
   fill: (copy: string) => Promise<void>,
   plan: RestorePlan,
   check: (facts: StoreFacts, present: StoreFacts | undefined) => void,
+  ready: () => Promise<void> = async () => undefined,
 ): Promise<SetAside> {
   const home = dirname(path);
   createPrivateFolder(home);
@@ -60,6 +62,7 @@ export async function restoreSqliteStore(
   } catch (error) {
     throw storeFailure(error, copy);
   }
+  await ready();
   try {
     const aside = await setAside(path, plan.now);
     await rename(copy, path);
