@@ -168,6 +168,19 @@ describe("credential composers", () => {
     },
   );
 
+  it("cannot give one such a claim by what becomes of their claims as JSON", async () => {
+    const claims = { team: "payments", toJSON: () => ({ task: "x" }) };
+    await expect(taskSvid(async () => ({}), { composeJwtSvid: () => claims })).rejects.toThrowCode(
+      "COMPOSER_FAILED",
+      /claim task/,
+    );
+    const list = { toJSON: () => [] };
+    await expect(taskSvid(async () => ({}), { composeJwtSvid: () => list })).rejects.toThrowCode(
+      "COMPOSER_FAILED",
+      /must be an object/,
+    );
+  });
+
   it("neither see nor change what a task's JWT-SVID says of the task", async () => {
     const seen: unknown[] = [];
     const own = { task: { id: "T1" }, status: { status_list: { idx: 1, uri: "https://a.test/1" } } };

@@ -118,14 +118,15 @@ function isAttribute(attribute: unknown): attribute is { readonly oid: string; r
 }
 
 function checkedClaims(claims: unknown): JwtSvidClaims {
-  if (typeof claims !== "object" || claims === null || Array.isArray(claims)) {
+  // A copy as JSON: nothing that the composer still holds can change it, and what is checked is what is signed.
+  const copy: unknown = JSON.parse(JSON.stringify(claims) ?? "null");
+  if (typeof copy !== "object" || copy === null || Array.isArray(copy)) {
     throw new Error("claims must be an object");
   }
-  for (const name of Object.keys(claims)) {
+  for (const name of Object.keys(copy)) {
     if (OURS.has(name)) throw new Error(`claim ${name} is the server's own to make`);
   }
-  // A copy as JSON: nothing that the composer still holds can change it.
-  return JSON.parse(JSON.stringify(claims)) as JwtSvidClaims;
+  return copy as JwtSvidClaims;
 }
 
 // What we say of a task and of a token's status, and what RFC 7800, RFC 8693 and RFC 9068 have whoever reads a token rely on.
