@@ -58,6 +58,7 @@ describe("keys in Key Vault", () => {
     await using _ = keys;
     const [key, ...others] = await keys.listKeys();
     expect(others).toEqual([]);
+    expect(warnings).toEqual([expect.stringMatching(/^of two keys with one id the older is deleted/)]);
     expect(key).toMatchObject({ id: "x509-CA-A", type: "ec-p256" });
     expect(isValid(key!, DATA, await key!.sign(DATA, "p1363"), "p1363")).toBe(true);
     await service.tidy();

@@ -65,6 +65,7 @@ export class KeyVaultService implements RemoteKeyService<KeyVaultHandle> {
       if (isYounger) youngest.set(id, properties);
       if (dropped !== undefined) this.#doomed.add(dropped.name);
     }
+    for (const key of this.#doomed) this.#options.host.log.warn(TWO_OF_ONE_ID, { key });
     const keys: RemoteKey<KeyVaultHandle>[] = [];
     for (const [id, { name }] of youngest) {
       const key = await this.#call("keys/get", (options) => this.#client.getKey(name, options));
@@ -261,6 +262,8 @@ function unavailable(detail: string): AssayError {
   return new AssayError("KEY_UNAVAILABLE", detail);
 }
 
+const TWO_OF_ONE_ID =
+  "of two keys with one id the older is deleted: a server was stopped while it replaced a key, or a second one runs with this identifier";
 const TD_TAG = "spire-server-td";
 const ID_TAG = "spire-server-id";
 const OPERATIONS = ["sign", "verify"] as const;

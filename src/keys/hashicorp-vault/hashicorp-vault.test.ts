@@ -120,6 +120,7 @@ describe("keys in Vault", () => {
     await using keys = await open({ key_identifier_value: "s" }, vault, clock);
     const all = await keys.listKeys();
     expect(all.map((key) => [key.id, key.type])).toEqual([["x509-CA-A", "ec-p384"]]);
+    expect(warnings).toEqual([expect.stringMatching(/^of two keys with one id the older is deleted/)]);
     await clock.advance(60_000);
     await expect.poll(() => [...vault.keys.keys()].length).toBe(3);
     expect(vault.keys.has(`s-${id}-x509-CA-A`)).toBe(true);

@@ -55,6 +55,7 @@ export class TransitService implements RemoteKeyService<TransitHandle> {
         if (dropped !== undefined) this.#doomed.add(dropped.handle.name);
       }
     }
+    for (const key of this.#doomed) this.#options.log.warn(TWO_OF_ONE_ID, { key });
     return [...youngest.values()];
   }
 
@@ -197,6 +198,8 @@ function unavailable(detail: string): AssayError {
 }
 
 const CODES = { refused: "KEY_UNAVAILABLE", unavailable: "KEY_UNAVAILABLE" } as const;
+const TWO_OF_ONE_ID =
+  "of two keys with one id the older is deleted: a server was stopped while it replaced a key, or a second one runs with this identifier";
 const NOTHING = new Uint8Array();
 const READ_AT_ONCE = 8;
 const TRANSIT_TYPES: Readonly<Record<KeyType, string>> = {
