@@ -148,7 +148,8 @@ function isCritical(leaf: TbsCertificate, oid: string): boolean {
   return leaf.extensions.some((extension) => extension.oid === oid && extension.critical);
 }
 
-function hasPath(spiffeId: string): boolean {
+/** Whether this is a URI of the scheme `spiffe` with a trust domain and a path. */
+export function hasPath(spiffeId: string): boolean {
   const slash = spiffeId.indexOf("/", SCHEME.length);
   return spiffeId.startsWith(SCHEME) && slash > SCHEME.length && slash < spiffeId.length - 1;
 }

@@ -84,6 +84,15 @@ export function createX509SvidTemplate(facts: X509SvidTemplateFacts): X509SvidTe
   );
   const fixedExtensions = encodeAll([...LEAF_EXTENSIONS, authorityKeyId]);
   const issuer = Uint8Array.from(facts.issuer);
+  // Those of one second mostly have the same.
+  let validity = { notBefore: Number.NaN, notAfter: Number.NaN, der: new Uint8Array() as Uint8Array };
+  const validityOf = ({ notBefore, notAfter }: X509SvidFields): Uint8Array => {
+    if (validity.notBefore !== notBefore || validity.notAfter !== notAfter) {
+      const der = encode(sequence(timeOf(notBefore, "notBefore"), timeOf(notAfter, "notAfter")));
+      validity = { notBefore, notAfter, der };
+    }
+    return validity.der;
+  };
 
   return {
     build(fields) {
@@ -102,7 +111,7 @@ export function createX509SvidTemplate(facts: X509SvidTemplateFacts): X509SvidTe
           unsignedInteger(fields.serial),
           algorithm,
           issuer,
-          sequence(timeOf(fields.notBefore, "notBefore"), timeOf(fields.notAfter, "notAfter")),
+          validityOf(fields),
           subject,
           fields.spki,
           explicit(

@@ -4,6 +4,7 @@ import { subjectKeyIdentifier } from "../crypto/keys.ts";
 import { type Random, randomSerial, serialToDecimal } from "../crypto/random.ts";
 import type { SigningAlgorithm } from "../crypto/signature-algorithm.ts";
 import { OIDS } from "../crypto/der/oid.ts";
+import { X509SvidLint } from "../crypto/x509-svid-lint-memory.ts";
 import { createX509SvidTemplate, type X509SvidTemplate } from "../crypto/x509-svid-template.ts";
 import type { DistinguishedName } from "../crypto/x501-name.ts";
 import { lintX509AuthorityCertificate } from "../crypto/x509-authority-lint.ts";
@@ -20,6 +21,8 @@ import type { UpstreamTrust } from "./upstream/upstream-trust.ts";
 /** An X.509 authority ready to sign: what all its X509-SVIDs have in common is worked out once. */
 export interface X509Authority extends Authority {
   readonly template: X509SvidTemplate;
+  /** What looks its leaves over before they are signed. */
+  readonly lint: X509SvidLint;
   /** Its subject, DER Name. */
   readonly subject: Uint8Array;
   readonly subjectKeyId: Uint8Array;
@@ -165,7 +168,13 @@ function reviveX509Authority(
     ...(svidSubject === undefined ? {} : { defaultSubject: svidSubject }),
   });
   const intermediates = isOwn ? [] : record.chain;
-  return { record, key, template, subject, subjectKeyId, signatureAlgorithm, intermediates };
+  const lint = new X509SvidLint({
+    issuer: subject,
+    authorityKeyId: subjectKeyId,
+    signatureAlgorithm,
+    authorityNotAfter: record.notAfter,
+  });
+  return { record, key, template, lint, subject, subjectKeyId, signatureAlgorithm, intermediates };
 }
 
 const BACKDATE_SECONDS = 10;

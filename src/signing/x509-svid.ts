@@ -2,7 +2,6 @@ import { type Clock, unixSeconds } from "../clock.ts";
 import { keyIdentifier } from "../crypto/keys.ts";
 import { type Random, randomSerial, serialToHex } from "../crypto/random.ts";
 import { readSpki } from "../crypto/spki.ts";
-import { lintX509SvidTbs } from "../crypto/x509-svid-lint.ts";
 import { AssayError } from "../errors/assay-error.ts";
 import { isMemberOf } from "../spiffe/id.ts";
 import type { TrustDomain } from "../spiffe/trust-domain.ts";
@@ -51,17 +50,7 @@ export function createX509SvidSigner(dependencies: X509SvidSignerDependencies): 
         notAfter,
         ...(subject === undefined ? {} : { subject }),
       });
-      const [finding] = lintX509SvidTbs(tbs, {
-        spiffeId,
-        spki: publicKey,
-        dnsNames,
-        issuer: by.subject,
-        authorityKeyId: by.subjectKeyId,
-        signatureAlgorithm: by.signatureAlgorithm,
-        authorityNotAfter: by.record.notAfter,
-        notAfter,
-        serial,
-      });
+      const [finding] = by.lint.findings(tbs, { spiffeId, spki: publicKey, dnsNames, notAfter, serial });
       if (finding !== undefined) throw refused(`${finding.rule}: ${finding.detail}`);
       return pending.add(
         { spiffeId, serial: serialToHex(serial), notBefore, notAfter, authorityId: by.record.id },

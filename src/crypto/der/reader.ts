@@ -19,10 +19,10 @@ export function openDer(bytes: Uint8Array, code: ErrorCode, maxBytes: number, wh
 /** A cursor over the elements of one constructed value. Made by {@link openDer}. */
 export class DerReader {
   readonly #bytes: Uint8Array;
-  readonly #end: number;
   readonly #code: ErrorCode;
   readonly #depth: number;
   #position: number;
+  #end: number;
   #contentStart = 0;
   #contentEnd = 0;
 
@@ -76,13 +76,8 @@ export class DerReader {
   /** One whole element of any tag, every constructed level of it checked to be DER. */
   anyElement(what: string): Uint8Array {
     const start = this.#position;
-    const tag = this.#header(what);
-    const end = this.#contentEnd;
-    if ((tag & CONSTRUCTED) !== 0) {
-      const inner = this.#child(what);
-      while (inner.more()) inner.anyElement(what);
-    }
-    return this.#bytes.subarray(start, end);
+    this.#walk(what, this.#depth);
+    return this.#bytes.subarray(start, this.#position);
   }
 
   /** Identifier octet of the element ahead, or −1 at the end. */
@@ -171,8 +166,24 @@ export class DerReader {
     );
   }
 
+  /** Goes over one element and all that it holds, without an object for each level. */
+  #walk(what: string, depth: number): void {
+    if ((this.#header(what) & CONSTRUCTED) === 0) return;
+    this.#requireDepth(what, depth);
+    const outer = this.#end;
+    const end = this.#contentEnd;
+    this.#end = end;
+    this.#position = this.#contentStart;
+    while (this.#position < end) this.#walk(what, depth + 1);
+    this.#end = outer;
+  }
+
+  #requireDepth(what: string, depth: number): void {
+    if (depth >= MAX_DEPTH) this.fail(`${what} is nested too deeply`);
+  }
+
   #child(what: string): DerReader {
-    if (this.#depth >= MAX_DEPTH) this.fail(`${what} is nested too deeply`);
+    this.#requireDepth(what, this.#depth);
     return new DerReader(this.#bytes, this.#contentStart, this.#contentEnd, this.#code, this.#depth + 1);
   }
 
