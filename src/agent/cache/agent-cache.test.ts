@@ -1,15 +1,14 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import { FakeAuthority } from "../../../test/fakes/agent-authority.ts";
+import { makeAgentCache, settle } from "../../../test/fakes/agent-cache.ts";
 import { completeUpdate, FakeServerApi } from "../../../test/fakes/agent-server-api.ts";
 import { fakeEntry } from "../../../test/fakes/agent-server.ts";
 import { FakeClock } from "../../../test/fakes/clock.ts";
 import { AssayError } from "../../errors/assay-error.ts";
-import { silentLog } from "../../observe/log.ts";
-import { SelectorIndex } from "../../registry/match.ts";
 import { parseAudiences } from "../../spiffe/audience.ts";
 import { parseSpiffeId } from "../../spiffe/id.ts";
 import { parseTrustDomain } from "../../spiffe/trust-domain.ts";
-import { AgentCache } from "./agent-cache.ts";
+import type { AgentCache } from "./agent-cache.ts";
 import { replaceAt, retryDelay } from "./rotation.ts";
 
 const trustDomain = parseTrustDomain("example.org");
@@ -32,23 +31,12 @@ beforeEach(async () => {
 });
 
 function makeCache(maxJwtSvids = 1000): AgentCache {
-  return new AgentCache({
-    trustDomain,
+  return makeAgentCache({
     signer: server,
-    index: new SelectorIndex(),
     clock,
-    spread: () => 0.5,
-    log: silentLog,
-    keyType: "ec-p256",
-    agentId: () => undefined,
     maxJwtSvids,
     onError: (error) => errors.push(error),
   });
-}
-
-/** Lets everything that is due in this very moment happen. */
-async function settle(): Promise<void> {
-  for (let i = 0; i < 20; i++) await new Promise((resolve) => setImmediate(resolve));
 }
 
 async function have(...entries: ReturnType<typeof fakeEntry>[]): Promise<void> {
@@ -167,15 +155,10 @@ describe("X509-SVIDs", () => {
   });
 
   it.each(["ec-p384", "rsa-2048"] as const)("have keys of the type asked for: %s", async (keyType) => {
-    const other = new AgentCache({
-      trustDomain,
+    const other = makeAgentCache({
       signer: server,
-      index: new SelectorIndex(),
       clock,
-      spread: () => 0.5,
-      log: silentLog,
       keyType,
-      agentId: () => undefined,
       maxJwtSvids: 10,
       onError: (error) => errors.push(error),
     });

@@ -1,21 +1,20 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import { FakeAuthority } from "../../../test/fakes/agent-authority.ts";
+import { makeAgentCache, settle } from "../../../test/fakes/agent-cache.ts";
 import { completeUpdate, FakeServerApi } from "../../../test/fakes/agent-server-api.ts";
 import { fakeEntry } from "../../../test/fakes/agent-server.ts";
 import { makeKey, type TestKey } from "../../../test/fakes/certificates.ts";
 import { FakeClock } from "../../../test/fakes/clock.ts";
 import { makeCrl } from "../../../test/fakes/crl.ts";
 import { unixSeconds } from "../../clock.ts";
-import { silentLog } from "../../observe/log.ts";
 import { readCertificate } from "../../crypto/certificate-reader.ts";
 import { parseJwtSvidInsecure } from "../../crypto/jose/jwt-svid-verify.ts";
 import { tokenIdOf } from "../../crypto/jose/token-id.ts";
-import { SelectorIndex } from "../../registry/match.ts";
 import { parseAudiences } from "../../spiffe/audience.ts";
 import { parseSpiffeId } from "../../spiffe/id.ts";
 import { parseTrustDomain, type TrustDomain } from "../../spiffe/trust-domain.ts";
 import { validateJwtSvid } from "../workload-api/validate-jwt-svid.ts";
-import { AgentCache } from "./agent-cache.ts";
+import type { AgentCache } from "./agent-cache.ts";
 
 const trustDomain = parseTrustDomain("example.org");
 const web = parseSpiffeId("spiffe://example.org/web");
@@ -32,31 +31,11 @@ beforeEach(async () => {
   clock = new FakeClock();
   authority = await FakeAuthority.create(trustDomain, clock);
   server = new FakeServerApi(authority, parseSpiffeId("spiffe://example.org/spire/agent/x/1"));
-  cache = makeCache();
+  cache = makeAgentCache({ signer: server, clock });
   server.entries.set("1", entry);
   cache.apply(completeUpdate([entry], { bundle: authority.bundle() }));
   await settle();
 });
-
-function makeCache(): AgentCache {
-  return new AgentCache({
-    trustDomain,
-    signer: server,
-    index: new SelectorIndex(),
-    clock,
-    spread: () => 0.5,
-    log: silentLog,
-    keyType: "ec-p256",
-    agentId: () => undefined,
-    maxJwtSvids: 1000,
-    onError: () => undefined,
-  });
-}
-
-/** Lets everything that is due in this very moment happen. */
-async function settle(): Promise<void> {
-  for (let i = 0; i < 20; i++) await new Promise((resolve) => setImmediate(resolve));
-}
 
 const change = { ...completeUpdate([]), complete: false };
 

@@ -1,15 +1,14 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import { FakeAuthority } from "../../../test/fakes/agent-authority.ts";
+import { makeAgentCache, settle } from "../../../test/fakes/agent-cache.ts";
 import { completeUpdate, FakeServerApi } from "../../../test/fakes/agent-server-api.ts";
 import { fakeEntry } from "../../../test/fakes/agent-server.ts";
 import { FakeClock } from "../../../test/fakes/clock.ts";
-import { silentLog } from "../../observe/log.ts";
-import { SelectorIndex } from "../../registry/match.ts";
 import { parseAudiences } from "../../spiffe/audience.ts";
 import type { SpiffeBundle } from "../../spiffe/bundle.ts";
 import { parseSpiffeId } from "../../spiffe/id.ts";
 import { parseTrustDomain } from "../../spiffe/trust-domain.ts";
-import { AgentCache } from "./agent-cache.ts";
+import type { AgentCache } from "./agent-cache.ts";
 
 const trustDomain = parseTrustDomain("example.org");
 const web = parseSpiffeId("spiffe://example.org/web");
@@ -24,28 +23,8 @@ beforeEach(async () => {
   clock = new FakeClock();
   authority = await FakeAuthority.create(trustDomain, clock);
   server = new FakeServerApi(authority, parseSpiffeId("spiffe://example.org/spire/agent/x/1"));
-  cache = makeCache();
+  cache = makeAgentCache({ signer: server, clock });
 });
-
-function makeCache(): AgentCache {
-  return new AgentCache({
-    trustDomain,
-    signer: server,
-    index: new SelectorIndex(),
-    clock,
-    spread: () => 0.5,
-    log: silentLog,
-    keyType: "ec-p256",
-    agentId: () => undefined,
-    maxJwtSvids: 1000,
-    onError: () => undefined,
-  });
-}
-
-/** Lets everything that is due in this very moment happen. */
-async function settle(): Promise<void> {
-  for (let i = 0; i < 20; i++) await new Promise((resolve) => setImmediate(resolve));
-}
 
 async function have(...entries: ReturnType<typeof fakeEntry>[]): Promise<void> {
   for (const entry of entries) server.entries.set(entry.id, entry);
@@ -189,7 +168,7 @@ describe("SVIDs of an authority that is not to sign any more", () => {
     await have(one);
     await cache.jwt.fetch(one, parseAudiences(["a"]));
     const kept = cache.jwt.snapshot();
-    cache = makeCache();
+    cache = makeAgentCache({ signer: server, clock });
     await have(one);
     hear(tainted());
     cache.jwt.restore(kept);

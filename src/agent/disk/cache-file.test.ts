@@ -3,17 +3,16 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { FakeAuthority } from "../../../test/fakes/agent-authority.ts";
+import { makeAgentCache } from "../../../test/fakes/agent-cache.ts";
 import { completeUpdate, FakeServerApi } from "../../../test/fakes/agent-server-api.ts";
 import { fakeEntry } from "../../../test/fakes/agent-server.ts";
 import { ENTRY_DEFAULTS } from "../../../test/fakes/entry-defaults.ts";
 import { FakeClock } from "../../../test/fakes/clock.ts";
 import { unixSeconds } from "../../clock.ts";
 import { silentLog } from "../../observe/log.ts";
-import { SelectorIndex } from "../../registry/match.ts";
 import type { Audience } from "../../spiffe/audience.ts";
 import { parseSpiffeId } from "../../spiffe/id.ts";
 import { parseTrustDomain } from "../../spiffe/trust-domain.ts";
-import { AgentCache } from "../cache/agent-cache.ts";
 import { CacheKeeper } from "./cache-file.ts";
 
 const trustDomain = parseTrustDomain("example.org");
@@ -31,17 +30,11 @@ describe("a file of a version that knew no types of keys", () => {
     const authority = await FakeAuthority.create(trustDomain, clock);
     const path = join(dataDir, "workload-cache.json");
     const begin = (server: FakeServerApi) => {
-      const cache = new AgentCache({
-        trustDomain,
+      const cache = makeAgentCache({
         signer: server,
-        index: new SelectorIndex(),
         clock,
-        spread: () => 0.5,
-        log: silentLog,
-        keyType: "ec-p256",
         agentId: () => agentId,
         maxJwtSvids: 10,
-        onError: () => undefined,
       });
       const keeper = new CacheKeeper({ dataDir, clock, log: silentLog });
       return { cache, keeper, server };
@@ -103,17 +96,11 @@ describe("revoked tokens on disk", () => {
     const authority = await FakeAuthority.create(trustDomain, clock);
     const bundle = authority.bundle();
     const makeCache = () =>
-      new AgentCache({
-        trustDomain,
+      makeAgentCache({
         signer: new FakeServerApi(authority, agentId),
-        index: new SelectorIndex(),
         clock,
-        spread: () => 0.5,
-        log: silentLog,
-        keyType: "ec-p256",
         agentId: () => agentId,
         maxJwtSvids: 10,
-        onError: () => undefined,
       });
     const change = { ...completeUpdate([]), complete: false };
     const ends = (id: string, seconds: number) => new Map([[id, unixSeconds(clock) + seconds]]);

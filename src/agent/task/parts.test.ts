@@ -9,16 +9,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { FakeAuthority } from "../../../test/fakes/agent-authority.ts";
+import { makeAgentCache } from "../../../test/fakes/agent-cache.ts";
 import { FakeClock } from "../../../test/fakes/clock.ts";
 import { systemClock } from "../../clock.ts";
 import { toPem } from "../../crypto/pem.ts";
 import { silentLog } from "../../observe/log.ts";
-import { SelectorIndex } from "../../registry/match.ts";
 import { parseAudiences } from "../../spiffe/audience.ts";
 import { parseSpiffeId } from "../../spiffe/id.ts";
 import { parseTrustDomain } from "../../spiffe/trust-domain.ts";
-import type { WorkloadEntry } from "../../issuance/workload/workload-entry.ts";
-import { AgentCache } from "../cache/agent-cache.ts";
 import { startCommand } from "./child.ts";
 import { serverProof } from "./server-trust.ts";
 import { jobSurroundings } from "./surroundings.ts";
@@ -292,21 +290,14 @@ describe("SVIDs as files", () => {
     const id = parseSpiffeId("spiffe://example.org/ci/1");
     let ttl = 1;
     const cache = stack.use(
-      new AgentCache({
-        trustDomain,
+      makeAgentCache({
         signer: {
           signX509: async (requests) => requests.map(({ csr }) => ({ chain: authority.issue(csr, id, ttl) })),
           signJwt: async (_entry, audience) => authority.jwtSvid(id, audience, 300),
           signWit: async () => [],
         },
-        index: new SelectorIndex<WorkloadEntry>(),
         clock,
-        spread: () => 0.5,
-        log: silentLog,
-        keyType: "ec-p256",
-        agentId: () => undefined,
         maxJwtSvids: 10,
-        onError: () => {},
       }),
     );
     const bundles = { bundles: new Map([[trustDomain, authority.bundle()]]), crls: new Map() };
@@ -355,8 +346,7 @@ describe("SVIDs as files", () => {
     const id = parseSpiffeId("spiffe://example.org/ci/1");
     let signed = 0;
     const cache = stack.use(
-      new AgentCache({
-        trustDomain,
+      makeAgentCache({
         signer: {
           signX509: async () => [],
           async signJwt(_entry, audience) {
@@ -365,14 +355,8 @@ describe("SVIDs as files", () => {
           },
           signWit: async () => [],
         },
-        index: new SelectorIndex<WorkloadEntry>(),
         clock,
-        spread: () => 0.5,
-        log: silentLog,
-        keyType: "ec-p256",
-        agentId: () => undefined,
         maxJwtSvids: 10,
-        onError: () => {},
       }),
     );
     const bundles = { bundles: new Map([[trustDomain, authority.bundle()]]), crls: new Map() };

@@ -1,17 +1,16 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import { FakeAuthority } from "../../../test/fakes/agent-authority.ts";
+import { makeAgentCache, settle } from "../../../test/fakes/agent-cache.ts";
 import { completeUpdate, FakeServerApi } from "../../../test/fakes/agent-server-api.ts";
 import { fakeEntry } from "../../../test/fakes/agent-server.ts";
 import { FakeClock } from "../../../test/fakes/clock.ts";
 import { AssayError } from "../../errors/assay-error.ts";
 import { WorkloadRecorder } from "../../issuance/workload/issuance-record.ts";
 import type { AuditRecord } from "../../observe/audit-record.ts";
-import { silentLog } from "../../observe/log.ts";
-import { SelectorIndex } from "../../registry/match.ts";
 import type { Selector } from "../../spiffe/selector.ts";
 import { parseSpiffeId } from "../../spiffe/id.ts";
 import { parseTrustDomain } from "../../spiffe/trust-domain.ts";
-import { AgentCache } from "../cache/agent-cache.ts";
+import type { AgentCache } from "../cache/agent-cache.ts";
 import type { WorkloadCall } from "./workload-call.ts";
 import { WorkloadService } from "./workload-service.ts";
 
@@ -38,17 +37,11 @@ beforeEach(async () => {
   alive = true;
   stop = new AbortController();
   attest = async () => [{ type: "unix", value: "uid:1" }];
-  cache = new AgentCache({
-    trustDomain: authority.trustDomain,
+  cache = makeAgentCache({
     signer: server,
-    index: new SelectorIndex(),
     clock,
-    spread: () => 0.5,
-    log: silentLog,
-    keyType: "ec-p256",
     agentId: () => server.agentId,
     maxJwtSvids: 10,
-    onError: () => undefined,
   });
   let ids = 0;
   service = new WorkloadService({
@@ -77,10 +70,6 @@ function call(): WorkloadCall {
     method: "test",
     signal: stop.signal,
   };
-}
-
-async function settle(): Promise<void> {
-  for (let i = 0; i < 20; i++) await new Promise((resolve) => setImmediate(resolve));
 }
 
 /** Lets time pass until the promise is settled. */
