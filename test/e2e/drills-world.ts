@@ -1,6 +1,9 @@
 import { chown, mkdir, writeFile } from "node:fs/promises";
+import { setTimeout as pause } from "node:timers/promises";
 import { systemClock } from "../../src/clock.ts";
+import { readCertificate } from "../../src/crypto/certificate-reader.ts";
 import { toPem } from "../../src/crypto/pem.ts";
+import { SpiffeWorkloadAPI } from "../../src/proto/gen/spiffe/workload/workload_pb.ts";
 import { makeCertificate, makeKey } from "../fakes/certificates.ts";
 import {
   type AgentPlace,
@@ -13,14 +16,23 @@ import {
   startAgent,
   startServer,
 } from "./harness.ts";
+import type { Program } from "./program.ts";
 import { Machine, SERVER_USER } from "./recovery-page.ts";
 import { makeScratch, type Scratch } from "./scratch.ts";
-import { fetchX509, OWN_SELECTORS } from "./workload.ts";
+import { fetchX509, OWN_SELECTORS, SECURITY_HEADER, workloadClient } from "./workload.ts";
 
 /** The node alias of both agents, as the page calls it. */
 export const NODE = "spiffe://example.org/node/web-1";
 /** Who this process is. */
 export const SELF = "spiffe://example.org/self";
+
+/**
+ * Milliseconds until a drill gives up on what it waits for. Only a failure takes this long, so it is for the slowest machine
+ * and not for the slowest agent.
+ */
+export const PATIENCE = 240_000;
+/** Milliseconds that a whole drill may take. */
+export const DRILL = 900_000;
 
 /** Lifetimes of a world, as a server's YAML has them. */
 export interface Lives {
@@ -42,6 +54,7 @@ export class DrillWorld implements AsyncDisposable {
   /** The environment of servers from the next start on. */
   environment: Readonly<Record<string, string>> = {};
   #machine: Machine | undefined;
+  readonly #programs: Program[] = [];
   server: AssayServer | undefined;
   steadyAgent: AssayAgent | undefined;
   /** The agent that came by a token. Started as a program whose readiness nobody waits for where it cannot be. */
@@ -137,11 +150,21 @@ export class DrillWorld implements AsyncDisposable {
     await writeFile(this.scratch.at("server.yaml"), JSON.stringify(settings));
   }
 
+  /** What every server and agent has said last, for whoever asks why a drill failed. */
+  get told(): string {
+    return this.#programs
+      .map(({ pid, lines }) =>
+        [`-- process ${pid}`, ...lines.slice(-60).map((line) => line.slice(0, 400))].join("\n"),
+      )
+      .join("\n");
+  }
+
   async startServer(): Promise<AssayServer> {
     this.server = await startServer(this.place, this.#serverFlags, {
       env: this.environment,
       ...(SERVER_USER !== undefined && { uid: SERVER_USER.uid, gid: SERVER_USER.gid }),
     });
+    this.#programs.push(this.server.program);
     return this.server;
   }
 
@@ -156,6 +179,7 @@ export class DrillWorld implements AsyncDisposable {
       trustBundleFile: this.machine.at("/etc/assay/bundle.pem"),
       flags: [`--config=${this.scratch.at("steady.yaml")}`],
     });
+    this.#programs.push(this.steadyAgent.program);
     return this.steadyAgent;
   }
 
@@ -165,6 +189,7 @@ export class DrillWorld implements AsyncDisposable {
       trustBundleFile: this.machine.at("/etc/assay/bundle.pem"),
       ...(withToken ? { joinTokenFile: this.machine.at("/etc/assay/join-token") } : {}),
     });
+    this.#programs.push(this.fleetingAgent.program);
     return this.fleetingAgent;
   }
 
@@ -223,6 +248,64 @@ export async function idsAt(endpoint: string): Promise<readonly string[]> {
   ]);
   if (code !== 0) return [];
   return (JSON.parse(stdout) as { spiffe_id: string }[]).map(({ spiffe_id }) => spiffe_id);
+}
+
+/** An X509-SVID of this process, as a Workload Endpoint gives it. */
+export interface Served {
+  readonly id: string;
+  /** The subject key ID of the authority that signed it, hex. */
+  readonly authority: string;
+}
+
+/**
+ * Waits until a Workload Endpoint serves this process what passes: it tells of each change by its stream, and is asked anew
+ * where the stream ends. Rejects with what was served last.
+ */
+export async function served(
+  socket: string,
+  passes: (svids: readonly Served[]) => boolean,
+): Promise<readonly Served[]> {
+  const signal = AbortSignal.timeout(PATIENCE);
+  let last: unknown = "nothing";
+  while (!signal.aborted) {
+    using client = workloadClient(socket);
+    try {
+      const updates = client
+        .service(SpiffeWorkloadAPI)
+        .fetchX509SVID({}, { headers: SECURITY_HEADER, signal });
+      for await (const { svids } of updates) {
+        const now = svids.map(({ spiffeId, x509Svid }) => ({ id: spiffeId, authority: signerOf(x509Svid) }));
+        last = now;
+        if (passes(now)) return now;
+      }
+    } catch (error) {
+      if (!signal.aborted) last = error;
+    }
+    await pause(200);
+  }
+  throw new Error(`${socket} served ${last instanceof Error ? last.message : JSON.stringify(last)} last`);
+}
+
+/** Waits until a Workload Endpoint gives this process exactly these IDs. */
+export async function servedIds(socket: string, wanted: readonly string[]): Promise<void> {
+  const sorted = wanted.toSorted().join();
+  await served(
+    socket,
+    (svids) =>
+      svids
+        .map(({ id }) => id)
+        .toSorted()
+        .join() === sorted,
+  );
+}
+
+/** Waits until everything that a Workload Endpoint gives this process is of one authority. */
+export async function servedBy(socket: string, authority: string): Promise<void> {
+  await served(socket, (svids) => svids.length > 0 && svids.every((svid) => svid.authority === authority));
+}
+
+function signerOf(certificate: Uint8Array): string {
+  return Buffer.from(readCertificate(certificate).authorityKeyId ?? []).toString("hex");
 }
 
 const SELECTOR_FLAGS = OWN_SELECTORS.map((selector) => `--selector=${selector}`);

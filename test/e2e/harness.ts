@@ -179,13 +179,17 @@ export async function startAgent(place: AgentPlace, wanted: AgentWanted): Promis
 /** Waits for the one line `ready` of a server or agent, as JSON or as text; one that ends first is an error. */
 async function ready(program: Program): Promise<void> {
   try {
-    await program.line((line) => /"msg":"ready"|\bready\s*$|\bready\s+\w+=/.test(line));
+    await program.line((line) => /"msg":"ready"|\bready\s*$|\bready\s+\w+=/.test(line), {
+      patience: READY_PATIENCE,
+    });
   } catch (error) {
     await program.stop();
     throw error;
   }
 }
 
+// Milliseconds. A program that cannot start ends, and is not waited for any longer; a slow machine is.
+const READY_PATIENCE = 120_000;
 /** The program as it stands in the checkout: Node runs the source itself, so no build can be older than a test. */
 const PROGRAM = [
   "--disable-warning=ExperimentalWarning",
