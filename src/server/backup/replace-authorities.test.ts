@@ -18,6 +18,7 @@ class Authorities {
   readonly #clock: FakeClock;
   fault: AssayError | undefined;
   refreshHint = 300;
+  longestRefreshHint = 9600;
   /** Kinds that the fault does not touch. */
   spared: ReadonlySet<AuthorityKind> = new Set();
 
@@ -65,6 +66,7 @@ class Authorities {
     },
     taintAuthority: async (_, id) => this.#move(id, "tainted"),
     upstreamIdOf: () => undefined,
+    longestRefreshHint: () => this.longestRefreshHint,
     bundle: () => ({ ...emptyBundle(parseTrustDomain("example.org")), refreshHint: this.refreshHint }),
   };
 }
@@ -98,13 +100,18 @@ afterEach(async () => {
   for (const one of running.splice(0)) await one[Symbol.asyncDispose]();
 });
 
-function start(ids: readonly string[], signing: ReplaceAuthoritiesParts["signing"] = authorities.port): void {
+function start(
+  ids: readonly string[],
+  signing: ReplaceAuthoritiesParts["signing"] = authorities.port,
+  refreshHint?: number,
+): void {
   const restored = { at: 1, backupAt: 0, authorities: ids, statusLists: 0, told: true };
   running.push(
     replaceAuthorities({
       restored,
       backups: { settle: async (change) => void settled.push(change) },
       signing,
+      refreshHint,
       clock,
       log: createLog({ level: "trace", clock, destination: { write: (line) => void lines.push(line) } }),
       audit: { append: (added) => void records.push(...added) },
@@ -172,6 +179,16 @@ describe("authorities of before a restore", () => {
     authorities.add("x", "x509", "active");
     start(["x"]);
     await pass(lead - 5);
+    expect(authorities.steps).toHaveLength(1);
+    await pass(10);
+    expect(authorities.steps).toHaveLength(4);
+  });
+
+  it("wait for no longer hint than others can have been told", async () => {
+    authorities.longestRefreshHint = 400;
+    authorities.add("x", "x509", "active");
+    start(["x"], authorities.port, 86_400);
+    await pass(455);
     expect(authorities.steps).toHaveLength(1);
     await pass(10);
     expect(authorities.steps).toHaveLength(4);

@@ -22,6 +22,7 @@ export interface ReplaceAuthoritiesParts {
     | "activateAuthority"
     | "taintAuthority"
     | "bundle"
+    | "longestRefreshHint"
     | "upstreamIdOf"
   >;
   readonly clock: Clock;
@@ -73,7 +74,8 @@ export function replaceAuthorities(parts: ReplaceAuthoritiesParts): AsyncDisposa
 
   /** Unix seconds: who has a bundle keeps it for as long as its hint says, and the old authority must not end first. */
   function signsAt({ changedAt }: AuthorityRecord, living: readonly AuthorityRecord[]): number {
-    const hint = Math.max(signing.bundle().refreshHint || DEFAULT_HINT_SECONDS, parts.refreshHint ?? 0);
+    const elsewhere = Math.min(parts.refreshHint ?? 0, signing.longestRefreshHint());
+    const hint = Math.max(signing.bundle().refreshHint || DEFAULT_HINT_SECONDS, elsewhere);
     const ends = living.map(({ notAfter }) => notAfter - BEFORE_END_SECONDS);
     return Math.min(changedAt + hint + MARGIN_SECONDS, ...ends);
   }
