@@ -10,7 +10,6 @@ import { z } from "zod";
 import { AssayError } from "../../errors/assay-error.ts";
 import { fileError } from "../../files/file-error.ts";
 
-/** What a backup is: the one line of JSON after its first. Sizes are bytes, times ISO 8601. */
 const manifestSchema = z.strictObject({
   trust_domain: z.string(),
   /** Under which name authorities are journaled. */
@@ -28,6 +27,8 @@ const manifestSchema = z.strictObject({
   /** Private keys are in no backup. */
   private_keys: z.literal(false),
 });
+
+/** What a backup is: the one line of JSON after its first. Sizes are bytes, times ISO 8601. */
 export type BackupManifest = z.infer<typeof manifestSchema>;
 
 /** What a backup begins with; the database follows, and nothing after it. */
@@ -35,7 +36,7 @@ export function backupHeader(manifest: string): Uint8Array {
   return Buffer.from(`${MAGIC}\n${manifest}\n`);
 }
 
-/** @throws AssayError `BACKUP_INVALID` naming the field. */
+/** Reads a manifest. @throws AssayError `BACKUP_INVALID` naming the field and what was expected of it. */
 export function parseManifest(text: string): BackupManifest {
   let value: unknown;
   try {
@@ -46,7 +47,8 @@ export function parseManifest(text: string): BackupManifest {
   const parsed = manifestSchema.safeParse(value);
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
-  throw invalid(`its manifest has no good ${issue?.path.join(".") || "form"}`);
+  const where = issue === undefined || issue.path.length === 0 ? "" : ` ${issue.path.join(".")}`;
+  throw invalid(`its manifest is not as expected:${where} ${issue?.message ?? ""}`);
 }
 
 /** An open backup. Disposing closes it. */
