@@ -31,17 +31,13 @@ export function decideLifetime(
 ): PolicyDecision {
   const reasons = [...found];
   const { now, requestedTtl = 0, entryTtl = 0, entryExpiresAt = 0, authorityNotAfter, endsBy } = facts;
-  for (const [name, value] of [
-    ["requested", requestedTtl],
-    ["entry's", entryTtl],
-  ] as const) {
-    if (Number.isSafeInteger(value) && value >= 0) continue;
-    reasons.push({
-      rule: "ttl-invalid",
-      effect: "denies",
-      detail: `${name} lifetime must be whole seconds, not negative`,
-    });
-  }
+  const check = (name: string, value: number) => {
+    if (Number.isSafeInteger(value) && value >= 0) return;
+    const detail = `${name} lifetime must be whole seconds, not negative`;
+    reasons.push({ rule: "ttl-invalid", effect: "denies", detail });
+  };
+  check("requested", requestedTtl);
+  check("entry's", entryTtl);
 
   let ttl = limits.defaultTtl;
   if (requestedTtl > 0) {

@@ -42,6 +42,7 @@ export class AuthorityJournal {
   readonly #line: JournaledLine;
   readonly #with: AuthorityJournalDependencies;
   readonly #records: Map<string, AuthorityRecord>;
+  #listed: readonly AuthorityRecord[] | undefined;
   /** The time for forgetting: SVIDs of what was forgotten while the clock was ahead would never be believed again. */
   readonly #past: () => number;
   #last: Promise<unknown> = Promise.resolve();
@@ -69,9 +70,10 @@ export class AuthorityJournal {
     return new AuthorityJournal(line, dependencies, records);
   }
 
-  /** Every authority of the line, in no order. */
+  /** Every authority of the line, in no order. The same list as long as none of them changes. */
   get records(): readonly AuthorityRecord[] {
-    return [...this.#records.values()];
+    this.#listed ??= [...this.#records.values()];
+    return this.#listed;
   }
 
   /** Whether an authority of the line has this id. */
@@ -177,6 +179,7 @@ export class AuthorityJournal {
   async #write(put: readonly AuthorityRecord[], edit: (bundle: SpiffeBundle) => SpiffeBundle): Promise<void> {
     const bundle = await this.#with.authorities.commit({ put }, edit);
     for (const record of put) this.#records.set(record.id, record);
+    this.#listed = undefined;
     this.#with.adopt(bundle);
   }
 
@@ -186,6 +189,7 @@ export class AuthorityJournal {
       records.reduce((edited, record) => this.#line.unpublish(edited, record), stored),
     );
     for (const { id } of records) this.#records.delete(id);
+    this.#listed = undefined;
     this.#with.adopt(bundle);
   }
 

@@ -31,6 +31,13 @@ export class AuthorityLines {
   readonly #wit: AuthorityLine<TokenAuthority> | undefined;
   /** JWT lines that are configured no longer. */
   readonly #retired: readonly AuthorityJournal[];
+  #listed: {
+    readonly parts: readonly (readonly AuthorityRecord[])[];
+    readonly all: readonly AuthorityRecord[];
+  } = {
+    parts: [],
+    all: [],
+  };
 
   private constructor(lines: {
     readonly x509: AuthorityLine<X509Authority>;
@@ -84,9 +91,16 @@ export class AuthorityLines {
     throw new AssayError("UNIMPLEMENTED", "WIT-SVIDs are switched off");
   }
 
-  /** Every authority, of all lines and states. */
+  /** Every authority, of all lines and states. The same list as long as none of them changes: each call of an agent asks. */
   get records(): readonly AuthorityRecord[] {
-    return this.#journals().flatMap(({ records }) => records);
+    const parts = this.#journals().map(({ records }) => records);
+    if (
+      parts.length !== this.#listed.parts.length ||
+      parts.some((part, n) => part !== this.#listed.parts[n])
+    ) {
+      this.#listed = { parts, all: parts.flat() };
+    }
+    return this.#listed.all;
   }
 
   /** The authorities of a kind that an operator moves. @throws AssayError `UNIMPLEMENTED`. */

@@ -182,7 +182,12 @@ export async function openSigning(dependencies: SigningDependencies): Promise<Si
 
   /** The roots upstream that authorities which sign, or will, chain to. */
   const inUse = () => new Set(living(lines.records).flatMap((record) => upstreamIdOf(record) ?? []));
-  const longestHint = () => longestRefreshHint(living(lines.records));
+  let hint = { of: lines.records, seconds: longestRefreshHint(living(lines.records)) };
+  const longestHint = () => {
+    const of = lines.records;
+    if (hint.of !== of) hint = { of, seconds: longestRefreshHint(living(of)) };
+    return hint.seconds;
+  };
   const told = toldBundle(longestHint);
   const makes = { trustDomain, clock, random };
   const tokens = {
