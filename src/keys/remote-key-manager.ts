@@ -56,6 +56,7 @@ export class RemoteKeyManager<Handle> implements KeyManager {
   #keys: Map<string, LiveKey<Handle>> | undefined;
   #last: Promise<unknown> = Promise.resolve();
   #closed = false;
+  #closing: Promise<void> | undefined;
 
   constructor(service: RemoteKeyService<Handle>, host: RemoteKeyHost) {
     this.#service = service;
@@ -123,8 +124,12 @@ export class RemoteKeyManager<Handle> implements KeyManager {
     return next;
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#closed) return;
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
     this.#closed = true;
     for (const key of this.#keys?.values() ?? []) key.retire();
     // Whatever is under way ends now: a server that stops cannot wait for a service that stalls.
