@@ -39,7 +39,8 @@ export function backupService({
       // Whoever stops taking must not keep others from theirs, nor the copy's space on the disk.
       const giveUp = () => {
         isGivenUp = true;
-        void end();
+        // A copy that cannot be closed is no reason for the server to end.
+        end().catch(() => undefined);
       };
       try {
         for (let next = await parts.next(); next.done !== true; next = await parts.next()) {
