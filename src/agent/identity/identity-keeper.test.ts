@@ -20,6 +20,8 @@ let clock: FakeClock;
 let authority: FakeAuthority;
 let server: FakeServerApi;
 let disk: { stored: StoredIdentity | undefined };
+/** What a write to the disk waits for. */
+let diskTakes: () => Promise<void>;
 let used: (AgentIdentity | undefined)[];
 let denials: AssayError[];
 let newsTold: number;
@@ -33,6 +35,7 @@ beforeEach(async () => {
   authority = await FakeAuthority.create(trustDomain, clock);
   server = new FakeServerApi(authority, agentId);
   disk = { stored: undefined };
+  diskTakes = async () => undefined;
   used = [];
   denials = [];
   newsTold = 0;
@@ -50,7 +53,10 @@ function keeper(withAttestor = true): IdentityKeeper {
   return new IdentityKeeper({
     file: {
       read: async () => disk.stored,
-      write: async (identity) => void (disk.stored = identity),
+      async write(identity) {
+        await diskTakes();
+        disk.stored = identity;
+      },
       wipe: async () => void (disk.stored = undefined),
     },
     firstBundle: authority.bundle(),
@@ -68,6 +74,13 @@ function keeper(withAttestor = true): IdentityKeeper {
     onDenied: (error) => denials.push(error),
     onBelieved: () => (newsTold += 1),
   });
+}
+
+/** The bundle where the authority is tainted and another signs. */
+async function successorBundle(): Promise<SpiffeBundle> {
+  const next = await FakeAuthority.create(trustDomain, clock);
+  const tainted = authority.bundle().x509Authorities.map((one) => ({ ...one, tainted: true }));
+  return { ...authority.bundle(2n), x509Authorities: [...tainted, ...next.bundle().x509Authorities] };
 }
 
 async function settle(): Promise<void> {
@@ -161,6 +174,85 @@ describe("the agent's identity", () => {
     expect(kept.current?.serial).not.toBe(before.serial);
     await clock.advance(60_000);
     expect(server.renewals).toBe(1);
+    kept[Symbol.dispose]();
+  });
+
+  it("is renewed once more where its authority was tainted while it was signed", async () => {
+    const kept = keeper();
+    await kept.ensure(signal);
+    const answer = Promise.withResolvers<void>();
+    const { renew } = server;
+    server.renew = async (csr) => {
+      const chain = await renew.call(server, csr);
+      if (server.renewals === 1) await answer.promise;
+      return chain;
+    };
+    await clock.advance(1_800_000);
+    await settle();
+    kept.setBundle(await successorBundle());
+    answer.resolve();
+    await settle();
+    expect(server.renewals).toBe(1);
+    await clock.advance(10_000);
+    await settle();
+    expect(server.renewals).toBe(2);
+    kept[Symbol.dispose]();
+  });
+
+  it("is renewed by one call at a time, so that the SVID it keeps is the one that the server knows", async () => {
+    const kept = keeper();
+    await kept.ensure(signal);
+    const answer = Promise.withResolvers<void>();
+    const { renew } = server;
+    const signed: (readonly Uint8Array[])[] = [];
+    server.renew = async (csr) => {
+      const chain = await renew.call(server, csr);
+      signed.push(chain);
+      if (signed.length === 1) await answer.promise;
+      return chain;
+    };
+    await clock.advance(1_800_000);
+    await settle();
+    kept.setBundle(await successorBundle());
+    await clock.advance(10_000);
+    await settle();
+    answer.resolve();
+    await settle();
+    expect(kept.current?.chain).toEqual(signed.at(-1));
+    kept[Symbol.dispose]();
+  });
+
+  it("is on disk as it is used, though the bundle changes while it is written", async () => {
+    const kept = keeper();
+    await kept.ensure(signal);
+    diskTakes = settle;
+    await clock.advance(1_800_000);
+    while (server.renewals === 0) await new Promise((resolve) => setImmediate(resolve));
+    await new Promise((resolve) => setImmediate(resolve));
+    const bundle = await successorBundle();
+    kept.setBundle(bundle);
+    for (let n = 0; n < 10; n++) await settle();
+    await kept.flush();
+    expect(disk.stored?.chain).toEqual(kept.current?.chain);
+    expect(disk.stored?.bundle).toEqual(bundle);
+    kept[Symbol.dispose]();
+  });
+
+  it("stays forgotten where a renewal was under way when the server denied it", async () => {
+    const kept = keeper();
+    await kept.ensure(signal);
+    const answer = Promise.withResolvers<void>();
+    const { renew } = server;
+    server.renew = async (csr) => {
+      await answer.promise;
+      return renew.call(server, csr);
+    };
+    await clock.advance(1_800_000);
+    await settle();
+    await expect(kept.denied(new AssayError("AGENT_BANNED", "out"))).rejects.toThrowCode("AGENT_BANNED");
+    answer.resolve();
+    await settle();
+    expect([kept.current, disk.stored]).toEqual([undefined, undefined]);
     kept[Symbol.dispose]();
   });
 

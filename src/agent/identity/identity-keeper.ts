@@ -12,15 +12,15 @@ import type { Log } from "../../observe/log.ts";
 import type { AgentNodeAttestor } from "../../plugin/agent-node-attestor.ts";
 import type { SpiffeBundle } from "../../spiffe/bundle.ts";
 import { sameBundle } from "../cache/entry-table.ts";
-import { replaceAt, retryDelay, type Spread } from "../cache/rotation.ts";
+import { retryDelay, type Spread } from "../cache/rotation.ts";
 import { newKeyAndCsr } from "../cache/x509-signing.ts";
 import type { IdentityFile, StoredIdentity } from "../disk/identity-file.ts";
 import type { ServerApi } from "../link/server-api.ts";
 import { delay } from "../delay.ts";
-import { isDenial } from "../link/denial.ts";
 import { type AgentIdentity, agentIdentity, isTainted } from "./agent-identity.ts";
 import { inquireBundle } from "./inquire-bundle.ts";
 import type { OperatorBundle } from "./operator-bundle.ts";
+import { FIRST_RETRY, LONGEST_RETRY, Renewal } from "./renewal.ts";
 
 /** The connection as identity needs it. */
 export interface IdentityLink {
@@ -54,7 +54,8 @@ export class IdentityKeeper implements Disposable {
   readonly #stopped = new AbortController();
   #bundle: SpiffeBundle;
   #identity: AgentIdentity | undefined;
-  #renewal: Disposable | undefined;
+  readonly #renewal: Renewal;
+  /** All writes, one after the other; it never fails. */
   #writing: Promise<void> = Promise.resolve();
   #isChecking = false;
   /** Why there is no identity though there was one. */
@@ -64,10 +65,11 @@ export class IdentityKeeper implements Disposable {
     this.#options = options;
     this.#bundle = options.stored?.bundle ?? options.firstBundle;
     this.#identity = this.#usable(options.stored);
+    this.#renewal = new Renewal({ ...options, renew: () => this.#renew() });
     options.link.use(this.#identity, this.#bundle);
     if (this.#identity === undefined) return;
-    if (isTainted(this.#identity, this.#bundle)) this.#renewSoon(this.#identity);
-    else this.#scheduleRenewal(this.#identity);
+    this.#renewal.follow(this.#identity.notAfter);
+    if (isTainted(this.#identity, this.#bundle)) this.#renewal.hurry();
   }
 
   /** Who the agent is now; `undefined` while it has not attested. */
@@ -169,7 +171,7 @@ export class IdentityKeeper implements Disposable {
     const identity = this.#identity;
     this.#options.link.use(identity, bundle);
     if (identity !== undefined && isTainted(identity, bundle) && !isTainted(identity, before)) {
-      this.#renewSoon(identity);
+      this.#renewal.hurry();
     }
   }
 
@@ -180,7 +182,7 @@ export class IdentityKeeper implements Disposable {
 
   [Symbol.dispose](): void {
     this.#stopped.abort();
-    this.#renewal?.[Symbol.dispose]();
+    this.#renewal[Symbol.dispose]();
   }
 
   async #attest(signal: AbortSignal): Promise<AgentIdentity> {
@@ -193,8 +195,9 @@ export class IdentityKeeper implements Disposable {
     }
     const evidence = await attestor.instance.begin(signal);
     const { key, csr } = await newKeyAndCsr();
+    const asked = this.#bundle;
     const attested = await link.server.attest(attestor.name, evidence, csr, signal);
-    const identity = await this.#adopt(attested.chain, key.pkcs8, attested.reattestable).catch(
+    const identity = await this.#adopt(attested.chain, key.pkcs8, attested.reattestable, asked).catch(
       (thrown: unknown) => {
         const cause = toAssayError(thrown);
         // Evidence that can be shown again is not given up for a server whose clock is wrong for a while.
@@ -220,53 +223,38 @@ export class IdentityKeeper implements Disposable {
       return;
     }
     const { key, csr } = await newKeyAndCsr();
+    const asked = this.#bundle;
     const chain = await this.#options.link.server.renew(csr, signal);
-    const identity = await this.#adopt(chain, key.pkcs8, current.reattestable);
+    // Denied meanwhile: what the server has forgotten must not come back.
+    if (this.#identity !== current) return;
+    const identity = await this.#adopt(chain, key.pkcs8, current.reattestable, asked);
     this.#options.log.info("agent SVID renewed", { [FIELD.expiresAt]: identity.notAfter });
   }
 
-  /** On disk first, in use afterwards: the server forgets the old SVID the first time it sees the new one. */
-  async #adopt(chain: readonly Uint8Array[], privateKey: Uint8Array, reattestable: boolean) {
+  /**
+   * On disk first, in use afterwards: the server forgets the old SVID the first time it sees the new one. `asked` is the bundle
+   * that was known when it was asked for.
+   */
+  async #adopt(
+    chain: readonly Uint8Array[],
+    privateKey: Uint8Array,
+    reattestable: boolean,
+    asked: SpiffeBundle,
+  ) {
     const parts = { chain, privateKey, reattestable };
     const identity = agentIdentity(parts, this.#bundle, unixSeconds(this.#options.clock));
-    await this.#writing;
-    await this.#options.file.write({ ...parts, ...this.#beliefs() });
-    this.#identity = identity;
+    const adopted = this.#writing.then(async () => {
+      await this.#options.file.write({ ...parts, ...this.#beliefs() });
+      this.#identity = identity;
+    });
+    this.#writing = adopted.catch(() => undefined);
+    await adopted;
     this.#lost = undefined;
     this.#options.link.use(identity, this.#bundle);
-    this.#scheduleRenewal(identity);
+    this.#renewal.follow(identity.notAfter);
+    // Its authority was tainted while it signed. A server that goes on to sign so is not asked again.
+    if (isTainted(identity, this.#bundle) && !isTainted(identity, asked)) this.#renewal.hurry();
     return identity;
-  }
-
-  #scheduleRenewal(identity: AgentIdentity, failures = 0): void {
-    const { clock, spread } = this.#options;
-    this.#renewal?.[Symbol.dispose]();
-    if (this.#stopped.signal.aborted) return;
-    const now = clock.now();
-    const wait =
-      failures === 0
-        ? Math.max(0, replaceAt(now, identity.notAfter * 1000, spread) - now)
-        : retryDelay(failures, FIRST_RETRY, LONGEST_RETRY, spread);
-    this.#renewIn(wait, identity, failures);
-  }
-
-  /** Once a tainted authority is revoked its SVIDs open no door; but not every agent is to come in the same second. */
-  #renewSoon(identity: AgentIdentity): void {
-    this.#renewal?.[Symbol.dispose]();
-    if (!this.#stopped.signal.aborted) this.#renewIn(this.#options.spread() * TAINTED_SPREAD, identity, 0);
-  }
-
-  #renewIn(wait: number, identity: AgentIdentity, failures: number): void {
-    const { clock, log } = this.#options;
-    this.#renewal = clock.schedule(wait, () => {
-      this.#renew().catch((thrown: unknown) => {
-        const error = toAssayError(thrown);
-        if (this.#stopped.signal.aborted || this.#identity !== identity) return;
-        log.warn("agent SVID could not be renewed", { [FIELD.error]: error });
-        if (isDenial(error.code)) this.#options.onDenied(error);
-        else this.#scheduleRenewal(identity, failures + 1);
-      });
-    });
   }
 
   #usable(stored: StoredIdentity | undefined): AgentIdentity | undefined {
@@ -281,11 +269,13 @@ export class IdentityKeeper implements Disposable {
   }
 
   #store(): void {
-    const identity = this.#identity;
-    if (identity === undefined) return;
-    const { chain, privateKey, reattestable } = identity;
     this.#writing = this.#writing
-      .then(() => this.#options.file.write({ chain, privateKey, reattestable, ...this.#beliefs() }))
+      .then(async () => {
+        // As it is when its turn comes: a new SVID may be on its way to the disk.
+        if (this.#identity === undefined) return;
+        const { chain, privateKey, reattestable } = this.#identity;
+        await this.#options.file.write({ chain, privateKey, reattestable, ...this.#beliefs() });
+      })
       .catch((error: unknown) =>
         this.#options.log.warn("agent identity cannot be written", { [FIELD.error]: error }),
       );
@@ -342,7 +332,7 @@ export class IdentityKeeper implements Disposable {
 
   #drop(): void {
     this.#identity = undefined;
-    this.#renewal?.[Symbol.dispose]();
+    this.#renewal.stop();
   }
 }
 
@@ -359,6 +349,3 @@ const TROUBLE: ReadonlySet<ErrorCode> = new Set([
   "CANCELLED",
   "FILE_UNAVAILABLE",
 ]);
-const TAINTED_SPREAD = 10_000;
-const FIRST_RETRY = 500;
-const LONGEST_RETRY = 30_000;
