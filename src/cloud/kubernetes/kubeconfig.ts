@@ -4,6 +4,7 @@ import { z } from "zod";
 import { AssayError } from "../../errors/assay-error.ts";
 import type { ErrorCode } from "../../errors/codes.ts";
 import { readBounded } from "../../files/read-bounded.ts";
+import { readSecretFile, requireClosed } from "../secret-file.ts";
 import type { KubernetesAccess } from "./kubernetes-api.ts";
 import { readToken } from "./service-account.ts";
 
@@ -11,19 +12,34 @@ import { readToken } from "./service-account.ts";
 export interface Kubeconfig {
   /** An https URL. */
   readonly server: string;
-  /** Reads the files that the kubeconfig names. @throws AssayError of the code given to {@link readKubeconfig}. */
+  /**
+   * Reads the files that the kubeconfig names.
+   * @throws AssayError of the code `unavailable` given to {@link readKubeconfig}, also where others can read the client key.
+   */
   readonly access: () => Promise<KubernetesAccess>;
+}
+
+/** Which of our codes stand for a kubeconfig that cannot be used, and for files named in it that cannot be used now. */
+export interface KubeconfigCodes {
+  readonly invalid: ErrorCode;
+  readonly unavailable: ErrorCode;
 }
 
 /**
  * Reads a kubeconfig: the current context's cluster and user, with a token or a client certificate, in the file or in others
- * whose paths count from its folder.
- * @throws AssayError of the code where it cannot be read, asks to believe any server, or logs in by a program or a plugin.
+ * whose paths count from its folder. One that holds a token or a key itself must be closed to others.
+ * @param setting Name of the setting that holds the path, for errors.
+ * @throws AssayError of the code `invalid` where it cannot be read or others can read the credential in it, asks to believe
+ * any server, or logs in by a program or a plugin.
  */
-export async function readKubeconfig(path: string, code: ErrorCode): Promise<Kubeconfig> {
-  const text = (await readBounded(path, MAX_CONFIG, { code })).toString("utf8");
+export async function readKubeconfig(
+  setting: string,
+  path: string,
+  { invalid, unavailable: code }: KubeconfigCodes,
+): Promise<Kubeconfig> {
+  const text = (await readBounded(path, MAX_CONFIG, { code: invalid })).toString("utf8");
   const fail = (why: string): never => {
-    throw new AssayError(code, `kubeconfig ${path} ${why}`);
+    throw new AssayError(invalid, `${setting} ${path} ${why}`);
   };
   const read = schema.safeParse(parsed(text));
   if (!read.success) return fail("is no kubeconfig with a current context");
@@ -39,10 +55,17 @@ export async function readKubeconfig(path: string, code: ErrorCode): Promise<Kub
   if (user.exec !== undefined || user["auth-provider"] !== undefined) {
     return fail("must have a token or a client certificate: no program is run for a login");
   }
+  if (user.token !== undefined || user["client-key-data"] !== undefined) {
+    await requireClosed(setting, path, invalid);
+  }
   const folder = dirname(resolve(path));
   const pem = async (data: string | undefined, file: string | undefined) => {
     if (data !== undefined) return Buffer.from(data, "base64");
     return file === undefined ? undefined : readBounded(resolve(folder, file), MAX_CONFIG, { code });
+  };
+  const privateKey = async (data: string | undefined, file: string | undefined) => {
+    if (data !== undefined || file === undefined) return pem(data, file);
+    return readSecretFile(`client-key of ${setting}`, resolve(folder, file), MAX_CONFIG, code);
   };
   return {
     server: cluster.server,
@@ -53,7 +76,7 @@ export async function readKubeconfig(path: string, code: ErrorCode): Promise<Kub
         ca: await pem(cluster["certificate-authority-data"], cluster["certificate-authority"]),
         serverName: cluster["tls-server-name"],
         certificate: await pem(user["client-certificate-data"], user["client-certificate"]),
-        key: await pem(user["client-key-data"], user["client-key"]),
+        key: await privateKey(user["client-key-data"], user["client-key"]),
       },
     }),
   };

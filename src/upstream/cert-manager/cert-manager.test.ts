@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { beforeEach, describe, expect, it } from "vitest";
 import { type Clock, systemClock } from "../../clock.ts";
 import { createCaRequest } from "../../crypto/ca-request.ts";
@@ -304,6 +304,7 @@ describe("a kubeconfig", () => {
       { "certificate-authority": undefined, "certificate-authority-data": data },
       { tokenFile: undefined, token: api.token },
     );
+    chmodSync(file, 0o600);
     await using upstream = await open({ kube_config_file: file });
     expect((await upstream.mintX509Ca(await order())).chain).toHaveLength(2);
   });
@@ -331,6 +332,46 @@ describe("a kubeconfig", () => {
     const file = api.path("bad");
     writeFileSync(file, text);
     await expect(open({ kube_config_file: file })).rejects.toThrowCode("CONFIG_INVALID");
+  });
+
+  it.each([
+    ["a token", { tokenFile: undefined, token: "t" }],
+    ["a client key", { tokenFile: undefined, "client-certificate-data": "YQ==", "client-key-data": "YQ==" }],
+  ])("with %s in it is refused where others can read it", async (_title, user) => {
+    const file = kubeconfig({}, user);
+    chmodSync(file, 0o644);
+    await expect(open({ kube_config_file: file })).rejects.toThrowCode(
+      "CONFIG_INVALID",
+      /^kube_config_file \S+ has mode 0644, so others could have read it; replace the credential/,
+    );
+    chmodSync(file, 0o640);
+    await using _ = await open({ kube_config_file: file });
+  });
+
+  it("that names a client key which others can read has nothing ordered", async () => {
+    const key = api.path("client.key");
+    writeFileSync(key, "secret");
+    chmodSync(key, 0o644);
+    const user = { tokenFile: undefined, "client-certificate": "ca.pem", "client-key": "client.key" };
+    await using upstream = await open({ kube_config_file: kubeconfig({}, user) });
+    await expect(upstream.mintX509Ca(await order())).rejects.toThrowCode(
+      "UPSTREAM_UNAVAILABLE",
+      /client-key of kube_config_file \S+client\.key has mode 0644/,
+    );
+    expect(api.seen).toEqual([]);
+  });
+
+  it("whose token is replaced while a request waits is read again", async () => {
+    const token = readFileSync(api.path("token"));
+    const answer = () => SIGNED;
+    manager.answer = () => {
+      manager.answer = answer;
+      rmSync(api.path("token"));
+      systemClock.schedule(200, () => writeFileSync(api.path("token"), token));
+      return {};
+    };
+    await using upstream = await open();
+    expect((await upstream.mintX509Ca(await order())).chain).toHaveLength(2);
   });
 
   it("sends its token to no server that its authorities do not vouch for", async () => {

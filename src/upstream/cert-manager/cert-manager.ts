@@ -69,7 +69,9 @@ export const certManagerUpstream = defineUpstreamAuthority({
     );
     const file = config.kube_config_file;
     const cluster =
-      file === undefined ? { server: CLUSTER_API, access } : await readKubeconfig(file, "CONFIG_INVALID");
+      file === undefined
+        ? { server: CLUSTER_API, access }
+        : await readKubeconfig("kube_config_file", file, { invalid: "CONFIG_INVALID", unavailable: code });
     const api = new KubernetesApi({ ...cluster, code, userAgent: "assay-server" });
     const issuer = { name: config.issuer_name, kind: config.issuer_kind, group: config.issuer_group };
     return openCertManager(api, { namespace: config.namespace, issuer, host });
