@@ -64,6 +64,41 @@ describe("credential composers", () => {
     expect(seen[1]?.subject.at(-1)).toEqual({ oid: UNIT, value: "payments" });
   });
 
+  it("change what they were given as little as what it was made of", async () => {
+    const entry = bench.entry("web", { dnsNames: ["web.example.org"] });
+    const careless: Partial<CredentialComposer> = {
+      composeX509Svid(content, { publicKey }) {
+        (content.dnsNames as string[]).push("more.example.org");
+        (content.subject as { oid: string; value: string }[]).push({ oid: UNIT, value: "payments" });
+        publicKey.fill(0);
+        return content;
+      },
+      composeJwtSvid(claims, { audiences }) {
+        (audiences as string[]).push("other");
+        return claims;
+      },
+    };
+    const composed = composing(careless, careless);
+    const audiences = parseAudiences(["db"]);
+    const options = { ...bench.options(), composing: composed };
+    const decided = await issue(careless);
+    expect(bench.validated(decided?.value?.chain ?? []).subjectAltName?.dnsNames).toEqual([
+      "web.example.org",
+      "more.example.org",
+    ]);
+    const { token } = await jwtSvidFor(options, audiences, {
+      spiffeId: parseSpiffeId("spiffe://example.org/web"),
+      includeJti: false,
+    });
+    expect(payloadOf(token)).toMatchObject({ aud: ["db"] });
+    expect(audiences).toEqual(["db"]);
+    expect(entry.dnsNames).toEqual(["web.example.org"]);
+    await issue(careless);
+    expect(readName(bench.validated((await issue())?.value?.chain ?? []).subject, "INTERNAL")).toHaveLength(
+      3,
+    );
+  });
+
   it("leave a subject that is not theirs as it is without them", async () => {
     bench.entry("web", { dnsNames: ["web.example.org"] });
     const subjects = [];

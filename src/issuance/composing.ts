@@ -32,7 +32,10 @@ export interface ComposingOptions {
   readonly clock: Clock;
 }
 
-/** Composing by these composers, or `undefined` where there are none: content is then what the entry says. */
+/**
+ * Composing by these composers, or `undefined` where there are none: content is then what the entry says. Each is given copies
+ * of its own: one that changes what it was given changes no entry, no audience and no key.
+ */
 export function createComposing({ composers, subject, clock }: ComposingOptions): Composing | undefined {
   if (composers.size === 0) return undefined;
   const all = [...composers];
@@ -44,9 +47,10 @@ export function createComposing({ composers, subject, clock }: ComposingOptions)
       let content: X509SvidContent = { subject: [...subject, ...common], dnsNames };
       for (const [name, composer] of all) {
         if (composer.composeX509Svid === undefined) continue;
-        const before = content;
+        const given = copyOf(content);
+        const facts = { ...about, publicKey: Uint8Array.from(about.publicKey) };
         content = await inTime(clock, name, async (signal) =>
-          checkedContent(await composer.composeX509Svid?.(before, about, signal)),
+          checkedContent(await composer.composeX509Svid?.(given, facts, signal)),
         );
       }
       return content;
@@ -55,9 +59,10 @@ export function createComposing({ composers, subject, clock }: ComposingOptions)
       let composed: JwtSvidClaims = {};
       for (const [name, composer] of all) {
         if (composer.composeJwtSvid === undefined) continue;
-        const before = composed;
+        const given = composed;
+        const facts = { ...about, audiences: [...about.audiences] };
         composed = await inTime(clock, name, async (signal) =>
-          checkedClaims(await composer.composeJwtSvid?.(before, about, signal)),
+          checkedClaims(await composer.composeJwtSvid?.(given, facts, signal)),
         );
       }
       return composed;
@@ -99,10 +104,11 @@ function checkedContent(content: unknown): X509SvidContent {
   if (!Array.isArray(dnsNames) || !dnsNames.every((name) => typeof name === "string")) {
     throw new Error("dnsNames must be a list of texts");
   }
-  return {
-    subject: subject.map(({ oid, value }) => ({ oid, value })),
-    dnsNames: [...(dnsNames as readonly string[])],
-  };
+  return copyOf({ subject, dnsNames: dnsNames as readonly string[] });
+}
+
+function copyOf({ subject, dnsNames }: X509SvidContent): X509SvidContent {
+  return { subject: subject.map(({ oid, value }) => ({ oid, value })), dnsNames: [...dnsNames] };
 }
 
 function isAttribute(attribute: unknown): attribute is { readonly oid: string; readonly value: string } {
