@@ -14,7 +14,7 @@ export interface Pkcs11Package {
 
 /**
  * A PKCS#11 library (OASIS PKCS #11 2.40). Calls that are not asynchronous hold the thread until the device answers. What they
- * throw is read by `readCryptokiError`.
+ * throw is read by `toTokenError`.
  */
 export interface Cryptoki {
   load(path: string): void;

@@ -1,6 +1,6 @@
 /**
  * How keys are told apart in a token that others use too. The label is `<prefix>/<key id>`, for people and their tools. CKA_ID
- * is `assay`, 1, a generation and four random octets: it pairs the two halves of a key, tells our keys from others' of the
+ * is `assay`, 1, a generation and four octets that its server chose: it pairs the two halves of a key, tells our keys from others' of the
  * same label, and of two keys with one label the one with the larger generation is the newer.
  */
 export interface KeyName {
@@ -9,12 +9,12 @@ export interface KeyName {
   readonly ckaId: Buffer;
 }
 
-/** A name for a new key. `generation` is from 0 to 2^53−1. */
-export function newKeyName(prefix: string, id: string, generation: number, random: Uint8Array): KeyName {
+/** A name for a new key. `generation` is from 0 to 2^53−1, `end` the last four octets of CKA_ID. */
+export function newKeyName(prefix: string, id: string, generation: number, end: Uint8Array): KeyName {
   const ckaId = Buffer.alloc(CKA_ID_SIZE);
   MARK.copy(ckaId);
   ckaId.writeBigUInt64BE(BigInt(generation), MARK.length);
-  ckaId.set(random.subarray(0, RANDOM_SIZE), MARK.length + 8);
+  ckaId.set(end.subarray(0, END_SIZE), MARK.length + 8);
   return { label: `${prefix}/${id}`, ckaId };
 }
 
@@ -33,6 +33,6 @@ export function readKeyName(
 }
 
 const MARK = Buffer.from("assay\x01", "latin1");
-const RANDOM_SIZE = 4;
-const CKA_ID_SIZE = MARK.length + 8 + RANDOM_SIZE;
+const END_SIZE = 4;
+const CKA_ID_SIZE = MARK.length + 8 + END_SIZE;
 const KEY_ID = /^[A-Za-z0-9_-]{1,128}$/;

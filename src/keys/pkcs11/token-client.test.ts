@@ -115,6 +115,19 @@ describe("a device that is lost while it signs", () => {
     expect(await client.ask(SIGN)).toBe(SIGNATURE);
   });
 
+  it("is opened half a minute later at most, also where the clock was set back meanwhile", async () => {
+    openings = [LOST];
+    for (let n = 0; n < 8; n++) {
+      await client.ask(SIGN).catch(() => undefined);
+      await clock.advance(30_000);
+    }
+    await client.ask(SIGN).catch(() => undefined);
+    clock.step(-86_400_000);
+    openings = [undefined];
+    await clock.advance(30_000);
+    expect(await client.ask(SIGN)).toBe(SIGNATURE);
+  });
+
   it("is not opened ever faster where it opens and then fails each time", async () => {
     await client.open();
     everyFailure = LOST;
@@ -165,7 +178,7 @@ describe("a call", () => {
   it("has ten seconds for a signature, two minutes for a new key, and half a minute for all else", async () => {
     const requests: readonly TokenRequest[] = [
       SIGN,
-      { op: "generate", id: "a", type: "ec-p256", order: { random: Buffer.alloc(4), known: [] } },
+      { op: "generate", id: "a", type: "ec-p256", order: { end: Buffer.alloc(4), known: [] } },
       { op: "list" },
       { op: "exists", handle: "00" },
       { op: "destroy", id: "a", handle: "00" },

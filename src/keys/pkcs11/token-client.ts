@@ -31,7 +31,8 @@ export class TokenClient {
   /** Beginnings since a call last succeeded. */
   #failures = 0;
   #lastFailure: TokenError | undefined;
-  #notBefore = 0;
+  /** How long no beginning may come, from when the last one failed. */
+  #wait: { readonly since: number; readonly milliseconds: number } | undefined;
   #refusedPin: string | undefined;
   #closed = false;
 
@@ -107,10 +108,7 @@ export class TokenClient {
   async #begin(): Promise<Keeper> {
     const stamp = await this.#parts.pinStamp();
     if (this.#closed) throw new TokenError("lost", "key manager is closed");
-    if (
-      this.#lastFailure !== undefined &&
-      (this.#refusedPin === stamp || this.#parts.clock.now() < this.#notBefore)
-    ) {
+    if (this.#lastFailure !== undefined && (this.#refusedPin === stamp || this.#mustWait())) {
       throw this.#lastFailure;
     }
     this.#refusedPin = undefined;
@@ -137,9 +135,16 @@ export class TokenClient {
     if (this.#closed) return;
     const delay = this.#failures === 0 ? 0 : Math.min(MAX_DELAY_MS, MIN_DELAY_MS * 2 ** (this.#failures - 1));
     this.#failures++;
-    this.#notBefore = this.#parts.clock.now() + delay;
+    this.#wait = { since: this.#parts.clock.now(), milliseconds: delay };
     this.#lastFailure = failure;
     this.#parts.log.warn("the token was lost", { reason: failure.detail, retryInMs: delay });
+  }
+
+  /** A clock that was set back ends the wait: it could be as long as the step otherwise. */
+  #mustWait(): boolean {
+    if (this.#wait === undefined) return false;
+    const waited = this.#parts.clock.now() - this.#wait.since;
+    return waited >= 0 && waited < this.#wait.milliseconds;
   }
 
   #letGo(): void {

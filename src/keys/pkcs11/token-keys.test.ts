@@ -161,6 +161,27 @@ describe("two servers with one prefix in one token", () => {
     expect(after.handle).not.toBe(before.handle);
     expect(library.objects.size).toBe(2);
   });
+
+  it("are known as ours where the first answer was lost and the device was away for days after that", async () => {
+    const held = tokenKeys(token, "p", clock);
+    const lost = known.making(async (order) => {
+      await held.generate("a", "ec-p256", order);
+      throw new Error("lost");
+    });
+    await expect(lost).rejects.toThrow("lost");
+    for (let n = 0; n < 1000; n++) {
+      const away = known.making(() => Promise.reject(new Error("away")));
+      await expect(away).rejects.toThrow("away");
+    }
+    await reopen().generate("a", "ec-p256");
+    expect(library.objects.size).toBe(2);
+  });
+
+  it("have names of their own, though they are made in one moment", async () => {
+    const handles = new Set<string>();
+    for (let n = 0; n < 100; n++) handles.add((await keys.generate(`k${n}`, "ec-p256")).handle);
+    expect(handles.size).toBe(100);
+  });
 });
 
 describe("an opening", () => {

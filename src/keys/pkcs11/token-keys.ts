@@ -3,7 +3,7 @@ import type { KeyType } from "../../plugin/key-manager.ts";
 import type { Cryptoki, Handle } from "./cryptoki.ts";
 import { cryptokiCode, TokenError, toTokenError } from "./cryptoki-error.ts";
 import { newKeyName } from "./key-name.ts";
-import { endOf, type MakingOrder } from "./known-keys.ts";
+import { isKnown, type MakingOrder } from "./known-keys.ts";
 import type { OpenToken } from "./open-token.ts";
 import { signatureToDer, signingInput } from "./signature.ts";
 import {
@@ -93,10 +93,10 @@ export function tokenKeys(token: OpenToken, prefix: string, clock: Clock): Token
         });
       }),
 
-    generate: (id, type, { random, known }) =>
+    generate: (id, type, { end, known }) =>
       run(`make key ${id} of type ${type}`, async (session) => {
         const before = findHalves(library, session, prefix, id);
-        const isOurs = ({ handle }: KeyHalf) => known.includes(endOf(handle));
+        const isOurs = ({ handle }: KeyHalf) => isKnown(handle, known);
         if (newestWhole(before.filter((half) => !isOurs(half))) !== undefined) {
           throw new TokenError(
             "refused",
@@ -105,7 +105,7 @@ export function tokenKeys(token: OpenToken, prefix: string, clock: Clock): Token
         }
         // Greater than all before it, whatever the clock says.
         const generation = Math.max(clock.now(), ...before.map((half) => half.generation + 1));
-        const name = newKeyName(prefix, id, generation, random);
+        const name = newKeyName(prefix, id, generation, end);
         const pair = await library.C_GenerateKeyPairAsync(session, ...pairTemplate(type, name));
         const key = readNew(library, session, pair, () => {
           checkUnreadable(library, session, pair.privateKey, name);
