@@ -74,7 +74,7 @@ describe("credential composers", () => {
         return content;
       },
       composeJwtSvid(claims, { audiences }) {
-        (audiences as string[]).push("other");
+        (audiences as unknown as string[]).push("other");
         return claims;
       },
     };

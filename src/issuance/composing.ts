@@ -104,7 +104,7 @@ function checkedContent(content: unknown): X509SvidContent {
   if (!Array.isArray(dnsNames) || !dnsNames.every((name) => typeof name === "string")) {
     throw new Error("dnsNames must be a list of texts");
   }
-  return copyOf({ subject, dnsNames: dnsNames as readonly string[] });
+  return copyOf({ subject, dnsNames });
 }
 
 function copyOf({ subject, dnsNames }: X509SvidContent): X509SvidContent {
