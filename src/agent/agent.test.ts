@@ -176,6 +176,19 @@ describe("an agent with its server", () => {
     expect((await harness.workloadApi().validateJWTSVID(request, HEADERS)).spiffeId).toBe(web);
   });
 
+  it("believes servers by a bundle that it has learned with a JWT-SVID", async () => {
+    const next = await FakeAuthority.create(trustDomain, systemClock);
+    const { jwtAuthorities, x509Authorities, ...rest } = harness.server.bundle;
+    harness.server.bundle = { ...rest, x509Authorities, jwtAuthorities: [] };
+    harness.server.entries.set("1", fakeEntry(web, uid, { id: "1" }));
+    await harness.startReady();
+    const both = [...x509Authorities, ...next.bundle().x509Authorities];
+    harness.server.bundle = { ...rest, jwtAuthorities, x509Authorities: both };
+    await harness.workloadApi().fetchJWTSVID({ audience: ["a"] }, HEADERS);
+    const identity = () => readFileSync(join(harness.path("data"), "agent-identity.json"), "utf8");
+    await until(() => identity().includes(Buffer.from(next.certificate).toString("base64")));
+  });
+
   it("renews its own SVID at half of its life and goes on with the new one", async () => {
     harness.server.agentTtl = 3;
     await harness.startReady();

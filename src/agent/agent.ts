@@ -19,6 +19,7 @@ import { followServer } from "./agent-work.ts";
 import { AgentCache } from "./cache/agent-cache.ts";
 import { learningSigner } from "./cache/learning-signer.ts";
 import { randomSpread } from "./cache/rotation.ts";
+import type { SyncUpdate } from "./cache/sync-update.ts";
 import { CacheKeeper } from "./disk/cache-file.ts";
 import { takeDataFolder } from "./disk/data-folder.ts";
 import { IdentityFile, type StoredIdentity } from "./disk/identity-file.ts";
@@ -64,12 +65,18 @@ export async function startAgent(options: AgentOptions, deps: AgentDependencies)
     hooks.metrics?.serverFailed(error.code);
     if (isDenial(error.code)) syncer.deny(error);
   };
+  const takeOver = (update: SyncUpdate) => {
+    const effect = cache.apply(update);
+    // Also where the cache knew it before: it has a file of its own.
+    if (update.bundle !== undefined) keeper.setBundle(cache.table.bundle);
+    return effect;
+  };
   const cache: AgentCache = stack.use(
     new AgentCache({
       trustDomain,
       signer: learningSigner(
         () => link.server,
-        () => cache,
+        () => ({ table: cache.table, apply: takeOver }),
       ),
       index: new SelectorIndex(),
       clock,
@@ -101,9 +108,7 @@ export async function startAgent(options: AgentOptions, deps: AgentDependencies)
   const syncer: Syncer = new Syncer({
     server: () => link.server,
     known: () => cache.table.entries,
-    apply: (update) => {
-      if (cache.apply(update).bundleChanged) keeper.setBundle(cache.table.bundle);
-    },
+    apply: takeOver,
     onConnected: () => {
       keeper.heard();
       cache.x509.resume();
