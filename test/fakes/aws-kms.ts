@@ -17,8 +17,8 @@ export interface FakeKmsKey {
   pair: { readonly publicKey: KeyObject; readonly privateKey: KeyObject };
 }
 
-/** What a test makes a call of the fake KMS do instead. */
-export type FakeKmsFault = (action: string, options: AwsCallOptions) => Promise<void> | void;
+/** What a test makes a call of the fake KMS do instead, and for which key where the call is about one. */
+export type FakeKmsFault = (action: string, options: AwsCallOptions, keyId?: string) => Promise<void> | void;
 
 /** An error with the form that the AWS SDK gives its errors. */
 export function awsFailure(name: string, status = 400, message = "they said something"): Error {
@@ -68,7 +68,7 @@ export class FakeKms implements KmsClient {
   }
 
   async describeKey({ KeyId }: { readonly KeyId: string }, options: AwsCallOptions) {
-    await this.#begin("DescribeKey", options);
+    await this.#begin("DescribeKey", options, KeyId);
     return { KeyMetadata: this.#metadata(KeyId) };
   }
 
@@ -128,7 +128,7 @@ export class FakeKms implements KmsClient {
     { KeyId, PendingWindowInDays }: { readonly KeyId: string; readonly PendingWindowInDays: number },
     options: AwsCallOptions,
   ) {
-    await this.#begin("ScheduleKeyDeletion", options);
+    await this.#begin("ScheduleKeyDeletion", options, KeyId);
     if (PendingWindowInDays < 7 || PendingWindowInDays > 30) throw awsFailure("ValidationException");
     const key = this.#key(KeyId);
     if (key.state === "PendingDeletion") throw awsFailure("KMSInvalidStateException");
@@ -156,9 +156,9 @@ export class FakeKms implements KmsClient {
     this.destroyed = true;
   }
 
-  async #begin(action: string, options: AwsCallOptions): Promise<void> {
+  async #begin(action: string, options: AwsCallOptions, keyId?: string): Promise<void> {
     this.calls.push(action);
-    await this.fault?.(action, options);
+    await this.fault?.(action, options, keyId);
   }
 
   #metadata(id: string): KmsKeyMetadata {

@@ -20,13 +20,15 @@ export interface KmsChoresOptions {
 }
 
 /**
- * What a server does for its keys, and for those that dead servers of the trust domain left, on SPIRE's schedule: aliases
- * are refreshed every 6 hours; an alias of another server that nobody refreshed for two weeks goes with its key, and so
- * does a key of the trust domain that has no alias 48 hours after it was made, and had none the time before. Only keys whose description names the
- * trust domain are ever given up, at most 100 each time, and KMS keeps each for 7 days in which it can be called back.
+ * What a server does for its keys, and for those that dead servers of the trust domain left: every 6 hours aliases are
+ * refreshed, as SPIRE does; every 12 hours an alias of another server that nobody refreshed for two weeks goes with its
+ * key, and so does a key of the trust domain that has no alias 48 hours after it was made. Only keys whose description
+ * names the trust domain are ever given up, at most 100 each time, and KMS keeps each for 7 days in which it can be called
+ * back. One that this server may not look at or give up keeps none of the others.
  *
- * Whether something is old is told by KMS's own time, as the aliases tell it that this process has refreshed: our clock may be ahead. A
- * stale alias is given up only when it was as stale the time before: all servers may have been away together.
+ * Whether something is old is told by KMS's own time, as the aliases tell it that this process has refreshed: our clock may be ahead. It
+ * is given up only when it was as old the time before: all servers may have been away together. Half a day lies in between, in
+ * which every server that lives refreshes twice, and which a server that is restarted every day lives to see the end of.
  */
 export function kmsChores({ calls, names, manager, tagged, clock, log }: KmsChoresOptions): readonly Chore[] {
   /** The ARN to which this process has refreshed the alias of each key id. */
@@ -38,8 +40,8 @@ export function kmsChores({ calls, names, manager, tagged, clock, log }: KmsChor
 
   return [
     { name: "keeping keys alive", first: MINUTE, every: KEEP_ALIVE_EVERY, run: keepAlive },
-    { name: "giving up aliases of dead servers", first: HOUR, every: ALIASES_EVERY, run: disposeAliases },
-    { name: "giving up keys without alias", first: 2 * HOUR, every: KEYS_EVERY, run: disposeKeys },
+    { name: "giving up aliases of dead servers", first: HOUR, every: DISPOSE_EVERY, run: disposeAliases },
+    { name: "giving up keys without alias", first: 2 * HOUR, every: DISPOSE_EVERY, run: disposeKeys },
   ];
 
   async function keepAlive(): Promise<void> {
@@ -100,11 +102,10 @@ export function kmsChores({ calls, names, manager, tagged, clock, log }: KmsChor
     for (const [alias, { target, updated }] of stale) {
       if (disposed >= MOST_AT_ONCE) return;
       if (before.get(alias) !== updated) continue;
-      const facts = await describe(target);
+      const facts = await describe(target, HIDDEN);
       if (!isOurs(facts)) continue;
       log.info("the key of a server that is gone is given up", { alias, key: facts.Arn });
-      await calls.call("kms:DeleteAlias", (kms, call) => kms.deleteAlias({ AliasName: alias }, call));
-      await giveUp(facts.Arn as string);
+      await giveUp(facts.Arn as string, alias);
       disposed++;
     }
   }
@@ -116,7 +117,7 @@ export function kmsChores({ calls, names, manager, tagged, clock, log }: KmsChor
     const before = orphans;
     const found = new Set<string>();
     for await (const arn of calls.keys()) {
-      const facts = await describe(arn);
+      const facts = await describe(arn, HIDDEN);
       if (!isOurs(facts) || facts.CreationDate === undefined) continue;
       if (facts.CreationDate.getTime() > limit || (await hasAlias(arn)) || (await isHeld(arn))) continue;
       found.add(arn);
@@ -142,10 +143,13 @@ export function kmsChores({ calls, names, manager, tagged, clock, log }: KmsChor
     );
   }
 
-  async function describe(key: string): Promise<KmsKeyMetadata> {
-    const answer = await calls.call("kms:DescribeKey", (kms, call) => kms.describeKey({ KeyId: key }, call), [
-      "NotFoundException",
-    ]);
+  /** What KMS says of a key; nothing where there is none, or where it fails for one of the reasons. */
+  async function describe(key: string, unless: readonly string[] = GONE): Promise<KmsKeyMetadata> {
+    const answer = await calls.call(
+      "kms:DescribeKey",
+      (kms, call) => kms.describeKey({ KeyId: key }, call),
+      unless,
+    );
     return answer?.KeyMetadata ?? {};
   }
 
@@ -158,20 +162,30 @@ export function kmsChores({ calls, names, manager, tagged, clock, log }: KmsChor
     return manager.withKeys(async (keys) => keys.some(({ handle }) => handle === arn));
   }
 
-  async function giveUp(arn: string): Promise<void> {
-    await calls.call(
-      "kms:ScheduleKeyDeletion",
-      (kms, call) => kms.scheduleKeyDeletion({ KeyId: arn, PendingWindowInDays: DELETION_DAYS }, call),
-      ["NotFoundException", "KMSInvalidStateException"],
-    );
+  /** Gives up a key, and then its alias: as long as the key lives its server must find it. What fails is logged. */
+  async function giveUp(arn: string, alias?: string): Promise<void> {
+    try {
+      await calls.call(
+        "kms:ScheduleKeyDeletion",
+        (kms, call) => kms.scheduleKeyDeletion({ KeyId: arn, PendingWindowInDays: DELETION_DAYS }, call),
+        [...GONE, "KMSInvalidStateException"],
+      );
+      if (alias === undefined) return;
+      await calls.call("kms:DeleteAlias", (kms, call) => kms.deleteAlias({ AliasName: alias }, call), GONE);
+    } catch (error) {
+      calls.signal.throwIfAborted();
+      log.warn("a key of a server that is gone could not be given up", { key: arn, error: String(error) });
+    }
   }
 }
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
 const KEEP_ALIVE_EVERY = 6 * HOUR;
-const ALIASES_EVERY = 24 * HOUR;
-const KEYS_EVERY = 48 * HOUR;
+const DISPOSE_EVERY = 12 * HOUR;
 const STALE_AFTER = 14 * 24 * HOUR;
 const ORPHAN_AFTER = 48 * HOUR;
 const MOST_AT_ONCE = 100;
+const GONE = ["NotFoundException"];
+/** Keys of an account need not be ours, nor let us look at them. */
+const HIDDEN = [...GONE, "AccessDeniedException"];

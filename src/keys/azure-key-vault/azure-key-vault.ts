@@ -121,8 +121,9 @@ async function openKeyVault(settings: z.output<typeof config>, host: PluginHost)
       },
       {
         name: "deleting keys of servers that are gone",
-        first: 48 * HOUR,
-        every: 48 * HOUR,
+        // Servers that were all away together have come back by then, and one that is restarted every day gets that far.
+        first: 12 * HOUR,
+        every: 12 * HOUR,
         run: () => service.deleteStale(),
       },
     ],

@@ -137,9 +137,9 @@ export class KeyVaultService implements RemoteKeyService<KeyVaultHandle> {
   }
 
   /**
-   * Deletes keys of other servers of the trust domain that nobody noted to be in use for two weeks, at most 100 at once. The time
-   * is Key Vault's own, as the keys of this server tell it: our clock may be ahead. While this is under way a further call waits for
-   * it and does nothing of its own; {@link close} ends it before the next key.
+   * Deletes keys of other servers of the trust domain that nobody noted to be in use for two weeks, at most 100 at once. One that
+   * cannot be deleted keeps none of the others. The time is Key Vault's own, as the keys of this server tell it: our clock may be
+   * ahead. While this is under way a further call waits for it and does nothing of its own; {@link close} ends it before the next key.
    */
   deleteStale(): Promise<void> {
     this.#deletingStale ??= this.#deleteStale().finally(() => {
@@ -155,11 +155,19 @@ export class KeyVaultService implements RemoteKeyService<KeyVaultHandle> {
     const isStale = (key: KeyVaultProperties) =>
       this.#isOthers(key) && key.updatedOn !== undefined && key.updatedOn.getTime() < latest - STALE_AFTER;
     for (const { name } of all.filter(isStale).slice(0, MAX_DELETED)) {
-      // Its server may have come back since the listing.
-      const key = await this.#find(name);
-      if (key === undefined || !isStale(key.properties)) continue;
-      host.log.info("a key of a server that is gone is deleted", { key: name });
-      await this.#delete(name);
+      try {
+        // Its server may have come back since the listing.
+        const key = await this.#find(name);
+        if (key === undefined || !isStale(key.properties)) continue;
+        host.log.info("a key of a server that is gone is deleted", { key: name });
+        await this.#delete(name);
+      } catch (error) {
+        if (this.#closed.signal.aborted) throw error;
+        host.log.warn("a key of a server that is gone could not be given up", {
+          key: name,
+          error: String(error),
+        });
+      }
     }
   }
 

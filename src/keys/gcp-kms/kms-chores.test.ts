@@ -106,7 +106,42 @@ describe("the care of gcpKmsKeyManager for keys", () => {
     },
   );
 
-  it("leaves a server two days to come back after all were away", async () => {
+  it("gives keys up also where it is restarted every day", async () => {
+    await using dead = await bench.open({ key_identifier_value: "dead" });
+    await dead.generateKey("a", "ec-p256");
+    await dead[Symbol.asyncDispose]();
+    bench.clock.step(20 * DAY);
+    for (let day = 0; day < 3; day++) {
+      await using keys = await bench.open();
+      await keys.listKeys();
+      await bench.passed(DAY);
+    }
+    expect(bench.keys[0]?.versions.map(({ state }) => state)).toEqual(["DESTROY_SCHEDULED"]);
+  });
+
+  it("gives up what it may where it may not give up what comes before", async () => {
+    for (const key_identifier_value of ["dead-1", "dead-2"]) {
+      await using dead = await bench.open({ key_identifier_value });
+      await dead.generateKey("a", "ec-p256");
+    }
+    bench.service.fault = ({ path }) => {
+      if (path.includes("dead-1") && path.endsWith(":destroy")) throw googleFailure(403, "PERMISSION_DENIED");
+      return undefined;
+    };
+    await using keys = await bench.open();
+    await keys.listKeys();
+    await bench.passed(20 * DAY);
+    const states = bench.keys.map(({ versions }) => versions[0]?.state);
+    expect(states).toEqual(["ENABLED", "DESTROY_SCHEDULED"]);
+    expect(bench.keys[0]?.labels["spire-active"]).toBe("true");
+    expect(bench.log).toContainEqual({
+      level: "warn",
+      message: "a key of a server that is gone could not be given up",
+      fields: expect.objectContaining({ key: expect.stringContaining("dead-1") as string }) as unknown,
+    });
+  });
+
+  it("leaves a server half a day to come back after all were away", async () => {
     await using late = await bench.open({ key_identifier_value: "late" });
     await late.generateKey("a", "ec-p256");
     await late[Symbol.asyncDispose]();

@@ -20,13 +20,14 @@ export interface KmsChoresOptions {
 }
 
 /**
- * What a server does for its keys, and for those that dead servers of the trust domain left, on SPIRE's schedule: the label
- * with the time is set anew every 6 hours, and older versions of ours that were left enabled are given up with it; every 48 hours
- * the versions of CryptoKeys go, at most 100 of them, whose label is two weeks old. Cloud KMS keeps each version for
- * weeks in which it can be restored.
+ * What a server does for its keys, and for those that dead servers of the trust domain left: every 6 hours the label with the
+ * time is set anew, as SPIRE does, and older versions of ours that were left enabled are given up with it; every 12 hours the
+ * versions of CryptoKeys go, at most 100 of them, whose label is two weeks old. Cloud KMS keeps each version for weeks in
+ * which it can be restored. One that this server may not give up keeps none of the others.
  *
  * The time is Google's. Where our clock is away from it nothing of others is given up, and what is, is so only when it was as
- * old the time before: all servers may have been away together.
+ * old the time before: all servers may have been away together. Half a day lies in between, in which every server that lives
+ * sets its labels twice, and which a server that is restarted every day lives to see the end of.
  */
 export function gcpKmsChores({ kms, names, manager, seen, clock, log }: KmsChoresOptions): readonly Chore[] {
   /** The time in the label of each CryptoKey that was stale the last time. */
@@ -72,19 +73,28 @@ export function gcpKmsChores({ kms, names, manager, seen, clock, log }: KmsChore
     suspects = stale;
     const certain = [...stale].filter(([name, updated]) => earlier.get(name) === updated);
     for (const [name] of certain.slice(0, MOST_AT_ONCE)) {
-      const { labels } = await kms.cryptoKey(name);
-      if (!names.isStale(labels, before)) continue;
-      log.info("the key of a server that is gone is given up", { key: name });
-      for await (const version of kms.enabledVersions(name)) await kms.destroyVersion(version.name);
-      await kms.updateCryptoKey(name, { ...labels, "spire-active": "false" });
+      try {
+        await giveUp(name, before);
+      } catch (error) {
+        kms.signal.throwIfAborted();
+        log.warn("a key of a server that is gone could not be given up", { key: name, error: String(error) });
+      }
     }
+  }
+
+  async function giveUp(name: string, before: number): Promise<void> {
+    const { labels } = await kms.cryptoKey(name);
+    if (!names.isStale(labels, before)) return;
+    log.info("the key of a server that is gone is given up", { key: name });
+    for await (const version of kms.enabledVersions(name)) await kms.destroyVersion(version.name);
+    await kms.updateCryptoKey(name, { ...labels, "spire-active": "false" });
   }
 }
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
 const KEEP_ALIVE_EVERY = 6 * HOUR;
-const DISPOSE_EVERY = 48 * HOUR;
+const DISPOSE_EVERY = 12 * HOUR;
 /** Seconds. */
 const STALE_AFTER = 14 * 86_400;
 const MOST_AT_ONCE = 100;
