@@ -2,27 +2,14 @@ import { constants, existsSync } from "node:fs";
 import { mkdir, open, rename } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { RESTORED, writeRestored } from "../sql/backup.ts";
 import type { StoreFacts } from "../records.ts";
 import { factsOf, removeRestoreLeftovers, RESTORE_COPY, SUFFIXES } from "./backup-copy.ts";
 import { openDatabase } from "./database.ts";
 import { storeFailure, unavailable } from "./failures.ts";
 import { type HighWater, readHighWater } from "./high-water.ts";
-import { STORE_MARK } from "./high-water-keeper.ts";
 import { takeStoreLock } from "./lock.ts";
 import { createPrivateFolder } from "./private-file.ts";
-
-/** What is to become of a store that is restored. */
-export interface RestorePlan {
-  /** Now, Unix milliseconds. */
-  readonly now: number;
-  /** When the backup was made, Unix seconds. */
-  readonly backupAt: number;
-  /** Whether the authorities of the backup go on; else they are replaced when a server starts. */
-  readonly keepAuthorities: boolean;
-  /** Whether agents go on with the SVIDs that they had at the backup; else each must attest again. */
-  readonly keepAgents: boolean;
-}
+import { putAhead, type RestorePlan } from "./put-ahead.ts";
 
 /** Where the files of the store that was there before are now; `undefined` where there was none. */
 export type SetAside = string | undefined;
@@ -54,10 +41,11 @@ export async function restoreSqliteStore(
   const copy = join(home, RESTORE_COPY);
   try {
     await fill(copy);
-    const before = readHighWater(path);
-    proveWhole(copy, (facts) => check(facts, presentFacts(path)));
+    const mark = readHighWater(path);
+    const present = presentFacts(path);
+    proveWhole(copy, (facts) => check(facts, present));
     using database = openDatabase(copy, undefined);
-    putAhead(database, plan, before);
+    putAhead(database, plan, furthest(mark, present));
     database.exec("pragma journal_mode = delete");
   } catch (error) {
     throw storeFailure(error, copy);
@@ -96,63 +84,16 @@ function proveWhole(copy: string, check: (facts: StoreFacts) => void): void {
   }
 }
 
-/**
- * Makes a store of long ago one that was never seen before. Numbers that others remember jump to the time: none of them grows
- * as fast as its unit, so they are larger than any that was ever given out, and larger than those of every restore before.
- */
-function putAhead(database: DatabaseSync, plan: RestorePlan, before: HighWater | undefined): void {
-  // What was shown before the last restore stays refused, though the clock was set back since.
-  const at = Math.max(Math.floor(plan.now / 1000), before?.restoredAt ?? 0);
-  const run = (sql: string, ...values: (string | number)[]) => database.prepare(sql).run(...values);
-  const one = (sql: string) => database.prepare(sql).get() ?? {};
-  const setMeta = (name: string, value: string) =>
-    run(
-      "insert into meta (name, value) values (?, ?) on conflict (name) do update set value = ?2",
-      name,
-      value,
-    );
-  const facts = factsOf(database, "copy");
-  const mark = Number(
-    database.prepare("select value from meta where name = ?").get(STORE_MARK)?.["value"] ?? 0,
-  );
-  database.exec("begin immediate");
-
-  // Seconds: a bundle changes less than once in one.
-  const sequence = max(facts.bundleSequence, before?.bundleSequence ?? 0n, BigInt(at)) + 1n;
-  run("update bundles set sequence = ? where trust_domain = ?", sequence.toString(), facts.trustDomain);
-  // Microseconds: there are thousands of changes in a second. All rows are forgotten, so that whoever follows reads anew.
-  const changes = Math.max(facts.changes, before?.changes ?? 0, at * 1_000_000, plan.now * 1000) + 1;
-  run("delete from changes");
-  run("update sqlite_sequence set seq = ? where name = 'changes'", changes);
-  run("insert into sqlite_sequence (name, seq) select 'changes', ? where changes() = 0", changes);
-  setMeta("changes_pruned_up_to", String(changes));
-  setMeta(STORE_MARK, String(Math.max(mark, before?.mark ?? 0) + 1));
-  // An agent keeps an entry whose revision it knows; one that was changed after the backup has the same again else.
-  run("update entries set revision = max(revision, ?) + 1", at);
-
-  // What is good once may have been used after the backup.
-  run("delete from join_tokens where used_at is null");
-  // What was issued since is unknown, so nothing that can end early is left of before.
-  run("update tasks set state = 'ending', ended_at = ?, end_reason = 'operator' where state = 'active'", at);
-  run("update credentials set revoked_at = ?, reason = 'operator' where revoked_at = 0", at);
-  const lists = Number(one("select coalesce(max(list), -1) as n from status_lists")["n"]) + 1 + LISTS_SINCE;
-  run("delete from status_places");
-  run("delete from status_lists");
-  run("insert into status_lists (list, taken) values (?, 0)", lists);
-  if (!plan.keepAgents) {
-    run("update nodes set serial = '', pending_serial = '', pending_expires_at = 0");
-  }
-  const authorities = plan.keepAuthorities
-    ? []
-    : database
-        .prepare("select id from authorities")
-        .all()
-        .map(({ id }) => String(id));
-  setMeta(
-    RESTORED,
-    writeRestored({ at, backupAt: plan.backupAt, authorities, statusLists: lists, told: false }),
-  );
-  database.exec("commit");
+/** How far a store had come: as its mark says, or as it says itself where nobody had the time to write that down. */
+function furthest(mark: HighWater | undefined, present: StoreFacts | undefined): HighWater | undefined {
+  if (present === undefined) return mark;
+  const { mark: number = 0, bundleSequence = 0n, changes = 0, restoredAt = 0 } = mark ?? {};
+  return {
+    mark: number,
+    bundleSequence: present.bundleSequence > bundleSequence ? present.bundleSequence : bundleSequence,
+    changes: Math.max(present.changes, changes),
+    restoredAt,
+  };
 }
 
 async function setAside(path: string, now: number): Promise<SetAside> {
@@ -179,10 +120,3 @@ async function newFolder(path: string): Promise<string> {
     }
   }
 }
-
-function max(...values: readonly bigint[]): bigint {
-  return values.reduce((largest, value) => (value > largest ? value : largest), 0n);
-}
-
-// More lists than can have been begun between backup and restore: each has room for 65,536 tokens at a time.
-const LISTS_SINCE = 16;

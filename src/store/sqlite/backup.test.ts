@@ -7,9 +7,10 @@ import { authority, credential, newEntry, node, OWN, task } from "../../../test/
 import { FakeClock } from "../../../test/fakes/clock.ts";
 import type { StoreFacts } from "../records.ts";
 import { copySqliteStore } from "./backup-copy.ts";
-import { type RestorePlan, restoreSqliteStore } from "./backup-restore.ts";
+import { restoreSqliteStore } from "./backup-restore.ts";
 import { highWaterPath, readHighWater } from "./high-water.ts";
 import { openSqliteStore } from "./open.ts";
+import type { RestorePlan } from "./put-ahead.ts";
 
 let folder: string;
 let path: string;
@@ -123,6 +124,58 @@ describe("a restored store", () => {
       await clock.advance(1000);
     }
     await store[Symbol.asyncDispose]();
+  });
+
+  it("is ahead of one that was restored while the clock was ahead, and changed since", async () => {
+    let store = await open();
+    await store.entries.create([newEntry("a")]);
+    await store.backups.copyTo(at("copy"));
+    await store[Symbol.asyncDispose]();
+    await restoreFrom(at("copy"), plan({ now: clock.now() + 86_400_000 }));
+    store = await open();
+    for (let n = 0; n < 3; n++) {
+      await store.entries.update([{ id: "a", content: { ...newEntry("a").content, hint: `${n}` } }]);
+    }
+    const [seen] = await store.entries.get(["a"]);
+    await store[Symbol.asyncDispose]();
+    await restoreFrom(at("copy"), plan());
+    await using again = await open();
+    const [entry] = await again.entries.get(["a"]);
+    expect(entry?.revision).toBeGreaterThan(seen?.revision ?? 0);
+  });
+
+  it("is ahead of what a killed server wrote after its last mark, though the clock was set back", async () => {
+    const store = await open();
+    await store.authorities.commit({ put: [authority("one")] }, (bundle) => bundle);
+    await store.backups.copyTo(at("copy"));
+    await store[Symbol.asyncDispose]();
+    await restoreFrom(at("copy"), plan({ now: clock.now() + 86_400_000 }));
+    const killed = await mkdtemp(join(tmpdir(), "assay-killed-"));
+    try {
+      const running = await open();
+      for (let n = 0; n < 5; n++) await running.entries.create([newEntry(`n${n}`)]);
+      for (let n = 0; n < 5; n++) {
+        await running.authorities.commit({}, (bundle) => ({ ...bundle, refreshHint: n }));
+      }
+      const changes = await running.changes.latest();
+      const sequence = (await running.bundles.get(OWN))?.sequence ?? 0n;
+      for (const suffix of ["", "-wal", ".mark"]) {
+        await copyFile(`${path}${suffix}`, join(killed, `store.sqlite${suffix}`));
+      }
+      await running[Symbol.asyncDispose]();
+      const target = join(killed, "store.sqlite");
+      await restoreSqliteStore(
+        target,
+        (copy) => copyFile(at("copy"), copy),
+        plan(),
+        () => {},
+      );
+      await using again = await openSqliteStore({ path: target, trustDomain: OWN, clock });
+      expect(await again.changes.latest()).toBeGreaterThan(changes);
+      expect((await again.bundles.get(OWN))?.sequence).toBeGreaterThan(sequence);
+    } finally {
+      await rm(killed, { recursive: true });
+    }
   });
 
   it("takes nothing a second time that was good once, and lets nothing of before go on", async () => {
