@@ -37,6 +37,8 @@ export class ServerConnection implements AsyncDisposable {
   #source: X509Source;
   #updates: Disposable;
   #client: RpcClient | undefined;
+  #renewing: Promise<void> | undefined;
+  #closed = false;
 
   /** Begins to follow the Workload API and does not wait. @throws AssayError `CONFIG_INVALID` for its address. */
   constructor(options: ServerConnectionOptions) {
@@ -62,21 +64,33 @@ export class ServerConnection implements AsyncDisposable {
     }
   }
 
+  /** Ends what is under way; whoever calls later is refused. */
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true;
+    await this.#renewing;
     this.#updates[Symbol.dispose]();
     this.#client?.[Symbol.dispose]();
     await this.#source[Symbol.asyncDispose]();
   }
 
   async #connected(signal: AbortSignal): Promise<RpcClient> {
-    if (this.#source.ended !== undefined) {
-      this.#updates[Symbol.dispose]();
-      await this.#source[Symbol.asyncDispose]();
-      [this.#source, this.#updates] = this.#follow();
+    if (this.#source.ended !== undefined && !this.#closed) {
+      // Once for all who ask at the same time: a second source would take the first one's place and nobody end that.
+      this.#renewing ??= this.#renew().finally(() => {
+        this.#renewing = undefined;
+      });
+      await this.#renewing;
     }
+    if (this.#closed) throw new AssayError("UPSTREAM_UNAVAILABLE", "the connection is closed");
     await this.#source.ready(PATIENCE_MS, signal);
     this.#client ??= this.#connect();
     return this.#client;
+  }
+
+  async #renew(): Promise<void> {
+    this.#updates[Symbol.dispose]();
+    await this.#source[Symbol.asyncDispose]();
+    if (!this.#closed) [this.#source, this.#updates] = this.#follow();
   }
 
   #follow(): [X509Source, Disposable] {

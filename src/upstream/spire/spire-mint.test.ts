@@ -14,7 +14,9 @@ const patience = () => AbortSignal.timeout(20_000);
 let above: FakeServerAbove;
 let clock: FakeClock;
 let upstream: UpstreamAuthority;
+let warnings: string[];
 beforeEach(async () => {
+  warnings = [];
   above = await FakeServerAbove.open();
   onTestFinished(() => above[Symbol.asyncDispose]());
   clock = new FakeClock(Date.now());
@@ -28,10 +30,29 @@ beforeEach(async () => {
     {
       trustDomain: parseTrustDomain("example.org"),
       clock,
-      log: { debug: ignore, info: ignore, warn: ignore, error: ignore },
+      log: { debug: ignore, info: ignore, warn: (text) => void warnings.push(text), error: ignore },
     },
   );
   onTestFinished(() => upstream[Symbol.asyncDispose]());
+});
+
+describe("the X509-SVID by which a server above is asked", () => {
+  const streams = () => above.endpoint.streams("fetchX509SVID");
+
+  it("is followed by one stream again where several ask after the Workload API had refused for good", async () => {
+    const order = () => upstream.mintX509Ca({ csr, ttl: 600, signal: patience() });
+    await order();
+    above.endpoint.end("fetchX509SVID", new AssayError("INVALID_CSR", "go away"));
+    await expect.poll(() => warnings).toEqual([expect.stringContaining("in trouble")]);
+    await Promise.all([order(), order(), order()]);
+    expect(streams()).toBe(1);
+    const calls = above.endpoint.calls.filter(({ method }) => method === "fetchX509SVID");
+    expect(calls).toHaveLength(2);
+    await upstream[Symbol.asyncDispose]();
+    await expect.poll(streams).toBe(0);
+    await expect(order()).rejects.toThrowCode("UPSTREAM_UNAVAILABLE", /closed/);
+    expect(streams()).toBe(0);
+  });
 });
 
 describe("a CA that is asked of a server above", () => {
