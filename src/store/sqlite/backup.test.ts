@@ -146,7 +146,7 @@ describe("a restored store", () => {
 
   it("is ahead of what a killed server wrote after its last mark, though the clock was set back", async () => {
     const store = await open();
-    await store.authorities.commit({ put: [authority("one")] }, (bundle) => bundle);
+    await store.authorities.commit({}, (bundle) => ({ ...bundle, refreshHint: 9 }));
     await store.backups.copyTo(at("copy"));
     await store[Symbol.asyncDispose]();
     await restoreFrom(at("copy"), plan({ now: clock.now() + 86_400_000 }));
@@ -187,7 +187,7 @@ describe("a restored store", () => {
     await store.credentials.record([credential("c", { taskId: "t", expiresAt: 9e9 })]);
     const place = await store.credentials.reserveStatus(9e9);
     await store.nodes.attested({ ...node("n"), serial: "ab", pendingSerial: "cd", pendingExpiresAt: 7 });
-    await store.authorities.commit({ put: [authority("one")] }, (bundle) => bundle);
+    await store.authorities.commit({}, (bundle) => ({ ...bundle, refreshHint: 9 }));
     await store.backups.copyTo(at("copy"));
     await store[Symbol.asyncDispose]();
 
@@ -230,7 +230,7 @@ describe("a restored store", () => {
   it("keeps agents and authorities as they are where that is asked for", async () => {
     const store = await open();
     await store.nodes.attested({ ...node("n"), serial: "ab" });
-    await store.authorities.commit({ put: [authority("one")] }, (bundle) => bundle);
+    await store.authorities.commit({}, (bundle) => ({ ...bundle, refreshHint: 9 }));
     await store.backups.copyTo(at("copy"));
     await store[Symbol.asyncDispose]();
     await restoreFrom(at("copy"), plan({ keepAgents: true, keepAuthorities: true }));
