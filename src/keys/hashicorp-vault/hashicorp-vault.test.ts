@@ -152,6 +152,24 @@ describe("keys in Vault", () => {
     expect(isValid(key, data, await key.sign(data, "der"), "der")).toBe(true);
   });
 
+  it("that were made and cannot be read are deleted later, and the one before signs on", async () => {
+    const clock = new FakeClock();
+    await using keys = await open({ key_identifier_value: "s" }, vault, clock);
+    const before = await keys.generateKey("a", "ec-p256");
+    vault.instead = ({ method, path }, response) => {
+      if (method !== "GET" || !path.includes("transit/keys")) return false;
+      sendVault(response, 403, { errors: ["not today"] });
+      return true;
+    };
+    await expect(keys.generateKey("a", "ec-p256")).rejects.toThrowCode("KEY_UNAVAILABLE", /not today/);
+    expect(vault.keys.size).toBe(2);
+    vault.instead = () => false;
+    await clock.advance(60_000);
+    await expect.poll(() => vault.keys.size).toBe(1);
+    const data = Buffer.from("data");
+    expect(isValid(before, data, await before.sign(data, "der"), "der")).toBe(true);
+  });
+
   it("that vanished make signing fail with what Vault said, and others sign on", async () => {
     await using keys = await open({ key_identifier_value: "s" }, vault);
     const lost = await keys.generateKey("a", "ec-p256");

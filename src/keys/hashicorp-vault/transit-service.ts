@@ -30,7 +30,7 @@ export interface TransitOptions {
 export class TransitService implements RemoteKeyService<TransitHandle> {
   readonly #client: VaultClient;
   readonly #options: TransitOptions;
-  /** Names of keys that were replaced and are still there. */
+  /** Names of keys that were replaced, or made and never used, and are still there. */
   readonly #doomed = new Set<string>();
 
   constructor(client: VaultClient, options: TransitOptions) {
@@ -73,6 +73,8 @@ export class TransitService implements RemoteKeyService<TransitHandle> {
       auto_rotate_period: 0,
     });
     const made = await this.#read(name, id).catch((error: unknown) => {
+      // Each try makes another, and none is anybody's.
+      this.#doomed.add(name);
       throw error instanceof UnfitKey ? unavailable(`key ${name} cannot be used: ${error.message}`) : error;
     });
     if (made === undefined) throw unavailable(`key ${name} was made and is not there`);
@@ -113,14 +115,14 @@ export class TransitService implements RemoteKeyService<TransitHandle> {
     return answer !== undefined && Object.hasOwn(parsed(keyFacts, answer, "a key").keys, `${version}`);
   }
 
-  /** Deletes the keys that were replaced. What cannot be deleted now is tried again the next time. */
+  /** Deletes the keys that were replaced or never used. What cannot be deleted now is tried again the next time. */
   async tidy(): Promise<void> {
     for (const name of this.#doomed) {
       try {
         await this.remove({ id: "", type: "ec-p256", publicKey: NOTHING, handle: { name, version: 0 } });
         this.#doomed.delete(name);
       } catch (error) {
-        this.#options.log.warn("a key that was replaced could not be deleted yet", {
+        this.#options.log.warn("a key that is not used could not be deleted yet", {
           key: name,
           error: String(error),
         });
