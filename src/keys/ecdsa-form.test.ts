@@ -1,7 +1,7 @@
 import { generateKeyPairSync, sign, verify } from "node:crypto";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { derToP1363 } from "./ecdsa-form.ts";
+import { derToP1363, p1363ToDer } from "./ecdsa-form.ts";
 
 describe("derToP1363", () => {
   it.each([
@@ -34,5 +34,17 @@ describe("derToP1363", () => {
     ["halves of another type", "3006040101040101"],
   ])("refuses %s", (_, hex) => {
     expect(() => derToP1363(Buffer.from(hex, "hex"), 32)).toThrowCode("KEY_UNAVAILABLE");
+  });
+});
+
+describe("p1363ToDer", () => {
+  it("is the way back of derToP1363", () => {
+    for (const size of [32, 48]) {
+      fc.assert(
+        fc.property(fc.uint8Array({ minLength: 2 * size, maxLength: 2 * size }), (signature) => {
+          expect(Buffer.from(derToP1363(p1363ToDer(signature), size))).toEqual(Buffer.from(signature));
+        }),
+      );
+    }
   });
 });

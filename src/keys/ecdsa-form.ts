@@ -1,4 +1,5 @@
 import { INTEGER, openDer, SEQUENCE } from "../crypto/der/reader.ts";
+import { encode, sequence, unsignedInteger } from "../crypto/der/writer.ts";
 import { AssayError } from "../errors/assay-error.ts";
 
 /**
@@ -16,6 +17,17 @@ export function derToP1363(signature: Uint8Array, size: number): Uint8Array {
   });
   pair.done("signature");
   return Buffer.concat(halves);
+}
+
+/**
+ * An ECDSA signature from the fixed-length form of JWS (RFC 7518 §3.4) in the ASN.1 form of X.509 (RFC 3279 §2.2.3).
+ * @param signature r and s, of the same length each.
+ */
+export function p1363ToDer(signature: Uint8Array): Uint8Array {
+  const size = signature.length / 2;
+  return encode(
+    sequence(unsignedInteger(signature.subarray(0, size)), unsignedInteger(signature.subarray(size))),
+  );
 }
 
 function fixed(integer: Uint8Array, size: number, half: string): Uint8Array {

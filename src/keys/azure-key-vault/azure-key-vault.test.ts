@@ -10,11 +10,9 @@ import { parseTrustDomain } from "../../spiffe/trust-domain.ts";
 import { isValid, keyManagerSuite } from "../../../test/contract/key-manager-suite.ts";
 import { FakeClock } from "../../../test/fakes/clock.ts";
 import { FakeKeyVault, restError } from "../../../test/fakes/key-vault.ts";
-import { derToP1363 } from "../ecdsa-form.ts";
 import { RemoteKeyManager } from "../remote-key-manager.ts";
 import { azureKeyVaultKeyManager } from "./azure-key-vault.ts";
 import { keyIdOf, newKeyName } from "./key-vault-names.ts";
-import { p1363ToDer } from "./p1363-to-der.ts";
 
 const DATA = Buffer.from("data");
 const TAGS = { "spire-server-td": "example.org", "spire-server-id": "s" };
@@ -165,18 +163,6 @@ describe("names in Key Vault", () => {
         expect(keyIdOf(named)).toBe(id);
       }),
     );
-  });
-});
-
-describe("p1363ToDer", () => {
-  it("is the way back of derToP1363", () => {
-    for (const size of [32, 48]) {
-      fc.assert(
-        fc.property(fc.uint8Array({ minLength: 2 * size, maxLength: 2 * size }), (signature) => {
-          expect(Buffer.from(derToP1363(p1363ToDer(signature), size))).toEqual(Buffer.from(signature));
-        }),
-      );
-    }
   });
 });
 

@@ -5,6 +5,7 @@ import { withDeadline } from "../../cloud/deadline.ts";
 import { AssayError } from "../../errors/assay-error.ts";
 import type { PluginHost } from "../../plugin/host.ts";
 import type { KeyType } from "../../plugin/key-manager.ts";
+import { p1363ToDer } from "../ecdsa-form.ts";
 import { keyTypeOf, type RemoteKey, type RemoteKeyService } from "../remote-key-manager.ts";
 import { keyIdOf, newKeyName } from "./key-vault-names.ts";
 import type {
@@ -16,7 +17,6 @@ import type {
   KeyVaultProperties,
   KeyVaultSigner,
 } from "./key-vault-module.ts";
-import { p1363ToDer } from "./p1363-to-der.ts";
 
 /** What Key Vault calls one key. */
 export interface KeyVaultHandle {

@@ -1,5 +1,5 @@
-import { encode, sequence, unsignedInteger } from "../../crypto/der/writer.ts";
 import type { KeyType } from "../../plugin/key-manager.ts";
+import { p1363ToDer } from "../ecdsa-form.ts";
 import { CK } from "./cryptoki.ts";
 
 /** What a device is told to sign with, and what exactly. */
@@ -26,13 +26,9 @@ export function signingInput(type: KeyType, digest: Uint8Array): SigningInput {
   }
 }
 
-/** Device's signature in the form of X.509: r ‖ s becomes DER (RFC 3279 §2.2.3), an RSA signature stays as it is. */
+/** A device's signature in the form of X.509: r ‖ s becomes DER (RFC 3279 §2.2.3), an RSA signature stays as it is. */
 export function signatureToDer(type: KeyType, signature: Uint8Array): Uint8Array {
-  if (type === "rsa-2048" || type === "rsa-4096") return signature;
-  const half = signature.length / 2;
-  return encode(
-    sequence(unsignedInteger(signature.subarray(0, half)), unsignedInteger(signature.subarray(half))),
-  );
+  return type === "rsa-2048" || type === "rsa-4096" ? signature : p1363ToDer(signature);
 }
 
 // DigestInfo of SHA-256 up to the digest itself.
