@@ -1,5 +1,6 @@
 import { z } from "zod";
-import { isLoopbackHost } from "./loopback.ts";
+import { isLoopbackHost } from "../loopback.ts";
+import { serviceEndpoint } from "../service-endpoint.ts";
 
 /** How Vault is reached and as whom. */
 export interface VaultSettings {
@@ -55,7 +56,10 @@ export const mountPath = z
 export const vaultSettingsShape = {
   vault_addr: z
     .string()
-    .refine(isVaultAddress, "expected an https URL without user, query and fragment; http on loopback only")
+    .refine(
+      (url) => serviceEndpoint(url) !== undefined,
+      "expected an https URL without user, query and fragment; http on loopback only",
+    )
     .describe("URL of Vault, such as https://vault.example.org:8200"),
   namespace: name
     .regex(/^[\x21-\x7e]+$/)
@@ -172,13 +176,6 @@ function authOf({ token_auth, approle_auth, cert_auth, k8s_auth }: VaultConfig):
     role: k8s_auth.k8s_auth_role_name,
     tokenFile: k8s_auth.token_path,
   };
-}
-
-function isVaultAddress(text: string): boolean {
-  if (!URL.canParse(text)) return false;
-  const { protocol, hostname, username, password, search, hash } = new URL(text);
-  if (username !== "" || password !== "" || search !== "" || hash !== "") return false;
-  return protocol === "https:" || (protocol === "http:" && isLoopbackHost(hostname));
 }
 
 const METHODS = ["token_auth", "approle_auth", "cert_auth", "k8s_auth"] as const;
