@@ -16,12 +16,12 @@ export function readSignedIntermediate(answer: unknown): UpstreamX509Ca {
   const { certificate, issuing_ca: issuer, ca_chain: chain } = read.data;
   const own = oneOf(certificate, "certificate");
   const above = [issuer, ...(chain ?? [])].map((pem, n) => oneOf(pem, n === 0 ? "issuing_ca" : "ca_chain"));
-  const seen = new Set([hex(own)]);
+  const seen = new Set([textOf(own)]);
   const intermediates: Certificate[] = [];
   const roots: Certificate[] = [];
   for (const one of above) {
-    if (seen.has(hex(one))) continue;
-    seen.add(hex(one));
+    if (seen.has(textOf(one))) continue;
+    seen.add(textOf(one));
     (isSelfIssued(one) ? roots : intermediates).push(one);
   }
   // An issuer that was imported without its root is what is trusted, as the PKI engine knows nothing above it.
@@ -48,7 +48,7 @@ function isSelfIssued({ subject, issuer }: Certificate): boolean {
   return Buffer.compare(subject, issuer) === 0;
 }
 
-function hex({ der }: Certificate): string {
+function textOf({ der }: Certificate): string {
   return Buffer.from(der.buffer, der.byteOffset, der.length).toString("base64");
 }
 
