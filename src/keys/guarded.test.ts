@@ -291,6 +291,20 @@ describe("the state", () => {
     expect(guard.state().status).toBe("ok");
   });
 
+  it("does not stay degraded for such a key where the clock was set back", async () => {
+    const a = await guard.generateKey("a", "ec-p256");
+    const b = await guard.generateKey("b", "ec-p256");
+    service.failure = down;
+    await expect(a.sign(DATA, "der")).rejects.toThrowCode("KEY_UNAVAILABLE");
+    service.failure = undefined;
+    clock.step(-86_400_000);
+    for (let minute = 0; minute < 6; minute++) {
+      await b.sign(DATA, "der");
+      await clock.advance(60_000);
+    }
+    expect(guard.state().status).toBe("ok");
+  });
+
   it("does not suffer from what its caller does wrong", async () => {
     const replaced = await guard.generateKey("a", "ec-p256");
     const deleted = await guard.generateKey("a", "ec-p256");

@@ -51,8 +51,12 @@ export class KeyManagerHealth implements Disposable {
     this.#failing.delete(subject);
     // Whatever answered, the manager as a whole can be reached.
     this.#failing.delete("");
-    const old = this.#clock.now() - FORGOTTEN_MS;
-    for (const [other, at] of this.#failing) if (at <= old) this.#failing.delete(other);
+    const now = this.#clock.now();
+    for (const [other, at] of this.#failing) {
+      if (at <= now - FORGOTTEN_MS) this.#failing.delete(other);
+      // A clock that was set back must not keep it for as long as the step.
+      else if (at > now) this.#failing.set(other, now);
+    }
     this.#calmDown();
   }
 
