@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { chmodSync } from "node:fs";
+import { chmodSync, readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { beforeEach, describe, expect, it } from "vitest";
@@ -435,6 +435,16 @@ describe("a call to Vault", () => {
       await expect(failure(asked.call(CALL))).rejects.toThrowCode("UPSTREAM_UNAVAILABLE");
     }
     expect(vault.seen).toEqual([]);
+  });
+
+  it("reads the authorities again where Vault is not believed, as after they were replaced", async () => {
+    await using other = await FakeVault.start();
+    const right = readFileSync(vault.path("ca.pem"), "utf8");
+    const file = vault.write("replaced.pem", readFileSync(other.path("ca.pem"), "utf8"));
+    await using asked = client({ ca_cert_path: file });
+    await expect(failure(asked.call(CALL))).rejects.toThrowCode("UPSTREAM_UNAVAILABLE");
+    vault.write("replaced.pem", right);
+    expect(await asked.call(CALL)).toBeUndefined();
   });
 
   it("reaches a server that is believed blindly on loopback", async () => {

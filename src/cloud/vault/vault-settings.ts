@@ -7,7 +7,7 @@ export interface VaultSettings {
   readonly address: URL;
   /** Sent as `X-Vault-Namespace`. */
   readonly namespace?: string | undefined;
-  /** PEM file with the authorities that Vault is believed by; read anew for each login. */
+  /** PEM file with the authorities that Vault is believed by; read anew where Vault could not be reached. */
   readonly caFile?: string | undefined;
   /** The name in Vault's certificate, where it is not the address's host. */
   readonly serverName?: string | undefined;

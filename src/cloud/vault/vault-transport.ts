@@ -69,6 +69,8 @@ export class VaultTransport implements Disposable {
       ),
     ).catch((error: unknown) => {
       signal?.throwIfAborted();
+      // Whoever is not believed may be so with files that were replaced meanwhile.
+      if (this.#peer === peer) this.#peer = undefined;
       throw failureOf(what, error);
     });
     return judged(what, answer, [...(call.secrets ?? []), ...(token === undefined ? [] : [token])]);
