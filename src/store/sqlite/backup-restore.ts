@@ -9,7 +9,7 @@ import { storeFailure, unavailable } from "./failures.ts";
 import { type HighWater, readHighWater } from "./high-water.ts";
 import { takeStoreLock } from "./lock.ts";
 import { createPrivateFolder } from "./private-file.ts";
-import { putAhead, type RestorePlan } from "./put-ahead.ts";
+import { putAhead, type Reached, type RestorePlan } from "./put-ahead.ts";
 
 /** Where the files of the store that was there before are now; `undefined` where there was none. */
 export type SetAside = string | undefined;
@@ -42,8 +42,8 @@ export async function restoreSqliteStore(
   try {
     await fill(copy);
     const mark = readHighWater(path);
-    const present = presentFacts(path);
-    proveWhole(copy, (facts) => check(facts, present));
+    const present = presentStore(path);
+    proveWhole(copy, (facts) => check(facts, present?.facts));
     using database = openDatabase(copy, undefined);
     putAhead(database, plan, furthest(mark, present));
     database.exec("pragma journal_mode = delete");
@@ -62,15 +62,29 @@ export async function restoreSqliteStore(
   }
 }
 
-/** What the store is that is to be replaced; `undefined` where there is none, or one that is past reading. */
-function presentFacts(path: string): StoreFacts | undefined {
+/** The store that is to be replaced. */
+interface PresentStore {
+  readonly facts: StoreFacts;
+  readonly statusLists: number;
+}
+
+/** What there is to be replaced; `undefined` where there is nothing, or a store that is past reading. */
+function presentStore(path: string): PresentStore | undefined {
   if (!existsSync(path)) return undefined;
   try {
     using database = new DatabaseSync(path, { readOnly: true });
-    return factsOf(database, path);
+    const facts = factsOf(database, path);
+    return { facts, statusLists: statusListsOf(database) };
   } catch {
     return undefined;
   }
+}
+
+function statusListsOf(database: DatabaseSync): number {
+  // Stores of old versions have none.
+  const table = database.prepare("select 1 from sqlite_schema where name = 'status_lists'").get();
+  if (table === undefined) return 0;
+  return Number(database.prepare("select coalesce(max(list) + 1, 0) as n from status_lists").get()?.["n"]);
 }
 
 function proveWhole(copy: string, check: (facts: StoreFacts) => void): void {
@@ -85,14 +99,15 @@ function proveWhole(copy: string, check: (facts: StoreFacts) => void): void {
 }
 
 /** How far a store had come: as its mark says, or as it says itself where nobody had the time to write that down. */
-function furthest(mark: HighWater | undefined, present: StoreFacts | undefined): HighWater | undefined {
-  if (present === undefined) return mark;
-  const { mark: number = 0, bundleSequence = 0n, changes = 0, restoredAt = 0 } = mark ?? {};
+function furthest(marked: HighWater | undefined, present: PresentStore | undefined): Reached {
+  const { mark = 0, bundleSequence = 0n, changes = 0, restoredAt = 0 } = marked ?? {};
+  const own = present?.facts.bundleSequence ?? 0n;
   return {
-    mark: number,
-    bundleSequence: present.bundleSequence > bundleSequence ? present.bundleSequence : bundleSequence,
-    changes: Math.max(present.changes, changes),
+    mark,
+    bundleSequence: own > bundleSequence ? own : bundleSequence,
+    changes: Math.max(present?.facts.changes ?? 0, changes),
     restoredAt,
+    statusLists: present?.statusLists ?? 0,
   };
 }
 

@@ -16,17 +16,24 @@ export interface RestorePlan {
   readonly keepAgents: boolean;
 }
 
+/** How far the store that is replaced had come; every number is 0 where nothing is known of it. */
+export interface Reached extends HighWater {
+  /** How many status lists it had begun, those before an earlier restore too. */
+  readonly statusLists: number;
+}
+
 /**
  * Makes a store of long ago one that was never seen before, in one transaction: what others remember of the one that it replaces
  * is behind it, and what was good once is good no more.
- * @param before How far the store that it replaces had come, as far as that is known.
  */
-export function putAhead(database: DatabaseSync, plan: RestorePlan, before: HighWater | undefined): void {
-  // What was shown before the last restore stays refused, though the clock was set back since.
-  const at = Math.max(Math.floor(plan.now / 1000), before?.restoredAt ?? 0);
+export function putAhead(database: DatabaseSync, plan: RestorePlan, before: Reached): void {
+  const now = Math.floor(plan.now / 1000);
+  // What was shown before the last restore stays refused, though the clock was set back since; and revocation lists that were
+  // numbered from that time on are older than those that follow.
+  const at = now < before.restoredAt ? before.restoredAt + CLOCK_SET_BACK : now;
   database.exec("begin immediate");
   raiseNumbers(database, at, plan.now, before);
-  const statusLists = endWhatWasGood(database, at);
+  const statusLists = endWhatWasGood(database, at, before.statusLists);
   if (!plan.keepAgents) {
     database.exec("update nodes set serial = '', pending_serial = '', pending_expires_at = 0");
   }
@@ -41,16 +48,16 @@ export function putAhead(database: DatabaseSync, plan: RestorePlan, before: High
  * Numbers that others remember jump to the time: none of them grows as fast as its unit, so they are larger than any that was ever
  * given out, and larger than those of every restore before.
  */
-function raiseNumbers(database: DatabaseSync, at: number, now: number, before: HighWater | undefined): void {
+function raiseNumbers(database: DatabaseSync, at: number, now: number, before: Reached): void {
   const facts = factsOf(database, "copy");
   // Seconds: a bundle changes less than once in one.
-  const sequence = max(facts.bundleSequence, before?.bundleSequence ?? 0n, BigInt(at)) + 1n;
+  const sequence = max(facts.bundleSequence, before.bundleSequence, BigInt(at)) + 1n;
   database
     .prepare("update bundles set sequence = ? where trust_domain = ?")
     .run(sequence.toString(), facts.trustDomain);
 
   // Microseconds: there are thousands of changes in a second. All rows are forgotten, so that whoever follows reads anew.
-  const changes = Math.max(facts.changes, before?.changes ?? 0, at * 1_000_000, now * 1000) + 1;
+  const changes = Math.max(facts.changes, before.changes, at * 1_000_000, now * 1000) + 1;
   database.exec("delete from changes");
   database.prepare("update sqlite_sequence set seq = ? where name = 'changes'").run(changes);
   database
@@ -63,11 +70,11 @@ function raiseNumbers(database: DatabaseSync, at: number, now: number, before: H
   database.prepare("update entries set revision = max(revision, ?) + 1").run(changes);
 
   const mark = database.prepare("select value from meta where name = ?").get(STORE_MARK)?.["value"];
-  setMeta(database, STORE_MARK, String(Math.max(Number(mark ?? 0), before?.mark ?? 0) + 1));
+  setMeta(database, STORE_MARK, String(Math.max(Number(mark ?? 0), before.mark) + 1));
 }
 
 /** Ends what may have been used or revoked after the backup; gives the first status list that none of it is in. */
-function endWhatWasGood(database: DatabaseSync, at: number): number {
+function endWhatWasGood(database: DatabaseSync, at: number, listsBefore: number): number {
   // What is good once may have been used after the backup.
   database.exec("delete from join_tokens where used_at is null");
   // What was issued since is unknown, so nothing that can end early is left of before.
@@ -78,7 +85,7 @@ function endWhatWasGood(database: DatabaseSync, at: number): number {
     .run(at);
   database.prepare("update credentials set revoked_at = ?, reason = 'operator' where revoked_at = 0").run(at);
   const last = database.prepare("select coalesce(max(list), -1) as n from status_lists").get()?.["n"];
-  const lists = Number(last) + 1 + LISTS_SINCE;
+  const lists = Math.max(Number(last) + 1 + LISTS_SINCE, listsBefore);
   database.exec("delete from status_places");
   database.exec("delete from status_lists");
   database.prepare("insert into status_lists (list, taken) values (?, 0)").run(lists);
@@ -95,5 +102,7 @@ function max(...values: readonly bigint[]): bigint {
   return values.reduce((largest, value) => (value > largest ? value : largest), 0n);
 }
 
+// Seconds. Revocation lists are numbered by the millisecond, and ten are signed in a second at most.
+const CLOCK_SET_BACK = 3600;
 // More lists than can have been begun between backup and restore: each has room for 65,536 tokens at a time.
 const LISTS_SINCE = 16;
