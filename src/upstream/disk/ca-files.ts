@@ -7,6 +7,7 @@ import { parsePemCertificates } from "../../crypto/pem.ts";
 import type { SigningAlgorithm } from "../../crypto/signature-algorithm.ts";
 import { keyTypeOf } from "../../crypto/keys.ts";
 import { AssayError, toAssayError } from "../../errors/assay-error.ts";
+import { fileError } from "../../files/file-error.ts";
 import { readBounded } from "../../files/read-bounded.ts";
 
 /** Where a CA is. */
@@ -129,7 +130,7 @@ async function readKey(path: string): Promise<KeyObject> {
 // A mounted secret is a link, and its group is the one that the platform gave the server; everybody else is a stranger.
 async function requirePrivate(path: string): Promise<void> {
   const facts = await stat(path).catch((cause: unknown) => {
-    throw new AssayError("UPSTREAM_UNAVAILABLE", `cannot read ${path}`, { cause });
+    throw fileError("read", path, cause, { code: "UPSTREAM_UNAVAILABLE" });
   });
   const user = process.geteuid?.() ?? facts.uid;
   if (facts.uid !== user && facts.uid !== 0) {

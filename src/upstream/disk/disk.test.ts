@@ -127,7 +127,7 @@ describe("the disk upstream authority", () => {
   it("says that a file is missing, and is well again when it is there", async () => {
     const upstream = await open({ certificates: [root], key: rootKey });
     await rm(join(folder, "key.pem"));
-    await expect(mint(upstream, 600)).rejects.toThrowCode("UPSTREAM_UNAVAILABLE", /key\.pem/);
+    await expect(mint(upstream, 600)).rejects.toThrowCode("UPSTREAM_UNAVAILABLE", /key\.pem: no such file/);
     await write({ certificates: [root], key: rootKey });
     await mint(upstream, 600);
   });
