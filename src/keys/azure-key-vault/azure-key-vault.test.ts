@@ -64,6 +64,24 @@ describe("keys in Key Vault", () => {
     expect(vault.keys.size).toBe(5);
   });
 
+  it("are not deleted as the older ones where the younger was gone when they could be listed", async () => {
+    vault.put(NAME, "EC", { tags: TAGS });
+    clock.step(1000);
+    const younger = NAME.replace("1f", "2f");
+    vault.put(younger, "EC", { tags: TAGS });
+    const { keys, service } = open(vault);
+    await using _ = keys;
+    vault.fault = (call) => {
+      if (call.startsWith("get")) throw restError(503, "ServiceUnavailable");
+    };
+    await expect(keys.listKeys()).rejects.toThrowCode("KEY_UNAVAILABLE");
+    vault.fault = () => {};
+    vault.keys.get(younger)!.enabled = false;
+    expect(await keys.listKeys()).toHaveLength(1);
+    await service.tidy();
+    expect(vault.keys.has(NAME)).toBe(true);
+  });
+
   it("that are disabled are not used and not deleted", async () => {
     vault.put(NAME, "EC", { tags: TAGS, enabled: false });
     const { keys, service } = open(vault);

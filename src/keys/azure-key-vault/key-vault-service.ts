@@ -51,7 +51,10 @@ export class KeyVaultService implements RemoteKeyService<KeyVaultHandle> {
 
   async list(): Promise<readonly RemoteKey<KeyVaultHandle>[]> {
     const youngest = new Map<string, KeyVaultProperties>();
-    for (const properties of await this.#listed()) {
+    const all = await this.#listed();
+    // What an earlier listing that broke off took for the older may be all there is by now.
+    this.#doomed.clear();
+    for (const properties of all) {
       const id = keyIdOf({ name: properties.name, tags: properties.tags ?? {} });
       if (id === undefined || !this.#isOurs(properties)) continue;
       if (properties.enabled === false) {

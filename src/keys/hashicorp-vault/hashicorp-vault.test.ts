@@ -126,6 +126,31 @@ describe("keys in Vault", () => {
     expect(vault.keys.has(`s-${id}-x509-CA-A`)).toBe(true);
   });
 
+  it("are not deleted as the older ones where the younger was gone when they could be listed", async () => {
+    const id = "1f0d4a4e-9f5c-4c5e-8a64-5a0a3d1f2b11";
+    const [older, younger, third] = [`s-${id}-a`, `s-${id.replace("1f", "2f")}-a`, `s-${id}-b`];
+    vault.keys.set(older, makeTransitKey("ecdsa-p256", "2026-11-01T00:00:00Z"));
+    vault.keys.set(younger, makeTransitKey("ecdsa-p256", "2026-11-02T00:00:00Z"));
+    for (let n = 0; n < 8; n++) {
+      const name = third.replace(/b$/, `b${n}`);
+      vault.keys.set(name, makeTransitKey("ecdsa-p256", "2026-11-02T00:00:00Z"));
+    }
+    vault.instead = ({ method, path }, response) => {
+      if (method !== "GET" || !path.endsWith("-b7")) return false;
+      sendVault(response, 403, { errors: ["not today"] });
+      return true;
+    };
+    const clock = new FakeClock();
+    await using keys = await open({ key_identifier_value: "s" }, vault, clock);
+    await expect(keys.listKeys()).rejects.toThrowCode("KEY_UNAVAILABLE", /not today/);
+    vault.keys.delete(younger);
+    vault.instead = () => false;
+    expect(await keys.listKeys()).toHaveLength(9);
+    await clock.advance(60_000);
+    await keys.generateKey("c", "ec-p256");
+    expect(vault.keys.has(older)).toBe(true);
+  });
+
   it("with a name of ours that cannot sign are left alone", async () => {
     vault.keys.set("s-1f0d4a4e-9f5c-4c5e-8a64-5a0a3d1f2b11-a", makeTransitKey("aes256-gcm96"));
     await using keys = await open({ key_identifier_value: "s" }, vault);

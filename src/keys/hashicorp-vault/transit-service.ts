@@ -43,6 +43,8 @@ export class TransitService implements RemoteKeyService<TransitHandle> {
     if (listed === undefined) return [];
     const { keys: names } = parsed(listing, listed, "the list of keys");
     const ours = names.filter((name) => this.#keyId(name) !== undefined);
+    // What an earlier listing that broke off took for the older may be all there is by now.
+    this.#doomed.clear();
     const youngest = new Map<string, ReadKey>();
     for (let at = 0; at < ours.length; at += READ_AT_ONCE) {
       const some = ours.slice(at, at + READ_AT_ONCE);
