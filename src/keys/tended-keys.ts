@@ -18,7 +18,16 @@ export async function openTendedKeys<Handle>(
   { clock, log }: RemoteKeyHost,
 ): Promise<KeyManager> {
   const manager = await openRemoteKeys(service, { clock, log });
-  const chores = startChores(clock, log, choresOf(manager));
+  return tendedKeys(manager, choresOf(manager), { clock, log });
+}
+
+/** The keys of a manager that is open, or opens by its first call, with their chores done until it is closed. */
+export function tendedKeys<Handle>(
+  manager: RemoteKeyManager<Handle>,
+  work: readonly Chore[],
+  { clock, log }: RemoteKeyHost,
+): KeyManager {
+  const chores = startChores(clock, log, work);
   return {
     generateKey: (id, type) => manager.generateKey(id, type),
     getKey: (id) => manager.getKey(id),

@@ -14,9 +14,9 @@ import {
 } from "../../cloud/vault/vault-settings.ts";
 import type { PluginHost } from "../../plugin/host.ts";
 import { defineKeyManager, type KeyManager } from "../../plugin/key-manager.ts";
-import { startChores } from "../chores.ts";
 import { resolveKeyIdentifier } from "../key-identifier.ts";
 import { RemoteKeyManager } from "../remote-key-manager.ts";
+import { tendedKeys } from "../tended-keys.ts";
 import { TransitService } from "./transit-service.ts";
 
 const config = z
@@ -67,22 +67,18 @@ async function openTransit(
   const client = new VaultClient(vaultSettings(settings), { clock, log });
   const service = new TransitService(client, { engine: settings.transit_engine_path, serverId, log });
   const manager = new RemoteKeyManager(service, { clock, log });
-  const chores = startChores(clock, log, [
-    {
-      name: "deleting replaced keys",
-      first: TIDY_EVERY,
-      every: TIDY_EVERY,
-      run: () => manager.withKeys(() => service.tidy()),
-    },
-  ]);
+  const tidying = {
+    name: "deleting replaced keys",
+    first: TIDY_EVERY,
+    every: TIDY_EVERY,
+    run: () => manager.withKeys(() => service.tidy()),
+  };
+  const keys = tendedKeys(manager, [tidying], { clock, log });
   return {
-    generateKey: (id, type) => manager.generateKey(id, type),
-    getKey: (id) => manager.getKey(id),
-    listKeys: () => manager.listKeys(),
-    deleteKey: (id) => manager.deleteKey(id),
+    ...keys,
     async [Symbol.asyncDispose]() {
-      // The manager ends the calls that a chore waits for.
-      await Promise.all([chores[Symbol.asyncDispose](), manager[Symbol.asyncDispose]()]);
+      await keys[Symbol.asyncDispose]();
+      // Its token is given back when nothing needs it any more.
       await client[Symbol.asyncDispose]();
     },
   };
