@@ -10,6 +10,7 @@
 var fs = require("fs");
 var path = require("path");
 var url = require("url");
+var collector = require("./collector.cjs");
 var programs = require("./programs.cjs");
 
 main();
@@ -29,6 +30,7 @@ function main() {
         : "assay: the package is incomplete, " + entry + " is missing; install it again\n",
     );
   }
+  collector.tuneCollector();
   import(url.pathToFileURL(entry).href).catch(function failed(error) {
     process.stderr.write("assay: " + ((error && error.stack) || error) + "\n");
     process.exitCode = 1;

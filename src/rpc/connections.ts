@@ -226,8 +226,9 @@ function streamHandlerOf(library: Server): Http2Server {
 }
 
 /**
- * Takes from a stream that has closed what it leads to. The platform's own part of a stream is only found to be garbage by a full
- * collection: until then it would keep the whole call, and each small collection would copy it.
+ * Takes from a stream that has closed what it leads to. The platform's session remembers streams in a map, and the old
+ * states of a map that have become old objects keep each other, with the streams in them, until a full collection:
+ * until then each stream would keep its whole call, and small collections would copy it.
  */
 function letGo(stream: ServerHttp2Stream): void {
   stream.removeAllListeners();
