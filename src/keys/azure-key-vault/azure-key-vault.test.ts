@@ -92,6 +92,19 @@ describe("keys in Key Vault", () => {
     expect(warnings).toEqual(["a key in Key Vault is disabled and not used"]);
   });
 
+  it("of a kind that nobody can use are taken for lost, and cost neither other keys nor older ones of their id", async () => {
+    vault.put(NAME, "EC", { tags: TAGS, createdOn: new Date(clock.now()) });
+    const unusable = NAME.replace("1f", "2f");
+    vault.put(unusable, "EC", { tags: TAGS, createdOn: new Date(clock.now() + 1), curve: "P-521" });
+    const { keys, service } = open(vault);
+    await using _ = keys;
+    const { id } = await keys.generateKey("jwt-A", "ec-p256");
+    expect((await keys.listKeys()).map((key) => key.id)).toEqual([id]);
+    expect(warnings).toEqual(["a key in Key Vault cannot be used and is taken for lost"]);
+    await service.tidy();
+    expect([...vault.keys.keys()]).toEqual(expect.arrayContaining([NAME, unusable]));
+  });
+
   it("that are gone at runtime are given up, not those that are disabled", async () => {
     await using keys = open(vault, "s", clock).keys;
     for (const id of ["a", "b", "c"]) await keys.generateKey(id, "ec-p256");

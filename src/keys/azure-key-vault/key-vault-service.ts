@@ -50,7 +50,7 @@ export class KeyVaultService implements RemoteKeyService<KeyVaultHandle> {
   }
 
   async list(): Promise<readonly RemoteKey<KeyVaultHandle>[]> {
-    const youngest = new Map<string, KeyVaultProperties>();
+    const found = new Map<string, KeyVaultProperties[]>();
     const all = await this.#listed();
     // What an earlier listing that broke off took for the older may be all there is by now.
     this.#doomed.clear();
@@ -62,17 +62,20 @@ export class KeyVaultService implements RemoteKeyService<KeyVaultHandle> {
         this.#options.host.log.warn("a key in Key Vault is disabled and not used", { key: properties.name });
         continue;
       }
-      const other = youngest.get(id);
-      const isYounger = other === undefined || timeOf(other.createdOn) < timeOf(properties.createdOn);
-      const dropped = isYounger ? other : properties;
-      if (isYounger) youngest.set(id, properties);
-      if (dropped !== undefined) this.#doomed.add(dropped.name);
+      found.set(id, [...(found.get(id) ?? []), properties]);
     }
-    for (const key of this.#doomed) this.#options.host.log.warn(TWO_OF_ONE_ID, { key });
     const keys: RemoteKey<KeyVaultHandle>[] = [];
-    for (const [id, { name }] of youngest) {
-      const key = await this.#call("keys/get", (options) => this.#client.getKey(name, options));
-      keys.push(this.#import(id, key));
+    for (const [id, ofId] of found) {
+      const [youngest, ...older] = ofId.toSorted((a, b) => timeOf(b.createdOn) - timeOf(a.createdOn));
+      if (youngest === undefined) continue;
+      const key = await this.#call("keys/get", (options) => this.#client.getKey(youngest.name, options));
+      const usable = this.#importFound(id, key);
+      if (usable === undefined) continue;
+      keys.push(usable);
+      for (const { name } of older) {
+        this.#doomed.add(name);
+        this.#options.host.log.warn(TWO_OF_ONE_ID, { key: name });
+      }
     }
     return keys;
   }
@@ -208,6 +211,18 @@ export class KeyVaultService implements RemoteKeyService<KeyVaultHandle> {
       }
       return all;
     });
+  }
+
+  /** As {@link KeyVaultService.#import}, but a key that nobody can use keeps none of the others from being used. */
+  #importFound(id: string, key: KeyVaultKey): RemoteKey<KeyVaultHandle> | undefined {
+    try {
+      return this.#import(id, key);
+    } catch (error) {
+      // As one that was disabled: another is made in its place.
+      const fields = { key: key.name, key_id: id, error: String(error) };
+      this.#options.host.log.warn("a key in Key Vault cannot be used and is taken for lost", fields);
+      return undefined;
+    }
   }
 
   #import(id: string, { id: whole, name, properties, key }: KeyVaultKey): RemoteKey<KeyVaultHandle> {
