@@ -4,7 +4,7 @@ import { AssayError } from "../errors/assay-error.ts";
 import type { KeyManager, KeyType, ManagedKey } from "../plugin/key-manager.ts";
 import { BoundedCalls, type CallBounds } from "./bounded-calls.ts";
 import { KeyManagerHealth, type KeyManagerState } from "./key-manager-state.ts";
-import { checkKeyId } from "./local-key.ts";
+import { checkKeyId } from "./key-id.ts";
 
 /** Milliseconds that the calls of a key manager may take, the waiting for a place included. */
 export interface KeyManagerDeadlines {

@@ -1,6 +1,7 @@
 import { AssayError } from "../errors/assay-error.ts";
 import type { KeyManager, KeyType, ManagedKey } from "../plugin/key-manager.ts";
-import { checkKeyId, generatePkcs8, importLocalKey, type LocalKey } from "./local-key.ts";
+import { checkKeyId } from "./key-id.ts";
+import { generatePkcs8, importLocalKey, type LocalKey } from "./local-key.ts";
 
 /** Where a local key manager makes its keys durable. Both calls come one at a time. */
 export interface KeyPersistence {

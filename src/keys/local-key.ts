@@ -67,15 +67,6 @@ export function importLocalKey(id: string, pkcs8: Uint8Array): LocalKey {
   };
 }
 
-/**
- * Checks the name of a key: 1 to 128 characters of `a-z A-Z 0-9 - _`, so that it can name a file.
- * @throws AssayError `KEY_UNAVAILABLE`.
- */
-export function checkKeyId(id: string): void {
-  if (KEY_ID.test(id)) return;
-  throw new AssayError("KEY_UNAVAILABLE", "key id must be 1 to 128 letters, digits, dashes and underscores");
-}
-
 function readPkcs8(id: string, pkcs8: Uint8Array): KeyObject {
   try {
     return createPrivateKey({ key: Buffer.from(pkcs8), format: "der", type: "pkcs8" });
@@ -98,5 +89,3 @@ function typeOf(key: KeyObject): KeyType | undefined {
       return undefined;
   }
 }
-
-const KEY_ID = /^[A-Za-z0-9_-]{1,128}$/;

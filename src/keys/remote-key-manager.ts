@@ -5,7 +5,7 @@ import { AssayError } from "../errors/assay-error.ts";
 import type { PluginLog } from "../plugin/host.ts";
 import type { KeyManager, KeyType, ManagedKey } from "../plugin/key-manager.ts";
 import { derToP1363 } from "./ecdsa-form.ts";
-import { checkKeyId } from "./local-key.ts";
+import { checkKeyId } from "./key-id.ts";
 
 /** A key that a service holds for us, as much of it as ever leaves the service. */
 export interface RemoteKey<Handle> {

@@ -1,5 +1,6 @@
 import type { TrustDomain } from "../../spiffe/trust-domain.ts";
 import type { KmsTag } from "./kms-client.ts";
+import { isKeyId } from "../key-id.ts";
 
 /** What keys of one server are called in KMS: exactly as SPIRE calls them, so that either finds the other's. */
 export interface KmsNames {
@@ -29,7 +30,7 @@ export function kmsNames(trustDomain: TrustDomain, serverId: string): KmsNames {
     descriptionOf: (id) => `${descriptionPrefix}${id}`,
     idOf(alias) {
       const id = alias.startsWith(serverPrefix) ? alias.slice(serverPrefix.length) : "";
-      return KEY_ID.test(id) ? id : undefined;
+      return isKeyId(id) ? id : undefined;
     },
   };
 }
@@ -58,5 +59,3 @@ export function discoveryTags(
 export function lastUpdateTag(now: number): KmsTag {
   return { TagKey: "spire-last-update", TagValue: String(now) };
 }
-
-const KEY_ID = /^[A-Za-z0-9_-]{1,128}$/;

@@ -1,4 +1,5 @@
 import { createHash, randomUUID } from "node:crypto";
+import { isKeyId } from "../key-id.ts";
 
 /** What Key Vault tells of a key's name. */
 export interface NamedKey {
@@ -24,7 +25,7 @@ export function keyIdOf({ name, tags }: NamedKey): string | undefined {
   )?.[1];
   const tagged = tags[ID_TAG];
   if (tagged === undefined || named === undefined) return named;
-  return named === hashOf(tagged) && KEY_ID.test(tagged) ? tagged : undefined;
+  return named === hashOf(tagged) && isKeyId(tagged) ? tagged : undefined;
 }
 
 function isFit(id: string): boolean {
@@ -36,4 +37,3 @@ function hashOf(id: string): string {
 }
 
 const ID_TAG = "assay-key-id";
-const KEY_ID = /^[A-Za-z0-9_-]{1,128}$/;

@@ -5,13 +5,14 @@
  * Called by the server's composition.
  */
 import { lstat, readdir, unlink } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { z } from "zod";
 import { atomicWrite } from "../../files/atomic-write.ts";
 import { fileError, isErrno } from "../../files/file-error.ts";
 import { ensurePrivateFolder } from "../../files/private-folder.ts";
 import { readBounded } from "../../files/read-bounded.ts";
 import { defineKeyManager, type KeyManager } from "../../plugin/key-manager.ts";
+import { isKeyId } from "../key-id.ts";
 import type { LocalKey } from "../local-key.ts";
 import { type KeyPersistence, LocalKeyManager } from "../local-key-manager.ts";
 import { formatKeyFile, invalid, parseKeyFile } from "./key-file.ts";
@@ -42,8 +43,8 @@ export async function openDiskKeyManager(directory: string): Promise<KeyManager>
   const keys: LocalKey[] = [];
   for (const name of await listFolder(folder)) {
     if (LEFT_OVER.test(name)) await removeFile(join(folder, name), "KEY_FILE_INVALID");
-    const id = KEY_FILE.exec(name)?.[1];
-    if (id !== undefined) keys.push(await readKey(join(folder, name), id));
+    const id = basename(name, KEY_FILE_END);
+    if (id !== name && isKeyId(id)) keys.push(await readKey(join(folder, name), id));
   }
   return new LocalKeyManager(keys, persistenceIn(folder));
 }
@@ -53,12 +54,12 @@ function persistenceIn(folder: string): KeyPersistence {
     async write(key, pkcs8) {
       const bytes = Buffer.from(formatKeyFile(key, pkcs8));
       try {
-        await atomicWrite(join(folder, `${key.id}.json`), bytes, { code: "KEY_UNAVAILABLE" });
+        await atomicWrite(join(folder, `${key.id}${KEY_FILE_END}`), bytes, { code: "KEY_UNAVAILABLE" });
       } finally {
         bytes.fill(0);
       }
     },
-    remove: (id) => removeFile(join(folder, `${id}.json`), "KEY_UNAVAILABLE"),
+    remove: (id) => removeFile(join(folder, `${id}${KEY_FILE_END}`), "KEY_UNAVAILABLE"),
   };
 }
 
@@ -106,7 +107,7 @@ async function removeFile(path: string, code: "KEY_FILE_INVALID" | "KEY_UNAVAILA
 }
 
 const CODE = { code: "KEY_FILE_INVALID" } as const;
-const KEY_FILE = /^([A-Za-z0-9_-]{1,128})\.json$/;
+const KEY_FILE_END = ".json";
 // What a process that was killed while writing a key left behind; it may hold a whole private key.
 const LEFT_OVER = /^\..+\.tmp$/;
 const MAX_KEY_FILE = 16_384;

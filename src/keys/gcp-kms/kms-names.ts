@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import type { TrustDomain } from "../../spiffe/trust-domain.ts";
+import { isKeyId } from "../key-id.ts";
 
 /** What CryptoKeys of one server are called and labelled in Cloud KMS: as SPIRE does, so that either finds the other's. */
 export interface CryptoKeyNames {
@@ -62,7 +63,7 @@ export function cryptoKeyNames(trustDomain: TrustDomain, serverId: string): Cryp
       if (!cryptoKeyId.startsWith(prefix)) return undefined;
       const id = readWholeId(labels) ?? cryptoKeyId.slice(prefix.length);
       // Whatever the labels say, a key is what its name says.
-      return KEY_ID.test(id) && this.cryptoKeyIdOf(id) === cryptoKeyId ? id : undefined;
+      return isKeyId(id) && this.cryptoKeyIdOf(id) === cryptoKeyId ? id : undefined;
     },
   };
 }
@@ -88,4 +89,3 @@ function readWholeId(labels: Readonly<Record<string, unknown>>): string | undefi
 
 const MAX_ID = 63;
 const WHOLE_ID = "assay-key-id-";
-const KEY_ID = /^[A-Za-z0-9_-]{1,128}$/;

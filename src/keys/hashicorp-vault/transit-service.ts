@@ -5,6 +5,7 @@ import { vaultFailure } from "../../cloud/vault/vault-error.ts";
 import { AssayError } from "../../errors/assay-error.ts";
 import type { PluginLog } from "../../plugin/host.ts";
 import type { KeyType } from "../../plugin/key-manager.ts";
+import { isKeyId } from "../key-id.ts";
 import type { RemoteKey, RemoteKeyService } from "../remote-key-manager.ts";
 import { publicKeyOf } from "./public-key.ts";
 
@@ -142,9 +143,8 @@ export class TransitService implements RemoteKeyService<TransitHandle> {
   #keyId(name: string): string | undefined {
     const { serverId } = this.#options;
     if (!name.startsWith(`${serverId}-`)) return undefined;
-    return /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}-([A-Za-z0-9_-]{1,128})$/.exec(
-      name.slice(serverId.length + 1),
-    )?.[1];
+    const [, id = ""] = UUID_AND_ID.exec(name.slice(serverId.length + 1)) ?? [];
+    return isKeyId(id) ? id : undefined;
   }
 
   async #readOrSkip(name: string): Promise<ReadKey | undefined> {
@@ -204,6 +204,7 @@ function unavailable(detail: string): AssayError {
 const CODES = { refused: "KEY_UNAVAILABLE", unavailable: "KEY_UNAVAILABLE" } as const;
 const TWO_OF_ONE_ID =
   "of two keys with one id the older is deleted: a server was stopped while it replaced a key, or a second one runs with this identifier";
+const UUID_AND_ID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}-(.+)$/;
 const NOTHING = new Uint8Array();
 const READ_AT_ONCE = 8;
 const TRANSIT_TYPES: Readonly<Record<KeyType, string>> = {

@@ -1,3 +1,5 @@
+import { isKeyId } from "../key-id.ts";
+
 /**
  * How keys are told apart in a token that others use too. The label is `<prefix>/<key id>`, for people and their tools. CKA_ID
  * is `assay`, 1, a generation and four octets that its server chose: it pairs the two halves of a key, tells our keys from others' of the
@@ -28,11 +30,10 @@ export function readKeyName(
   if (!label.startsWith(`${prefix}/`)) return undefined;
   const id = label.slice(prefix.length + 1);
   // A slash in what is left belongs to a longer prefix: another server's key.
-  if (!KEY_ID.test(id)) return undefined;
+  if (!isKeyId(id)) return undefined;
   return { id, generation: Number(ckaId.readBigUInt64BE(MARK.length)) };
 }
 
 const MARK = Buffer.from("assay\x01", "latin1");
 const END_SIZE = 4;
 const CKA_ID_SIZE = MARK.length + 8 + END_SIZE;
-const KEY_ID = /^[A-Za-z0-9_-]{1,128}$/;
