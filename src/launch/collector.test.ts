@@ -8,7 +8,7 @@ const COLLECTOR = fileURLToPath(new URL("./collector.cjs", import.meta.url));
 const run = (script: string) => promisify(execFile)(process.execPath, ["-e", script, COLLECTOR]);
 
 describe("tuneCollector", () => {
-  it("asks for a flag that the engine knows", async () => {
+  it("asks for flags that the engine knows", async () => {
     const { stderr } = await run("require(process.argv[1]).tuneCollector()");
     expect(stderr).toBe("");
   });

@@ -1,6 +1,7 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
+import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, test } from "vitest";
@@ -85,7 +86,10 @@ function median(values: readonly number[]): number {
   return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
 }
 
-const WAYS = { launched: ["--no-allocation-site-pretenuring"], untuned: [] } as const;
+const { FLAGS } = createRequire(import.meta.url)("../../src/launch/collector.cjs") as {
+  FLAGS: readonly string[];
+};
+const WAYS = { launched: FLAGS, untuned: [] } as const;
 type Way = keyof typeof WAYS;
 const AT_ONCE = 16;
 const CALLS = 5000;
