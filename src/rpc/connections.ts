@@ -11,6 +11,7 @@ import type { Clock } from "../clock.ts";
 import { AssayError } from "../errors/assay-error.ts";
 import { calmDown, guardSession } from "./session-guard.ts";
 import { type SessionOptions, sessionOptions } from "./session-options.ts";
+import { keepStreamsApart } from "./session-streams.ts";
 
 /** The part of a socket that a connection's owner needs; the platform's HTTP/2 needs more and finds it. */
 export interface RpcSocket {
@@ -61,6 +62,7 @@ export class Connections<Peer> {
   /** Speaks HTTP/2 on a connection, and remembers it until it closes. */
   open(socket: RpcSocket, peer: Peer): void {
     const session = performServerHandshake(socket as Duplex, sessionOptions(this.#options));
+    keepStreamsApart(session);
     const connection: Connection<Peer> = { socket, session, peer, calls: 0, unfinished: 0, ended: false };
     this.#open.add(connection);
     this.#sweep ??= this.#scheduleSweep();
@@ -226,9 +228,8 @@ function streamHandlerOf(library: Server): Http2Server {
 }
 
 /**
- * Takes from a stream that has closed what it leads to. The platform's session remembers streams in a map, and the old
- * states of a map that have become old objects keep each other, with the streams in them, until a full collection:
- * until then each stream would keep its whole call, and small collections would copy it.
+ * Takes from a stream that has closed what it leads to: whatever keeps it until the next full collection of garbage would keep
+ * the whole call, and small collections would copy it.
  */
 function letGo(stream: ServerHttp2Stream): void {
   stream.removeAllListeners();
