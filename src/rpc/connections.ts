@@ -137,7 +137,6 @@ export class Connections<Peer> {
       this.#messageRead(call);
       this.#calls.delete(key);
       connection.calls--;
-      process.nextTick(letGo, stream);
     });
     return key;
   }
@@ -225,15 +224,6 @@ function streamHandlerOf(library: Server): Http2Server {
     throw new AssayError("INTERNAL", "the gRPC library must listen to the streams of an HTTP/2 server");
   }
   return server;
-}
-
-/**
- * Takes from a stream that has closed what it leads to: whatever keeps it until the next full collection of garbage would keep
- * the whole call, and small collections would copy it.
- */
-function letGo(stream: ServerHttp2Stream): void {
-  stream.removeAllListeners();
-  stream.on("error", ignore);
 }
 
 function ignore(): void {
