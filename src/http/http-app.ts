@@ -84,8 +84,11 @@ export async function createHttpApp(options: HttpAppOptions): Promise<HttpApp> {
       throw new AssayError("SHUTTING_DOWN", "the server is shutting down");
     }
   });
-  routes.addHook("onSend", async (_request, reply) => {
+  routes.addHook("onSend", async (request, reply) => {
     if (closing.signal.aborted) reply.header("connection", "close");
+    // Fastify would have the connection closed where it refuses a body. A client that is still sending then finds it broken
+    // before it has read why, so the rest is read and dropped, within the time that any request has.
+    else if (!request.raw.complete) reply.removeHeader("connection");
   });
   const handedOver = new HandedOverSockets();
   routes.addHook("preClose", async () => {

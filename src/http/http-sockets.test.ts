@@ -73,6 +73,35 @@ describe("HTTP over sockets that others accepted", () => {
     expect(answer).toContain(`"code":"${code}"`);
   });
 
+  it.each([
+    ["whose length says so", "content-length: 3000", "x".repeat(3000)],
+    ["that turns out so", "transfer-encoding: chunked", `bb8\r\n${"x".repeat(3000)}\r\n0\r\n\r\n`],
+  ])(
+    "refuses a body too large, %s, to a client that is still sending, and reads on",
+    async (_, header, body) => {
+      await start(() => {}, { limits: { bodyBytes: 1000 } });
+      app.routes.post("/", () => "never");
+      app.routes.get("/hello", () => ({ hello: true }));
+      const socket = connect(path);
+      socket.write(`POST / HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n${header}\r\n\r\n`);
+      socket.write(body.slice(0, 2000));
+      expect(String((await once(socket, "data"))[0])).toContain("HTTP/1.1 413 ");
+      socket.write(body.slice(2000));
+      socket.write("GET /hello HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+      expect(await allOf(socket)).toContain('{"hello":true}');
+    },
+  );
+
+  it("waits no longer for the rest of a body it has refused than for any request", async () => {
+    await start(() => {}, { limits: { bodyBytes: 1000, headersTimeout: 50, requestTimeout: 60 } });
+    app.routes.post("/", () => "never");
+    const socket = connect(path);
+    socket.write(
+      "POST / HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 3000\r\n\r\nx",
+    );
+    expect(await allOf(socket)).toContain("HTTP/1.1 413 ");
+  });
+
   it("lets a running request end when it closes, and refuses connections that come after", async () => {
     await start(() => {});
     const reached = Promise.withResolvers<void>();
