@@ -9,6 +9,7 @@ import type { Duplex } from "node:stream";
 import type { Server } from "@grpc/grpc-js";
 import type { Clock } from "../clock.ts";
 import { AssayError } from "../errors/assay-error.ts";
+import { NumberTable } from "./number-table.ts";
 import { calmDown, guardSession } from "./session-guard.ts";
 import { type SessionOptions, sessionOptions } from "./session-options.ts";
 import { keepStreamsApart } from "./session-streams.ts";
@@ -30,7 +31,7 @@ export interface RpcSocket {
  */
 export class Connections<Peer> {
   readonly #open = new Set<Connection<Peer>>();
-  readonly #calls = new Map<string, Call<Peer>>();
+  readonly #calls = new NumberTable<Call<Peer>>();
   readonly #waiting: (() => void)[] = [];
   readonly #library: Http2Server;
   readonly #options: SessionOptions;
@@ -86,7 +87,7 @@ export class Connections<Peer> {
       const key = this.#callBegun(connection, stream);
       if (key === undefined) return;
       // The one thing about a stream that the library hands to a handler and nobody else needs.
-      headers[":authority"] = key;
+      headers[":authority"] = String(key);
       this.#library.emit("stream", stream, headers, flags, rawHeaders);
       this.#countOctets(stream, key);
     });
@@ -99,7 +100,7 @@ export class Connections<Peer> {
    * A message of it has been read to the end.
    */
   peer(key: string): { readonly peer: Peer } | undefined {
-    const call = this.#calls.get(key);
+    const call = this.#calls.get(Number(key));
     if (call === undefined) return undefined;
     this.#messageRead(call);
     return call.connection;
@@ -107,7 +108,7 @@ export class Connections<Peer> {
 
   /** Another message of a conversation has been read to the end. */
   messageRead(key: string): void {
-    const call = this.#calls.get(key);
+    const call = this.#calls.get(Number(key));
     if (call !== undefined) this.#messageRead(call);
   }
 
@@ -123,13 +124,13 @@ export class Connections<Peer> {
   }
 
   /** The key of a new call, or undefined if it is refused. */
-  #callBegun(connection: Connection<Peer>, stream: ServerHttp2Stream): string | undefined {
+  #callBegun(connection: Connection<Peer>, stream: ServerHttp2Stream): number | undefined {
     if (this.#calls.size >= this.#options.maxStreams && connection.calls >= FEW_CALLS) {
       stream.on("error", ignore);
       stream.close(constants.NGHTTP2_REFUSED_STREAM);
       return undefined;
     }
-    const key = String(++this.#next);
+    const key = ++this.#next;
     const call: Call<Peer> = { connection, octets: 0 };
     this.#calls.set(key, call);
     connection.calls++;
@@ -142,7 +143,7 @@ export class Connections<Peer> {
   }
 
   /** The library reads the stream already, so this neither starts it nor takes anything away. */
-  #countOctets(stream: ServerHttp2Stream, key: string): void {
+  #countOctets(stream: ServerHttp2Stream, key: number): void {
     const call = this.#calls.get(key);
     if (call === undefined) return;
     const { connection } = call;

@@ -55,12 +55,22 @@ describe("keepStreamsApart", () => {
   });
 
   it("leaves what is no session of this platform as it is", () => {
-    const streams = new Map();
-    const odd = { [Symbol("state")]: { streams: undefined }, [Symbol("other")]: { streams } };
-    expect(keepStreamsApart(odd as unknown as ServerHttp2Session)).toBe(false);
-    expect(Object.values(Object.getOwnPropertyDescriptors(odd))).toHaveLength(0);
-    const full = { [Symbol("state")]: { streams: new Map([[1, {}]]) } };
-    expect(keepStreamsApart(full as unknown as ServerHttp2Session)).toBe(false);
+    const known = { streams: new Map(), pendingStreams: new Set() };
+    const state = Symbol("state");
+    expect(keepStreamsApart({ [state]: { ...known } } as unknown as ServerHttp2Session)).toBe(true);
+    for (const odd of [
+      { [state]: undefined },
+      { [state]: { ...known, streams: undefined } },
+      { [state]: { ...known, pendingStreams: null } },
+      { [state]: { ...known, streams: new Map([[1, {}]]) } },
+      { [state]: { ...known, pendingStreams: new Set([{}]) } },
+      { [state]: { ...known, streams: new Set() } },
+      { [Symbol("other")]: known },
+    ]) {
+      const before = odd[state] === undefined ? undefined : { ...odd[state] };
+      expect(keepStreamsApart(odd as unknown as ServerHttp2Session)).toBe(false);
+      expect(odd[state]).toEqual(before);
+    }
   });
 });
 

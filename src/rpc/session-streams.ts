@@ -1,70 +1,59 @@
 import type { ServerHttp2Session, ServerHttp2Stream } from "node:http2";
+import { NumberTable } from "./number-table.ts";
 
 /**
- * Gives a new session another table of its streams than the `Map` of the platform. A `Map` whose entries come and go is copied
- * each time it is full, and each copy refers to the next, for iterators that are on their way. Once one of them is among the old
- * objects, it keeps all that follow, and the streams that were in them, until the next full collection of garbage: small
- * collections take longer, and the full one stops the process for as long as thousands of streams take.
+ * Gives a new session other tables of its streams than the `Map` and the `Set` of the platform, whose copies keep each
+ * other as {@link NumberTable} says.
  *
- * Says whether it did. A platform that keeps the streams elsewhere, or asks the table for more, is left as it is.
+ * Says whether it did. A platform that keeps the streams elsewhere, or asks the tables for more, is left as it is.
  */
 export function keepStreamsApart(session: ServerHttp2Session): boolean {
   const state = Object.getOwnPropertySymbols(session)
     .filter(({ description }) => description === "state")
-    .map((symbol) => (session as unknown as Record<symbol, { streams?: unknown } | undefined>)[symbol])
-    .find((value) => isStreamTable(value?.streams));
+    .map((symbol) => (session as unknown as Record<symbol, SessionState | undefined>)[symbol])
+    .find((value) => isEmpty(value?.streams, MAP_METHODS) && isEmpty(value?.pendingStreams, SET_METHODS));
   if (state === undefined) return false;
-  state.streams = new StreamTable();
+  state.streams = new NumberTable<ServerHttp2Stream>();
+  state.pendingStreams = new StreamSet();
   return true;
 }
 
-/** What the platform asks of the table. */
-class StreamTable {
-  readonly #streams: Record<number, ServerHttp2Stream> = Object.create(null) as Record<
-    number,
-    ServerHttp2Stream
-  >;
-  #size = 0;
+interface SessionState {
+  /** Those that have an id, by it. */
+  streams?: unknown;
+  /** Those that have none yet; a client's have one at once. */
+  pendingStreams?: unknown;
+}
+
+/** What the platform asks of the few streams without an id. */
+class StreamSet {
+  readonly #streams: ServerHttp2Stream[] = [];
 
   get size(): number {
-    return this.#size;
+    return this.#streams.length;
   }
 
-  get(id: number): ServerHttp2Stream | undefined {
-    return this.#streams[id];
-  }
-
-  has(id: number): boolean {
-    return this.#streams[id] !== undefined;
-  }
-
-  set(id: number, stream: ServerHttp2Stream): this {
-    if (!this.has(id)) this.#size++;
-    this.#streams[id] = stream;
+  add(stream: ServerHttp2Stream): this {
+    if (!this.#streams.includes(stream)) this.#streams.push(stream);
     return this;
   }
 
-  delete(id: number): boolean {
-    if (!this.has(id)) return false;
-    this.#size--;
-    return Reflect.deleteProperty(this.#streams, id);
+  delete(stream: ServerHttp2Stream): boolean {
+    const at = this.#streams.indexOf(stream);
+    if (at >= 0) this.#streams.splice(at, 1);
+    return at >= 0;
   }
 
-  /** In the order of the ids. What is taken out meanwhile is left out, as a `Map` does it. */
-  forEach(visit: (stream: ServerHttp2Stream, id: number, table: this) => void): void {
-    for (const id of Object.keys(this.#streams).map(Number)) {
-      const stream = this.#streams[id];
-      if (stream !== undefined) visit(stream, id, this);
-    }
+  forEach(visit: (stream: ServerHttp2Stream) => void): void {
+    this.#streams.slice().forEach((stream) => visit(stream));
   }
 }
 
-function isStreamTable(value: unknown): boolean {
-  const { size, ...methods } = Object.fromEntries(
-    ["size", "get", "has", "set", "delete", "forEach"].map((name) => [
-      name,
-      (value as Readonly<Record<string, unknown>> | undefined)?.[name],
-    ]),
-  );
-  return size === 0 && Object.values(methods).every((method) => typeof method === "function");
+function isEmpty(value: unknown, methods: readonly string[]): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  const table = value as Readonly<Record<string, unknown>>;
+  return table["size"] === 0 && methods.every((name) => typeof table[name] === "function");
 }
+
+const MAP_METHODS = ["get", "has", "set", "delete", "forEach"];
+const SET_METHODS = ["add", "delete", "forEach"];
